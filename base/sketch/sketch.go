@@ -1,0 +1,300 @@
+// Package sketch counts distinct things in little memory: exactly while they
+// are few, and by HyperLogLog with a stated error when they are many.
+//
+// The library that the field uses costs 20–40 ns an insertion and is exact only
+// as a side effect; a telescope inserts six times a packet. A Set takes 32-bit
+// identities, costs a few nanoseconds, merges without loss (minute → hour →
+// day), and gives the same bytes whatever the order in which things came.
+package sketch
+
+import (
+	"math"
+	"math/bits"
+	"slices"
+)
+
+// Form says how a Set trades memory for accuracy.
+type Form struct {
+	Precision uint8  // p: 2^p registers of one byte once it is dense; 4..16
+	Exact     uint32 // how many elements are counted exactly before that
+}
+
+// The forms in use. The standard error of a dense set is 1.04/√(2^p)
+// (Flajolet et al. 2007): 0.81 % at p = 14, 1.63 % at p = 12.
+var (
+	Fine   = Form{Precision: 14, Exact: 1024}
+	Coarse = Form{Precision: 12, Exact: 512}
+	// Exact is for the few totals that a document prints to the last digit.
+	Exact = Form{Precision: 14, Exact: 1 << 19}
+)
+
+// Error is the standard error of a dense set of this form, as a share.
+func (f Form) Error() float64 { return 1.04 / math.Sqrt(float64(uint32(1)<<f.Precision)) }
+
+// Set is a set of 32-bit identities. The zero Set is empty. It isn't safe for
+// use by several goroutines at once.
+type Set struct {
+	// few is an open-addressing table of a power of two, 0 is an empty slot;
+	// the identity 0 itself is kept in zero. nil once the set is dense.
+	few   []uint32
+	dense []uint8
+	n     uint32 // elements in few
+	zero  bool
+}
+
+// Hash spreads an identity over 64 bits (the finaliser of splitmix64, a
+// bijection: two identities never collide).
+func Hash(id uint32) uint64 {
+	x := uint64(id) + 0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// Add puts id into the set and tells whether the set may have changed: always
+// right while it is exact.
+func (s *Set) Add(f Form, id uint32) bool {
+	if s.dense != nil {
+		return s.addDense(Hash(id))
+	}
+	if id == 0 {
+		if s.zero {
+			return false
+		}
+		s.zero = true
+		return true
+	}
+	if len(s.few) == 0 {
+		s.few = make([]uint32, 4)
+	}
+	mask := uint32(len(s.few) - 1) //nolint:gosec // at most 2^20 slots
+	i := slot(id) & mask
+	for {
+		switch s.few[i] {
+		case id:
+			return false
+		case 0:
+			s.few[i] = id
+			s.n++
+			if s.n*4 > uint32(len(s.few))*3 { //nolint:gosec // as above
+				s.grow(f)
+			}
+			return true
+		}
+		i = (i + 1) & mask
+	}
+}
+
+// slot picks the first place to look; a multiplication is enough, as the
+// table is small and never hostile for long.
+func slot(id uint32) uint32 { return (id * 0x9e3779b1) >> 7 }
+
+// Touch loads the memory that Add of the same id will need, so that many such
+// loads can be under way at once. What it returns means nothing.
+func (s *Set) Touch(id uint32) uint32 {
+	if s.dense != nil {
+		return uint32(s.dense[Hash(id)>>(64-bits.Len(uint(len(s.dense)))+1)])
+	}
+	if len(s.few) == 0 {
+		return 0
+	}
+	return s.few[slot(id)&uint32(len(s.few)-1)] //nolint:gosec // at most 2^20 slots
+}
+
+func (s *Set) grow(f Form) {
+	if s.n > f.Exact {
+		s.densify(f)
+		return
+	}
+	old := s.few
+	s.few = make([]uint32, 2*len(old))
+	mask := uint32(len(s.few) - 1) //nolint:gosec // as above
+	for _, id := range old {
+		if id == 0 {
+			continue
+		}
+		i := slot(id) & mask
+		for s.few[i] != 0 {
+			i = (i + 1) & mask
+		}
+		s.few[i] = id
+	}
+}
+
+func (s *Set) densify(f Form) {
+	s.dense = make([]uint8, 1<<f.Precision)
+	for _, id := range s.few {
+		if id != 0 {
+			s.addDense(Hash(id))
+		}
+	}
+	if s.zero {
+		s.addDense(Hash(0))
+	}
+	s.few, s.n, s.zero = nil, 0, false
+}
+
+func (s *Set) addDense(h uint64) bool {
+	p := bits.Len(uint(len(s.dense))) - 1
+	i := h >> (64 - p)
+	rho := uint8(bits.LeadingZeros64(h<<p|1<<(p-1)) + 1) //nolint:gosec // at most 65
+	if s.dense[i] >= rho {
+		return false
+	}
+	s.dense[i] = rho
+	return true
+}
+
+// Merge adds everything in o. Both must have been filled with the same form.
+func (s *Set) Merge(f Form, o *Set) {
+	if o.dense == nil {
+		for _, id := range o.few {
+			if id != 0 {
+				s.Add(f, id)
+			}
+		}
+		if o.zero {
+			s.Add(f, 0)
+		}
+		return
+	}
+	if s.dense == nil {
+		s.densify(Form{Precision: uint8(bits.Len(uint(len(o.dense))) - 1)}) //nolint:gosec // at most 16
+	}
+	if len(s.dense) > len(o.dense) {
+		s.fold(len(o.dense))
+	}
+	fold := bits.Len(uint(len(o.dense))) - bits.Len(uint(len(s.dense)))
+	for i, r := range o.dense {
+		r = refold(i, r, fold)
+		if j := i >> fold; s.dense[j] < r {
+			s.dense[j] = r
+		}
+	}
+}
+
+// fold lowers the precision to n registers, as if it had been so from the start.
+func (s *Set) fold(n int) {
+	by := bits.Len(uint(len(s.dense))) - bits.Len(uint(n))
+	d := make([]uint8, n)
+	for i, r := range s.dense {
+		r = refold(i, r, by)
+		if j := i >> by; d[j] < r {
+			d[j] = r
+		}
+	}
+	s.dense = d
+}
+
+// refold is the register value r of index i after the lowest by bits of the
+// index have become the first bits that are looked at for leading zeros.
+func refold(i int, r uint8, by int) uint8 {
+	if by == 0 || r == 0 {
+		return r
+	}
+	low := i & (1<<by - 1)
+	if low == 0 {
+		return r + uint8(by) //nolint:gosec // by is at most 12
+	}
+	return uint8(by - bits.Len(uint(low)) + 1) //nolint:gosec // as above
+}
+
+// Exact tells whether Count is the exact number.
+func (s *Set) Exact() bool { return s.dense == nil }
+
+// Error is the standard error of Count as a share of it, 0 while exact.
+func (s *Set) Error() float64 {
+	if s.dense == nil {
+		return 0
+	}
+	return 1.04 / math.Sqrt(float64(len(s.dense)))
+}
+
+// Count is the number of distinct identities: exact, or the improved raw
+// estimator of Ertl (2017, arXiv 1702.01284, algorithm 6), which needs no
+// bias table and no switch for small numbers.
+func (s *Set) Count() uint64 {
+	if s.dense == nil {
+		n := uint64(s.n)
+		if s.zero {
+			n++
+		}
+		return n
+	}
+	p := bits.Len(uint(len(s.dense))) - 1
+	q := 64 - p
+	var c [66]int
+	for _, r := range s.dense {
+		c[r]++
+	}
+	m := float64(len(s.dense))
+	z := m * tau(1-float64(c[q+1])/m)
+	for k := q; k >= 1; k-- {
+		z = 0.5 * (z + float64(c[k]))
+	}
+	z += m * sigma(float64(c[0])/m)
+	return uint64(math.Round(m * m / (2 * math.Ln2 * z)))
+}
+
+func sigma(x float64) float64 {
+	if x == 1 {
+		return math.Inf(1)
+	}
+	y, z := 1.0, x
+	for {
+		x *= x
+		old := z
+		z += x * y
+		y += y
+		if z == old {
+			return z
+		}
+	}
+}
+
+func tau(x float64) float64 {
+	if x == 0 || x == 1 {
+		return 0
+	}
+	y, z := 1.0, 1-x
+	for {
+		x = math.Sqrt(x)
+		old := z
+		y *= 0.5
+		z -= (1 - x) * (1 - x) * y
+		if z == old {
+			return z / 3
+		}
+	}
+}
+
+// Reset empties the set and keeps its table for the next use when it is small.
+func (s *Set) Reset() {
+	if len(s.few) > 64 {
+		s.few = nil
+	} else {
+		clear(s.few)
+	}
+	s.dense, s.n, s.zero = nil, 0, false
+}
+
+// Bytes is the memory that the set holds, beside the struct itself.
+func (s *Set) Bytes() int { return 4*cap(s.few) + cap(s.dense) }
+
+// IDs are the identities of an exact set in ascending order; nil of a dense one.
+func (s *Set) IDs() []uint32 {
+	if s.dense != nil {
+		return nil
+	}
+	ids := make([]uint32, 0, s.n+1)
+	if s.zero {
+		ids = append(ids, 0)
+	}
+	for _, id := range s.few {
+		if id != 0 {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}

@@ -1,0 +1,238 @@
+package telescope
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strconv"
+	"time"
+
+	"sakimori/observe"
+)
+
+// Document is what one import says, and what its JSON looks like. Its keys are
+// stable. The lists of infected and victims are filled by the detectors.
+type Document struct {
+	Packets       uint64     `json:"packets"`
+	DarkPackets   uint64     `json:"dark_packets"`
+	FromDark      uint64     `json:"from_dark"`
+	Malformed     uint64     `json:"malformed"`
+	First         *time.Time `json:"first"` // of all packets; null without any
+	Last          *time.Time `json:"last"`
+	DarkAddresses struct {
+		Monitored uint64 `json:"monitored"` // IPv4
+		Hit       uint64 `json:"hit"`
+		HitV6     uint64 `json:"hit_v6"`
+	} `json:"dark_addresses"`
+	UniqueSources    uint64  `json:"unique_sources"`
+	UniqueSourcesErr float64 `json:"unique_sources_err"` // standard error as a share; 0 exact
+	Classes          struct {
+		Scan        uint64 `json:"scan"`
+		Backscatter uint64 `json:"backscatter"`
+		Reflection  uint64 `json:"reflection"`
+		Other       uint64 `json:"other"`
+	} `json:"classes"`
+	Scanners    []Scanner   `json:"scanners"`
+	Victims     []Victim    `json:"victims"`
+	Infected    []Infected  `json:"infected"`
+	Ports       []PortCount `json:"ports"`
+	NotIP       uint64      `json:"not_ip"`
+	UnknownLink uint64      `json:"unknown_link"`
+	Fragments   uint64      `json:"fragments"` // further fragments of datagrams counted once
+	Late        uint64      `json:"late"`      // counted in a later minute than their own
+	Evicted     uint64      `json:"evicted"`   // events ended early for want of memory
+	Answering   []Answering `json:"answering"` // dark addresses that aren't dark
+	IdleSeconds float64     `json:"idle_seconds"`
+}
+
+// Scanner is one source that scans one port.
+type Scanner struct {
+	Source       netip.Addr `json:"source"`
+	Port         uint16     `json:"port"` // of ICMP: type<<8 | code
+	Protocol     string     `json:"protocol"`
+	Packets      uint64     `json:"packets"`
+	Targets      uint64     `json:"targets"`
+	TargetsErr   float64    `json:"targets_err"`
+	Coverage     float64    `json:"coverage"` // of the monitored IPv4 addresses
+	Tool         string     `json:"tool"`     // "unknown" unless every sampled packet agrees
+	ToolVersions string     `json:"tool_versions"`
+	Research     bool       `json:"research"`
+	First        time.Time  `json:"first"`
+	Last         time.Time  `json:"last"`
+}
+
+// Victim is one address under a flood with forged sources, by vector.
+type Victim struct {
+	Address  netip.Addr `json:"address"`
+	Port     uint16     `json:"port"`
+	Protocol string     `json:"protocol"`
+	Packets  uint64     `json:"packets"`
+	First    time.Time  `json:"first"`
+	Last     time.Time  `json:"last"`
+}
+
+// Infected is one of the operator's own addresses that scans, by port.
+type Infected struct {
+	Address netip.Addr `json:"address"`
+	Port    uint16     `json:"port"`
+	Packets uint64     `json:"packets"`
+	Family  string     `json:"family"` // "unknown" where the fingerprint doesn't tell
+}
+
+// PortCount is what came to one port; scans only.
+type PortCount struct {
+	Port       uint16  `json:"port"`
+	Protocol   string  `json:"protocol"`
+	Packets    uint64  `json:"packets"`
+	Sources    uint64  `json:"sources"`
+	SourcesErr float64 `json:"sources_err"`
+}
+
+// Answering is a dark address that sent something.
+type Answering struct {
+	Address netip.Addr `json:"address"`
+	Packets uint64     `json:"packets"`
+}
+
+// Document sums up everything since New; closed are the events that the sink
+// was given. It needs Config.Detail.
+func (t *Telescope) Document(closed []observe.Event) Document {
+	sum := t.summed()
+	d := Document{
+		Packets: sum.Frames, DarkPackets: sum.DarkPackets, FromDark: sum.FromDark, Malformed: sum.Malformed,
+		UniqueSources: sum.sources.Count(), UniqueSourcesErr: sum.sources.Error(),
+		NotIP: sum.NotIP, UnknownLink: sum.Unknown, Fragments: sum.Fragments, Late: sum.Late, Evicted: sum.Evicted,
+		Victims: []Victim{}, Infected: []Infected{}, Answering: []Answering{}, Ports: []PortCount{},
+		IdleSeconds: t.Idle().Seconds(),
+	}
+	if t.last >= t.first {
+		first, last := time.Unix(0, t.first).UTC(), time.Unix(0, t.last).UTC()
+		d.First, d.Last = &first, &last
+	}
+	d.DarkAddresses.Monitored, d.DarkAddresses.Hit, d.DarkAddresses.HitV6 = t.union.v4, sum.hitV4(), sum.hits6.Count()
+	c := sum.Classes
+	d.Classes.Scan, d.Classes.Backscatter = c[observe.Scan], c[observe.Backscatter]
+	d.Classes.Reflection, d.Classes.Other = c[observe.Reflection], c[observe.Other]
+	if d.Scanners = t.scanners(closed); d.Scanners == nil {
+		d.Scanners = []Scanner{}
+	}
+	for a, n := range sum.Answering {
+		d.Answering = append(d.Answering, Answering{a.Netip(), n})
+	}
+	slices.SortFunc(d.Answering, func(a, b Answering) int {
+		return cmp.Or(cmp.Compare(b.Packets, a.Packets), a.Address.Compare(b.Address))
+	})
+	t.each(func(s *shard) { s.unflushed = s.pending() })
+	for _, w := range t.workers {
+		for k, n := range w.shard.unflushed {
+			sum.port(k, n)
+		}
+	}
+	for k, p := range sum.ports {
+		d.Ports = append(d.Ports, PortCount{
+			Port: uint16(k), Protocol: ProtocolName(uint8(k >> 16)), //nolint:gosec // as portKey packs them
+			Packets: p.packets, Sources: p.sources.Count(), SourcesErr: p.sources.Error(),
+		})
+	}
+	slices.SortFunc(d.Ports, func(a, b PortCount) int {
+		return cmp.Or(cmp.Compare(b.Packets, a.Packets), cmp.Compare(a.Port, b.Port), cmp.Compare(a.Protocol, b.Protocol))
+	})
+	return d
+}
+
+// pending are the packets by port of the minutes that are still open.
+func (s *shard) pending() map[uint32]uint64 {
+	ports := map[uint32]uint64{}
+	for i := range s.entries.n {
+		e := s.entries.at(i)
+		if e.marks&markQueued != 0 && e.marks&(markFree|markShadow) == 0 && observe.Kind(e.kind).Class() == observe.Scan {
+			ports[portKey(e.proto, e.port)] += uint64(e.packets)
+		}
+	}
+	return ports
+}
+
+// scannerOf is a scan as a row of the document.
+func scannerOf(e *observe.Event) Scanner {
+	return Scanner{
+		Source: e.Source, Port: e.Port, Protocol: ProtocolName(e.Proto), Packets: e.Packets,
+		Targets: e.Targets.N, TargetsErr: e.Targets.Err, Tool: e.Tool.String(), ToolVersions: e.Tool.Versions(),
+		Research: e.Flags&observe.Research != 0, First: e.First, Last: e.Last,
+	}
+}
+
+// scanners are all scans, ended or not, joined by source, port and protocol: the
+// packets add up, and the targets are those of the largest event.
+func (t *Telescope) scanners(closed []observe.Event) []Scanner {
+	lists := make([][]Scanner, len(t.workers))
+	t.each(func(s *shard) {
+		for i := range s.entries.n {
+			e := s.entries.at(i)
+			if e.marks&(markFree|markShadow) == 0 && e.total > 0 && s.flags(e, s.sources.at(e.source))&observe.Scanner != 0 {
+				v := s.summary(e, true)
+				lists[s.id] = append(lists[s.id], scannerOf(&v))
+			}
+		}
+	})
+	all := slices.Concat(lists...)
+	for i := range closed {
+		if closed[i].Flags&observe.Scanner != 0 {
+			all = append(all, scannerOf(&closed[i]))
+		}
+	}
+	slices.SortFunc(all, func(a, b Scanner) int {
+		return cmp.Or(a.Source.Compare(b.Source), cmp.Compare(a.Port, b.Port), cmp.Compare(a.Protocol, b.Protocol), a.First.Compare(b.First))
+	})
+	out := all[:0]
+	for _, s := range all {
+		if n := len(out); n > 0 && out[n-1].Source == s.Source && out[n-1].Port == s.Port && out[n-1].Protocol == s.Protocol {
+			out[n-1].join(s)
+		} else {
+			out = append(out, s)
+		}
+	}
+	for i := range out {
+		if dark := t.union.v4; dark > 0 && out[i].Source.Is4() {
+			out[i].Coverage = min(float64(out[i].Targets)/float64(dark), 1)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b Scanner) int { return cmp.Compare(b.Packets, a.Packets) })
+	return out
+}
+
+// join adds a later event of the same source, port and protocol.
+func (s *Scanner) join(o Scanner) {
+	s.Packets += o.Packets
+	if o.Targets > s.Targets {
+		s.Targets, s.TargetsErr = o.Targets, o.TargetsErr
+	}
+	if o.Last.After(s.Last) {
+		s.Last = o.Last
+	}
+	if s.Tool != o.Tool {
+		s.Tool, s.ToolVersions = observe.Unknown.String(), ""
+	}
+}
+
+// ProtocolName is the protocol's short name, its number where it has none here.
+func ProtocolName(p uint8) string {
+	switch p {
+	case 1:
+		return "icmp"
+	case 2:
+		return "igmp"
+	case 6:
+		return "tcp"
+	case 17:
+		return "udp"
+	case 47:
+		return "gre"
+	case 50:
+		return "esp"
+	case 58:
+		return "icmpv6"
+	case 132:
+		return "sctp"
+	}
+	return "ip/" + strconv.Itoa(int(p))
+}

@@ -1,0 +1,185 @@
+package telescope
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"sakimori/base/wire/packet"
+	"sakimori/observe"
+)
+
+// idle is how long, in nanoseconds, an event may be silent before it is over:
+// the time-out derived from the dark space once it is a scan or an answer, and
+// Config.Slow before. So a scanner that sends a packet an hour is still found,
+// and its event ends with its last packet all the same.
+func (s *shard) idle(e *entry) int64 {
+	if observe.Kind(e.kind).Class() == observe.Scan && e.marks&markScanner == 0 {
+		return int64(s.cfg.Slow)
+	}
+	return int64(s.cfg.idle(e.src.Is4()))
+}
+
+// close ends an event and leaves its entry empty for the next one of this key.
+func (s *shard) close(e *entry) {
+	if e.marks&markQueued != 0 {
+		s.flush(e, s.counts(e.minute))
+	}
+	if s.notable(e) {
+		s.closed = append(s.closed, s.report(e, false))
+	}
+	if e.set != 0 {
+		set := s.sets.at(e.set)
+		s.setBytes -= set.Bytes()
+		set.Reset()
+		s.sets.give(e.set)
+	}
+	*e = entry{src: e.src, port: e.port, kind: e.kind, proto: e.proto, source: e.source}
+}
+
+// drop closes the event of entry i and frees its place.
+func (s *shard) drop(i uint32) {
+	e := s.entries.at(i)
+	if e.total > 0 {
+		s.close(e)
+	}
+	s.byKey.remove(e.tag(), i)
+	src := s.sources.at(e.source)
+	if src.events--; src.events == 0 {
+		s.bySource.remove(uint32(mix(src.addr)>>8), e.source) //nolint:gosec // any 32 bits
+		s.sources.give(e.source)
+	}
+	e.marks = markFree
+	s.entries.give(i)
+}
+
+// sweep ends the events that have been silent for too long at time t.
+func (s *shard) sweep(t int64) {
+	for i := range s.entries.n {
+		e := s.entries.at(i)
+		if e.marks&markFree == 0 && t-e.last > s.idle(e) {
+			s.drop(i)
+		}
+	}
+}
+
+// makeRoom is called when the table is full: it ends events before their time,
+// those that aren't scans first and the longest silent first, until an eighth of
+// the table is free. Each is counted; a report says so.
+func (s *shard) makeRoom() {
+	want := max(s.cfg.MaxEvents/int(s.of)/8, 1)
+	now := int64(s.top+1) * 60e9
+	for _, scans := range []bool{false, true} {
+		for limit := int64(s.cfg.Slow); limit > int64(time.Second); limit /= 4 {
+			for i := range s.entries.n {
+				e := s.entries.at(i)
+				if e.marks&markFree != 0 || (e.marks&markScanner != 0) != scans || now-e.last <= limit {
+					continue
+				}
+				s.drop(i)
+				s.tally.Evicted++
+				if want--; want <= 0 {
+					return
+				}
+			}
+		}
+	}
+	for i := range s.entries.n { // all of them are of this second
+		if e := s.entries.at(i); e.marks&markFree == 0 {
+			s.drop(i)
+			s.tally.Evicted++
+			if want--; want <= 0 {
+				return
+			}
+		}
+	}
+}
+
+// notable tells whether an event is worth being kept by itself: it is a scan, or
+// has ten packets. The others are in the counts.
+func (s *shard) notable(e *entry) bool {
+	return e.total > 0 && e.marks&(markFree|markShadow) == 0 && (e.total >= 10 || s.flags(e, s.sources.at(e.source))&observe.Scanner != 0)
+}
+
+// report is the event as others see it.
+func (s *shard) report(e *entry, open bool) observe.Event {
+	v := s.summary(e, open)
+	v.Sample = []string{e.sample.words(e)}
+	return v
+}
+
+// summary is report without the sample in words, which takes the longest.
+func (s *shard) summary(e *entry, open bool) observe.Event {
+	src := s.sources.at(e.source)
+	first, last := time.Unix(0, e.first).UTC(), time.Unix(0, e.last).UTC()
+	v := observe.Event{
+		ID:     e.id(),
+		Source: e.src.Netip(), Port: e.port, Proto: e.proto, Kind: observe.Kind(e.kind),
+		First: first, Last: last, Packets: uint64(e.total), Targets: s.targets(e),
+		Tool: tool(&e.evidence, &src.evidence), ASN: src.asn, Open: open, Flags: s.flags(e, src),
+	}
+	if d := last.Sub(first).Seconds(); d > 0 {
+		v.Rate = float64(e.total-1) / d
+	}
+	if n := s.now.v4; e.src.Is4() && n > 0 {
+		v.Coverage = min(float64(v.Targets.N)/float64(n), 1)
+	}
+	if k := countryOfIndex(src.country); k != 0 {
+		v.Country = string([]byte{byte(k >> 8), byte(k)})
+	}
+	return v
+}
+
+// id names an event by its key and first packet.
+func (e *entry) id() uint64 {
+	x := mix(e.src) ^ uint64(e.port)<<40 ^ uint64(e.kind)<<32 ^ uint64(e.proto)<<24
+	x = (x ^ uint64(e.first)) * 0x9e3779b97f4a7c15 //nolint:gosec // any 64 bits
+	return (x ^ x>>29) * 0xbf58476d1ce4e5b9 >> 1   // fits a signed column
+}
+
+// words describes the sampled packet in the way tcpdump's readers know.
+func (m *sample) words(e *entry) string {
+	head := fmt.Sprintf("%s > %s ttl %d id %d length %d", e.src, m.dst, m.ttl, m.id, m.length)
+	switch e.proto {
+	case packet.TCP:
+		return fmt.Sprintf("%s tcp %d > %d flags %s seq %d win %d options %d bytes",
+			head, m.srcPort, m.dstPort(e), tcpFlags(packet.TCPFlags(m.flags)), m.seq, m.window, m.options)
+	case packet.UDP:
+		return fmt.Sprintf("%s udp %d > %d", head, m.srcPort, m.dstPort(e))
+	case packet.ICMP, packet.ICMPv6:
+		return fmt.Sprintf("%s icmp type %d code %d", head, e.port>>8, e.port&0xff)
+	}
+	return fmt.Sprintf("%s protocol %d", head, e.proto)
+}
+
+// dstPort is the sampled packet's: an answer is keyed by the other port.
+func (m *sample) dstPort(e *entry) uint16 {
+	if observe.Kind(e.kind).SourcePort() {
+		return m.toPort
+	}
+	return e.port
+}
+
+func tcpFlags(f packet.TCPFlags) string {
+	const names = "FSRPAUEC"
+	b := []byte{}
+	for i := range len(names) {
+		if f&(1<<i) != 0 {
+			b = append(b, names[i])
+		}
+	}
+	if len(b) == 0 {
+		return "none"
+	}
+	return string(b)
+}
+
+// sortEvents puts events in the order in which they are handed on, the same
+// whatever the number of workers.
+func sortEvents(v []observe.Event) {
+	slices.SortFunc(v, func(a, b observe.Event) int {
+		return cmp.Or(a.Last.Compare(b.Last), a.Source.Compare(b.Source), cmp.Compare(a.Port, b.Port),
+			cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Proto, b.Proto), a.First.Compare(b.First))
+	})
+}

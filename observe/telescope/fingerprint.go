@@ -1,0 +1,228 @@
+package telescope
+
+import (
+	"bytes"
+	"math"
+	"slices"
+	"time"
+
+	"sakimori/base/wire/packet"
+	"sakimori/observe"
+)
+
+// Rule is a dated fingerprint: which packets a tool sends, since when, who says
+// so, and how often a packet of something else would fit by accident.
+type Rule struct {
+	Tool    observe.Tool
+	Version int       // of the rule, raised when it changes
+	From    time.Time // first release that sends such packets; zero from the start
+	Until   time.Time // first release that doesn't; zero to this day
+	Source  string    // where the form was read
+	Form    string    // the form in words
+	Chance  float64   // that one SYN with random header fields fits
+	Least   int       // matching packets, each different, before the tool is named
+	Kinds   []observe.Kind
+	// SameSeq says that the tool sends one sequence number to all its targets:
+	// a packet with another one contradicts it.
+	SameSeq bool
+	match   func(p *packet.Packet) bool
+}
+
+var (
+	syn     = []observe.Kind{observe.KindTCPSyn}
+	echoUDP = []observe.Kind{observe.KindICMPRequest, observe.KindUDP}
+)
+
+// Rules are all fingerprints. The order is that of the bits in a mask; a tool
+// named by an earlier rule is preferred. Dates are the releases' dates: old
+// versions go on being used, so a rule isn't switched off when it ends.
+var Rules = []Rule{
+	{
+		Tool: observe.Mirai, Version: 1, From: date(2016, 8, 1),
+		Source: "mirai/bot/scanner.c of the published source (2016-09-30)",
+		Form:   "SYN, TCP sequence number = destination address",
+		Chance: math.Ldexp(1, -32), Least: 2,
+		Kinds: syn,
+		match: func(p *packet.Packet) bool {
+			return p.Dst.Is4() && p.Seq == p.Dst.V4()
+		},
+	},
+	{
+		Tool: observe.ZMapOld, Version: 1, From: date(2013, 8, 1), Until: date(2024, 3, 21),
+		Source: "zmap src/probe_modules/packet.c before 4.1.0",
+		Form:   "SYN, IP ID 54321, window 65535, no TCP options, TTL from 255",
+		Chance: math.Ldexp(1, -16-16-1), Least: 3,
+		Kinds: syn,
+		match: func(p *packet.Packet) bool {
+			return p.Dst.Is4() && p.ID == 54321 && p.Window == 65535 && len(p.TCPOptions) == 0 && p.TTL > 128
+		},
+	},
+	{
+		Tool: observe.ZMapOld, Version: 1, From: date(2013, 8, 1), Until: date(2024, 3, 21),
+		Source: "zmap src/probe_modules/packet.c before 4.1.0; measured with zmap 2.1.1",
+		Form:   "echo request or UDP datagram, IP ID 54321, TTL from 255",
+		Chance: math.Ldexp(1, -16-1), Least: 3,
+		Kinds: echoUDP,
+		match: func(p *packet.Packet) bool { return p.Dst.Is4() && p.ID == 54321 && p.TTL > 128 },
+	},
+	{
+		Tool: observe.MasscanOld, Version: 1, From: date(2013, 9, 1), Until: date(2023, 11, 7),
+		Source: "masscan src/templ-pkt.c before 2023-11-07",
+		Form:   "SYN, IP ID = (destination ^ port ^ sequence) & 0xffff, window 1024, no TCP options, TTL from 255",
+		Chance: math.Ldexp(1, -16-16), Least: 3,
+		Kinds: syn,
+		match: func(p *packet.Packet) bool {
+			return masscanCookie(p) && p.Window == 1024 && len(p.TCPOptions) == 0 && p.TTL > 128
+		},
+	},
+	{
+		Tool: observe.MasscanNew, Version: 1, From: date(2023, 11, 7),
+		Source: "masscan src/templ-pkt.c from 2023-11-07",
+		Form:   "SYN, IP ID = (destination ^ port ^ sequence) & 0xffff, window 1024, option MSS 1460 alone, TTL from 255",
+		Chance: math.Ldexp(1, -16-16), Least: 3,
+		Kinds: syn,
+		match: func(p *packet.Packet) bool {
+			return masscanCookie(p) && p.Window == 1024 && bytes.Equal(p.TCPOptions, mss1460) && p.TTL > 128
+		},
+	},
+	{
+		Tool: observe.Nmap, Version: 1, From: date(2007, 12, 1),
+		Source: "nmap scan_engine_raw.cc, tcpip.cc; measured with nmap 7.93",
+		Form:   "SYN, window 1024, 2048, 3072 or 4096, option MSS 1460 alone, TTL from 37–59, one sequence number for all targets",
+		Chance: math.Ldexp(1, -14), Least: 3,
+		Kinds: syn, SameSeq: true,
+		match: func(p *packet.Packet) bool {
+			return p.Window != 0 && p.Window <= 4096 && p.Window%1024 == 0 && bytes.Equal(p.TCPOptions, mss1460) && p.TTL < 60 && p.Ack == 0
+		},
+	},
+	{
+		Tool: observe.Hping3, Version: 1, From: date(2005, 11, 1),
+		Source: "hping3 sendtcp.c, globals.c; measured with hping3 3.0.0-alpha-2",
+		Form:   "SYN, window 512, no TCP options, TTL from 64, an acknowledgement number although ACK isn't set",
+		Chance: math.Ldexp(1, -16), Least: 3,
+		Kinds: syn,
+		match: func(p *packet.Packet) bool {
+			return p.Window == 512 && len(p.TCPOptions) == 0 && p.TTL <= 64 && p.Ack != 0
+		},
+	},
+	{
+		Tool: observe.IrregularSYN, Version: 1,
+		Source: "Spoki, USENIX Security 2022: TTL above 200, or no TCP options, or IP ID 54321",
+		Form:   "a SYN that no operating system sends: TTL above 200, no TCP options, or IP ID 54321",
+		Chance: 0.3, Least: 3,
+		Kinds: syn,
+		match: irregular,
+	},
+}
+
+// ZMap from 4.1.0 (2024-03-21) on draws the IP ID from its validation word and
+// copies Ubuntu's TCP options: single packets can't be told from a Linux host's.
+// No rule names it, and none pretends to; observe.ZMapNew is reserved for a test
+// over a source's permutation of addresses.
+
+var mss1460 = []byte{2, 4, 0x05, 0xb4}
+
+func masscanCookie(p *packet.Packet) bool {
+	return p.Dst.Is4() && p.ID == (p.Dst.V4()^uint32(p.DstPort)^p.Seq)&0xffff
+}
+
+func irregular(p *packet.Packet) bool {
+	return p.TTL > 200 || len(p.TCPOptions) == 0 || p.Dst.Is4() && p.ID == 54321
+}
+
+func date(y int, m time.Month, d int) time.Time { return time.Date(y, m, d, 0, 0, 0, 0, time.UTC) }
+
+// irregular1 is the bit of the rule that names no tool.
+var irregular1 = func() (m uint16) {
+	for i := range Rules {
+		if Rules[i].Tool == observe.IrregularSYN {
+			m |= 1 << i
+		}
+	}
+	return m
+}()
+
+// sameSeq is the set of rules whose tool never changes its sequence number.
+var sameSeq = func() (m uint16) {
+	for i := range Rules {
+		if Rules[i].SameSeq {
+			m |= 1 << i
+		}
+	}
+	return m
+}()
+
+// mask is the set of rules that a packet fits, bit i for Rules[i].
+func mask(p *packet.Packet, k observe.Kind) uint16 {
+	if p.Flags&packet.NoTransport != 0 {
+		return 0
+	}
+	switch k {
+	case observe.KindTCPSyn:
+		// Nearly all systems send several options from a usual TTL: this spares
+		// them the list.
+		if len(p.TCPOptions) > 4 && p.TTL <= 200 && p.ID != 54321 && uint64(p.Seq) != p.Dst.Lo&math.MaxUint32 {
+			return 0
+		}
+	case observe.KindICMPRequest, observe.KindUDP:
+		if p.ID != 54321 {
+			return 0
+		}
+	default:
+		return 0
+	}
+	var m uint16
+	for i := range Rules {
+		if slices.Contains(Rules[i].Kinds, k) && Rules[i].match(p) {
+			m |= 1 << i
+		}
+	}
+	return m
+}
+
+// evidence is what the sampled packets of an event, or of a source, have in
+// common. It has no pointer and is part of the tables' entries.
+type evidence struct {
+	agreed   uint16 // the rules that every packet fits
+	differ   uint16 // packets that weren't a repetition of the one before
+	port     uint16
+	seq, dst uint32
+}
+
+// add takes one more packet into account: its mask, and what makes it differ.
+func (e *evidence) add(m uint16, seq, dst uint32, port uint16) {
+	switch {
+	case e.differ == 0:
+		e.agreed, e.differ = m, 1
+	case e.seq == seq && e.dst == dst && e.port == port:
+		e.agreed &= m // a repetition can contradict, but confirms nothing
+	default:
+		if e.seq != seq {
+			m &^= sameSeq
+		}
+		e.agreed &= m
+		if e.differ < math.MaxUint16 {
+			e.differ++
+		}
+	}
+	e.seq, e.dst, e.port = seq, dst, port
+}
+
+// tool is what an event's packets agree on, helped out by the other events of
+// its source when these agree on the same: a scan of a thousand ports sends one
+// packet to each.
+func tool(event, source *evidence) observe.Tool {
+	if t := named(event.agreed, event.differ); t != observe.Unknown {
+		return t
+	}
+	return named(event.agreed&source.agreed, source.differ)
+}
+
+func named(agreed, n uint16) observe.Tool {
+	for i := range Rules {
+		if agreed&(1<<i) != 0 && int(n) >= Rules[i].Least {
+			return Rules[i].Tool
+		}
+	}
+	return observe.Unknown
+}

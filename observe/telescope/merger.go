@@ -1,0 +1,220 @@
+package telescope
+
+import (
+	"time"
+
+	"sakimori/observe"
+)
+
+// part is what one shard saw in one minute.
+type part struct {
+	minute uint32
+	counts *counts
+	sights []observe.Sighting
+	closed []observe.Event
+	sync   chan<- struct{} // instead: say that everything before is done
+}
+
+// merger adds the shards up and turns minutes into hours and days. Shards end a
+// minute at the same place of the stream, but not at the same moment.
+type merger struct {
+	sink  Sink
+	dark  darkness
+	of    int // shards
+	in    chan part
+	free  chan *counts // counts to be used again
+	ended chan struct{}
+
+	waiting   map[uint32]*minute // minutes of which some shard is missing
+	hour, day *span
+	last      int64 // start of the last minute that was watched; 0 before the first
+}
+
+type minute struct {
+	parts  int
+	counts *counts
+	sights []observe.Sighting
+	closed []observe.Event
+}
+
+// span is an hour or a day in the making.
+type span struct {
+	*counts
+	looked int64 // seconds of it that were watched
+}
+
+func newMerger(of int, dark darkness, sink Sink) *merger {
+	return &merger{
+		sink: sink, dark: dark, of: of, in: make(chan part, 4*of), free: make(chan *counts, 4*of),
+		ended: make(chan struct{}), waiting: map[uint32]*minute{},
+	}
+}
+
+func (g *merger) run() {
+	defer close(g.ended)
+	for p := range g.in {
+		if p.sync != nil {
+			p.sync <- struct{}{}
+			continue
+		}
+		g.take(p)
+	}
+}
+
+// drain waits until everything that was sent has been worked off.
+func (g *merger) drain() {
+	done := make(chan struct{})
+	g.in <- part{sync: done}
+	<-done
+}
+
+func (g *merger) take(p part) {
+	m := g.waiting[p.minute]
+	if m == nil {
+		m = &minute{counts: p.counts}
+		g.waiting[p.minute] = m
+	} else {
+		m.counts.merge(p.counts)
+		g.giveBack(p.counts)
+	}
+	m.parts++
+	m.sights = append(m.sights, p.sights...)
+	m.closed = append(m.closed, p.closed...)
+	if m.parts == g.of {
+		delete(g.waiting, p.minute)
+		g.minute(int64(p.minute)*60, m)
+		g.giveBack(m.counts)
+	}
+}
+
+func (g *merger) giveBack(c *counts) {
+	select {
+	case g.free <- c:
+	default:
+	}
+}
+
+// longest is the silence, in seconds, after which the telescope is taken not to
+// have looked: not a single frame, dark or not, for an hour.
+const longest = 3600
+
+// minute is called for the minutes in which frames came, and some empty ones
+// around them, in order.
+func (g *merger) minute(start int64, m *minute) {
+	if len(m.closed) > 0 {
+		sortEvents(m.closed)
+		g.sink.Closed(m.closed)
+	}
+	if len(m.counts.keys) == 1 && (g.last == 0 || start > g.last+60) {
+		return // opened for late packets that did not come
+	}
+	switch missing := start - g.last - 60; {
+	case g.last == 0:
+	case missing > longest:
+		g.sink.Gap(time.Unix(g.last+60, 0).UTC(), time.Unix(start, 0).UTC())
+	default:
+		for t := g.last + 60; t < start; t += 60 {
+			g.watched(t, nil)
+		}
+	}
+	sortSights(m.sights)
+	if sights := join(m.sights); len(sights) > 0 {
+		g.sink.Sight(sights)
+	}
+	g.watched(start, m.counts)
+}
+
+// watched books one minute; c is nil when nothing came to dark space in it.
+func (g *merger) watched(start int64, c *counts) {
+	g.roll(start)
+	b := g.bucket(observe.Minute, &span{c, 60}, start, false)
+	g.sink.Bucket(b)
+	if g.hour == nil {
+		g.hour = &span{newCounts(start - start%3600), 0}
+	}
+	if c != nil {
+		g.hour.merge(c)
+	}
+	g.hour.looked += 60
+	g.last = start
+	g.sink.Clock(time.Unix(start+60, 0).UTC())
+}
+
+// roll ends the hour and the day when start is no longer in them.
+func (g *merger) roll(start int64) {
+	if g.hour != nil && start >= g.hour.start+3600 {
+		g.sink.Bucket(g.bucket(observe.Hour, g.hour, g.hour.start, false))
+		g.day = g.day.with(g.hour)
+		g.hour = nil
+	}
+	if g.day != nil && start >= g.day.start+86400 {
+		g.sink.Bucket(g.bucket(observe.Day, g.day, g.day.start, false))
+		g.day = nil
+	}
+}
+
+// with is the day with an hour added; s may be nil.
+func (s *span) with(hour *span) *span {
+	if s == nil {
+		s = &span{newCounts(hour.start - hour.start%86400), 0}
+	}
+	s.merge(hour.counts)
+	s.looked += hour.looked
+	return s
+}
+
+// open are the hour and the day that aren't over, as they stand.
+func (g *merger) open() []Bucket {
+	var b []Bucket
+	day := g.day
+	if g.hour != nil {
+		b = append(b, g.bucket(observe.Hour, g.hour, g.hour.start, true))
+		if day != nil { // keep the day itself as it is
+			copied := &span{newCounts(day.start), day.looked}
+			copied.merge(day.counts)
+			day = copied
+		}
+		day = day.with(g.hour)
+	}
+	if day != nil {
+		b = append(b, g.bucket(observe.Day, day, day.start, true))
+	}
+	return b
+}
+
+func (g *merger) bucket(grain observe.Grain, s *span, start int64, open bool) Bucket {
+	b := Bucket{
+		Grain: grain, Start: start, Open: open, DarkV4: g.dark.at(start * 1e9).v4,
+		Looked: float64(s.looked) / float64(grain.Seconds()),
+	}
+	if s.counts != nil {
+		b.Rows = s.rows(grain)
+	}
+	return b
+}
+
+// join adds up sightings of one source, port and kind: a minute may have come
+// in pieces, and two shards may have seen errors about one victim.
+func join(v []observe.Sighting) []observe.Sighting {
+	out := v[:0]
+	for _, s := range v {
+		n := len(out)
+		if n == 0 || out[n-1].Source != s.Source || out[n-1].Port != s.Port || out[n-1].Kind != s.Kind || out[n-1].Proto != s.Proto {
+			out = append(out, s)
+			continue
+		}
+		o := &out[n-1]
+		o.Packets += s.Packets
+		o.Total = max(o.Total, s.Total)
+		o.Targets = max(o.Targets, s.Targets)
+		o.First, o.Last, o.Since = min(o.First, s.First), max(o.Last, s.Last), min(o.Since, s.Since)
+		o.Flags |= s.Flags
+		for i, b := range s.Bins {
+			o.Bins[i] += b
+		}
+		if o.Tool != s.Tool {
+			o.Tool = observe.Unknown
+		}
+	}
+	return out
+}

@@ -1,0 +1,174 @@
+package telescope
+
+import "sakimori/base/wire/packet"
+
+// slab holds elements in chunks, so that they never move, growing copies
+// nothing, and an element is named by 32 bits.
+type slab[T any] struct {
+	chunks [][]T
+	n      uint32 // indices handed out
+	free   []uint32
+}
+
+const (
+	chunkBits = 12
+	chunkSize = 1 << chunkBits
+)
+
+func (s *slab[T]) at(i uint32) *T { return &s.chunks[i>>chunkBits][i&(chunkSize-1)] }
+
+// take hands out an element. It may hold what its last user left there.
+func (s *slab[T]) take() uint32 {
+	if n := len(s.free); n > 0 {
+		i := s.free[n-1]
+		s.free = s.free[:n-1]
+		return i
+	}
+	if int(s.n>>chunkBits) == len(s.chunks) {
+		s.chunks = append(s.chunks, make([]T, chunkSize))
+	}
+	s.n++
+	return s.n - 1
+}
+
+func (s *slab[T]) give(i uint32) { s.free = append(s.free, i) }
+
+func (s *slab[T]) live() int { return int(s.n) - len(s.free) }
+
+// index is an open-addressing table from hashes to slab indices. The upper half
+// of the hash is kept beside the index: it gives the home slot and rejects
+// nearly all strangers without touching the slab.
+type index struct {
+	slots []slot
+	n     int
+}
+
+type slot struct{ tag, ref uint32 } // ref is the slab index + 1, 0 empty
+
+func newIndex(capacity int) index {
+	size := 64
+	for size*3 < capacity*4 {
+		size *= 2
+	}
+	return index{slots: make([]slot, size)}
+}
+
+func (x *index) put(tag, i uint32) {
+	if (x.n+1)*4 > len(x.slots)*3 {
+		x.grow()
+	}
+	mask := uint32(len(x.slots) - 1) //nolint:gosec // fewer than 2^32 slots
+	p := tag & mask
+	for x.slots[p].ref != 0 {
+		p = (p + 1) & mask
+	}
+	x.slots[p] = slot{tag, i + 1}
+	x.n++
+}
+
+func (x *index) grow() {
+	old := x.slots
+	x.slots = make([]slot, 2*len(old))
+	mask := uint32(len(x.slots) - 1) //nolint:gosec // as above
+	for _, s := range old {
+		if s.ref == 0 {
+			continue
+		}
+		p := s.tag & mask
+		for x.slots[p].ref != 0 {
+			p = (p + 1) & mask
+		}
+		x.slots[p] = s
+	}
+}
+
+// remove takes out the element with this tag and slab index, and closes the gap
+// so that no tombstones gather.
+func (x *index) remove(tag, i uint32) {
+	mask := uint32(len(x.slots) - 1) //nolint:gosec // as above
+	p := tag & mask
+	for x.slots[p].ref != i+1 {
+		if x.slots[p].ref == 0 {
+			return
+		}
+		p = (p + 1) & mask
+	}
+	x.n--
+	for q := p; ; {
+		q = (q + 1) & mask
+		s := x.slots[q]
+		if s.ref == 0 {
+			break
+		}
+		// s may move to p only if its home isn't between p and q.
+		if home := s.tag & mask; (q-home)&mask >= (q-p)&mask {
+			x.slots[p] = s
+			p = q
+		}
+	}
+	x.slots[p] = slot{}
+}
+
+// source is what is known of one sending address as long as it has events.
+type source struct {
+	addr    packet.Addr
+	asn     uint32
+	as      uint32 // number of the AS in this shard
+	events  uint32 // entries that refer to it
+	window  uint32 // minute in which its present window of new ports began
+	opened  uint16 // ports asked in this window
+	country uint16
+	flags   uint8 // observe.Own, observe.Research
+	ports   bool  // asked so many ports in one window that it is a port scan
+	evidence
+}
+
+// entry is one event in the making: what a source sends to one port with one
+// kind of packet.
+type entry struct {
+	src     packet.Addr
+	last    int64 // Unix nanoseconds
+	first   int64
+	minute  uint32 // the minute, since the epoch, of the packets below
+	packets uint32 // in that minute
+	total   uint32 // since first; saturates
+	source  uint32 // slab index
+	port    uint16
+	kind    uint8
+	proto   uint8
+	marks   uint8
+	few     uint8 // targets in near; one more than fits: they are in set
+	asks    uint16
+	near    [4]uint32 // the first targets
+	recent  [8]uint32 // targets of this minute that aren't in the counts yet
+	waiting uint8     // how many of these
+	set     uint32    // slab index of the set of all targets, 0 none
+	firstIn int64     // first packet of the minute
+	bins    [6]uint16 // packets by ten seconds; saturate
+	evidence
+	sample
+}
+
+// The marks of an entry.
+const (
+	markSpoof     uint8 = 1 << iota // a packet had a hint of a forged source
+	markSolicited                   // answers to a dark address that had sent something
+	markShadow                      // stands for the victim that an ICMP error quotes: not counted
+	markQueued                      // on the list of this minute
+	markScanner                     // has met the definition of a scan
+	markFree                        // no event: the place is free
+)
+
+// sample is the event's first packet, as evidence.
+type sample struct {
+	dst     packet.Addr
+	seq     uint32
+	id      uint16
+	window  uint16
+	srcPort uint16
+	toPort  uint16
+	length  uint16
+	ttl     uint8
+	flags   uint8
+	options uint8 // bytes of TCP options
+}

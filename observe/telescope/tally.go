@@ -1,0 +1,129 @@
+package telescope
+
+import (
+	"math/bits"
+
+	"sakimori/base/sketch"
+	"sakimori/base/wire/packet"
+	"sakimori/observe"
+)
+
+// tally is what a telescope has seen since it was made: the totals of one
+// import, exact where the minutes' counts would be sketched.
+type tally struct {
+	Totals
+	sources   sketch.Set             // of packets to dark space
+	hits      []uint64               // bitmap of the dark IPv4 addresses hit
+	hits6     sketch.Set             // the IPv6 ones
+	Answering map[packet.Addr]uint64 // dark addresses that sent something, and how often
+	ports     map[uint32]*portTally  // nil when nobody asked for them
+}
+
+// Totals are the plain sums of a tally.
+type Totals struct {
+	Frames      uint64 // everything read
+	NotIP       uint64 // ARP and the like: fine, but nothing for a telescope
+	Malformed   uint64 // headers that contradict themselves, or cut off below IP
+	Unknown     uint64 // of a link type that isn't read
+	DarkPackets uint64 // datagrams to dark space, fragments once
+	Fragments   uint64 // further fragments of these
+	FromDark    uint64 // sent from dark space: takes part in no verdict
+	Classes     [observe.Classes]uint64
+	Evicted     uint64 // events ended early for want of memory
+	Late        uint64 // packets counted in a later minute than their own
+}
+
+type portTally struct {
+	packets uint64
+	sources sketch.Set
+}
+
+// maxAnswering bounds the list of dark addresses that answer. A telescope that
+// reaches it isn't dark.
+const maxAnswering = 65536
+
+func (t *tally) undecoded(st packet.Status) {
+	switch st {
+	case packet.NotIP:
+		t.NotIP++
+	case packet.UnknownLink:
+		t.Unknown++
+	default:
+		t.Malformed++
+	}
+}
+
+func (t *tally) hit(dst packet.Addr, number uint32) {
+	if dst.Is4() {
+		t.hits[number>>6] |= 1 << (number & 63)
+		return
+	}
+	t.hits6.Add(sketch.Exact, number)
+}
+
+func (t *tally) newEvent(e *entry) {
+	if t.ports == nil {
+		return
+	}
+	t.portOf(portKey(e.proto, e.port)).sources.Add(sketch.Exact, identity(e.src))
+}
+
+func (t *tally) port(key uint32, packets uint64) {
+	if t.ports != nil {
+		t.portOf(key).packets += packets
+	}
+}
+
+func (t *tally) portOf(key uint32) *portTally {
+	p := t.ports[key]
+	if p == nil {
+		p = &portTally{}
+		t.ports[key] = p
+	}
+	return p
+}
+
+// merge adds the tally of another shard of the same telescope.
+func (t *tally) merge(o *tally) {
+	t.Frames += o.Frames
+	t.NotIP += o.NotIP
+	t.Malformed += o.Malformed
+	t.Unknown += o.Unknown
+	t.DarkPackets += o.DarkPackets
+	t.Fragments += o.Fragments
+	t.FromDark += o.FromDark
+	t.Evicted += o.Evicted
+	t.Late += o.Late
+	for i := range t.Classes {
+		t.Classes[i] += o.Classes[i]
+	}
+	t.sources.Merge(sketch.Exact, &o.sources)
+	t.hits6.Merge(sketch.Exact, &o.hits6)
+	for i, w := range o.hits {
+		t.hits[i] |= w
+	}
+	for a, n := range o.Answering { // every shard has the same list
+		t.Answering[a] = max(t.Answering[a], n)
+	}
+	for key, p := range o.ports {
+		to := t.portOf(key)
+		to.packets += p.packets
+		to.sources.Merge(sketch.Exact, &p.sources)
+	}
+}
+
+func newTally(v4 uint64, ports bool) tally {
+	t := tally{hits: make([]uint64, (v4+63)/64), Answering: map[packet.Addr]uint64{}}
+	if ports {
+		t.ports = map[uint32]*portTally{}
+	}
+	return t
+}
+
+// hitV4 is how many dark IPv4 addresses were hit.
+func (t *tally) hitV4() (n uint64) {
+	for _, w := range t.hits {
+		n += uint64(bits.OnesCount64(w)) //nolint:gosec // at most 64
+	}
+	return n
+}

@@ -1,0 +1,178 @@
+// Package telescope watches addresses that nobody uses.
+//
+// Whatever is sent to them was asked for by nobody: it is a scan, an answer to
+// somebody who forged their address, or a mistake. The telescope classes each
+// packet by its form, joins packets to events (source, port, kind), counts
+// everything by minute, hour and day, and hands on what a source did in a minute
+// as one Sighting. It reads nobody's communication.
+//
+// A frame's way: every worker decodes it (decoding costs less than handing it
+// over) and keeps those whose source falls to its shard; a minute that ends is
+// given to the merger, which adds the shards up, tells the detectors and fills
+// the buckets. Nothing depends on the number of workers.
+package telescope
+
+import (
+	"fmt"
+	"net/netip"
+	"runtime"
+	"time"
+
+	"sakimori/base/wire/packet"
+	"sakimori/observe"
+)
+
+// Config says what a telescope watches and how much memory it may take.
+type Config struct {
+	Dark    []DarkPrefix   // the unused addresses
+	Own     []netip.Prefix // the operator's own addresses, in use: who of them sends to dark space is infected
+	Tunnels packet.Tunnels // by which tunnels dark traffic comes to the sensor
+
+	// MaxEvents bounds the table of events; each takes about 330 bytes with its
+	// place in the index and the usual set of targets. SetBytes bounds the sets
+	// of targets beyond that. When either is full, events end early, or count
+	// their targets less sharply, and the totals say how many.
+	MaxEvents int
+	SetBytes  int
+
+	// MinRate is the slowest scanner, in packets/s over the whole IPv4 Internet,
+	// whose packets the time-out must hold together: 10, the 2014 study's floor
+	// of an Internet-wide scan.
+	MinRate float64
+	// Slow is how long an event that isn't a scan yet is remembered, for scans
+	// that take days.
+	Slow time.Duration
+
+	Workers int // 0: one for each processor, at most 8
+
+	// Place gives country (zero unknown) and AS (0 unknown) of a source;
+	// Research tells whether it belongs to a scanner that says who it is.
+	Place    func(packet.Addr) (country [2]byte, asn uint32)
+	Research func(packet.Addr) bool
+
+	// Glance, if set, is called by the workers, each on its own and at the same
+	// time, with every second of data that it saw packets in.
+	Glance func(Second)
+
+	Detail bool // keep the tally by port, for the document of an import
+
+	own   *space
+	idle4 time.Duration
+}
+
+// DefaultConfig is the configuration without addresses.
+func DefaultConfig() Config {
+	return Config{MaxEvents: 1_500_000, SetBytes: 256 << 20, MinRate: 10, Slow: 7 * 24 * time.Hour}
+}
+
+// idle is the time-out of an event (reference §7): a scanner of MinRate
+// packets/s over 2^32 addresses hits N dark ones every 2^32/(r·N) seconds; three
+// times that is exceeded by 5 % of its gaps. It is kept between 10 minutes and a
+// day. The IPv6 Internet can't be swept, so there the time-out is an hour.
+func (c *Config) idle(v4 bool) time.Duration {
+	if !v4 || c.idle4 == 0 {
+		return time.Hour
+	}
+	return c.idle4
+}
+
+// timeout is the time-out for a dark space of n IPv4 addresses.
+func (c *Config) timeout(n uint64) time.Duration {
+	if n == 0 {
+		return 0
+	}
+	s := 3 * (1 << 32) / (c.MinRate * float64(n))
+	return time.Duration(min(max(s, 600), 86400) * float64(time.Second))
+}
+
+func (c *Config) sweepMinutes() uint32 { return max(uint32(c.idle(true)/(8*time.Minute)), 1) }
+
+// Sink takes what a telescope makes of the packets. Its methods are called from
+// one goroutine, in order of time; arguments must not be kept after they return
+// except for the Bucket.
+type Sink interface {
+	observe.Sightings          // what detectors want to know of one minute, by source
+	Bucket(b Bucket)           // a minute, hour or day that has ended
+	Clock(t time.Time)         // the data's time: a minute has ended
+	Closed(e []observe.Event)  // events that have ended
+	Gap(from, until time.Time) // no frame at all for over an hour: the telescope did not look
+}
+
+// Telescope is one run of observation. Ingest and the other methods are for one
+// goroutine.
+type Telescope struct {
+	cfg     Config
+	dark    darkness
+	union   *space
+	workers []*worker
+	merger  *merger
+	frames  uint64
+	late    uint64
+	started bool
+	top     uint32 // newest minute
+	first   int64  // time of the earliest and the latest frame
+	last    int64
+	pool    chan *Block
+}
+
+// New makes a telescope. It starts its workers on the first Ingest; Close ends
+// them.
+func New(cfg Config, sink Sink) (*Telescope, error) {
+	dark, err := newDarkness(cfg.Dark)
+	if err != nil {
+		return nil, err
+	}
+	union := &space{from: minTime, until: maxTime}
+	for _, p := range cfg.Dark {
+		union.add(p.Prefix)
+	}
+	if err := union.finish(); err != nil {
+		return nil, err
+	}
+	if len(dark) == 1 {
+		union = &dark[0]
+	}
+	if cfg.own, err = ownSpace(cfg.Own); err != nil {
+		return nil, err
+	}
+	if cfg.Workers <= 0 {
+		cfg.Workers = min(runtime.GOMAXPROCS(0), 8)
+	}
+	if cfg.MaxEvents < 1024 {
+		return nil, fmt.Errorf("room for %d events is too little: give at least 1024", cfg.MaxEvents)
+	}
+	if cfg.MinRate <= 0 || cfg.Slow <= 0 {
+		return nil, fmt.Errorf("the slowest scanner's rate (%g) and the memory for slow scans (%s) must be above zero", cfg.MinRate, cfg.Slow)
+	}
+	cfg.idle4 = cfg.timeout(union.v4)
+	t := &Telescope{cfg: cfg, dark: dark, union: union, first: maxTime, last: minTime, pool: make(chan *Block, blocks)}
+	for range blocks {
+		t.pool <- &Block{}
+	}
+	t.merger = newMerger(cfg.Workers, dark, sink)
+	for i := range cfg.Workers {
+		t.workers = append(t.workers, newWorker(t, uint32(i))) //nolint:gosec // at most 8
+	}
+	return t, nil
+}
+
+func ownSpace(own []netip.Prefix) (*space, error) {
+	if len(own) == 0 {
+		return nil, nil //nolint:nilnil // no own addresses: nobody is own
+	}
+	s := &space{}
+	for _, p := range own {
+		if !p.IsValid() {
+			return nil, fmt.Errorf("an own prefix is empty: write it as address/length, for example 203.0.113.0/24")
+		}
+		s.add(p)
+	}
+	s.join()
+	return s, nil
+}
+
+// Idle is the time-out of an event of IPv4, as derived from the dark space.
+func (t *Telescope) Idle() time.Duration { return t.cfg.idle(true) }
+
+// Monitored is how many IPv4 addresses are dark at time at.
+func (t *Telescope) Monitored(at time.Time) uint64 { return t.dark.at(at.UnixNano()).v4 }

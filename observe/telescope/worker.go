@@ -1,0 +1,247 @@
+package telescope
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sakimori/base/wire/packet"
+	"sakimori/observe"
+)
+
+// blocks is how many blocks are on their way at once.
+const blocks = 8
+
+// Block is a block of frames that all workers read; the last one gives it back.
+type Block struct {
+	packet.Block
+	readers atomic.Int32
+}
+
+// Block gives an empty block to fill and hand to Ingest. It waits until the
+// workers have one to spare, which is how a reader is kept from running ahead.
+func (t *Telescope) Block() *Block { return <-t.pool }
+
+// Ingest takes a filled block of Block. The frames' times may go back by up to
+// a minute; what is older is counted in the oldest minute that is still open,
+// and in Totals.Late.
+func (t *Telescope) Ingest(b *Block) {
+	if len(b.Frames) > 0 {
+		t.clock(&b.Block)
+	}
+	t.frames += uint64(len(b.Frames))
+	b.readers.Store(int32(len(t.workers))) //nolint:gosec // at most 8
+	t.send(order{block: b})
+}
+
+// clock sets first and last, folds times that lie too far back, and starts the
+// workers at the first frame.
+func (t *Telescope) clock(b *packet.Block) {
+	for i := range b.Frames {
+		ft := &b.Frames[i].Time
+		*ft = min(max(*ft, 0), maxNano)
+		t.first, t.last = min(t.first, *ft), max(t.last, *ft)
+		m := uint32(*ft / 60e9) //nolint:gosec // minutes since the epoch
+		switch {
+		case !t.started:
+			t.start(m)
+		case m > t.top:
+			t.top = m
+		case m+1 < t.top:
+			*ft = int64(t.top-1) * 60e9
+			t.late++
+		}
+	}
+}
+
+// maxNano is the latest time that fits the tables: the year 2262.
+const maxNano = maxTime - 60e9
+
+func (t *Telescope) start(minute uint32) {
+	t.started, t.top = true, minute
+	go t.merger.run()
+	for _, w := range t.workers {
+		w.shard.begin(minute)
+		w.ended.Add(1)
+		go w.run()
+	}
+}
+
+// order is what a worker is told: to read a block, or to do something between
+// blocks and say when it is done.
+type order struct {
+	block *Block
+	until uint32 // advance to this minute
+	do    func(*shard)
+	done  *sync.WaitGroup
+}
+
+func (t *Telescope) send(o order) {
+	if !t.started { // nothing has come: there is nobody to read it
+		if o.block != nil {
+			t.pool <- o.block
+		}
+		return
+	}
+	for _, w := range t.workers {
+		w.orders <- o
+	}
+}
+
+type worker struct {
+	shard  *shard
+	orders chan order
+	t      *Telescope
+	ended  sync.WaitGroup
+}
+
+func newWorker(t *Telescope, id uint32) *worker {
+	s := &shard{
+		cfg: &t.cfg, id: id, of: uint32(t.cfg.Workers), dark: t.dark, now: &t.dark[0], union: t.union, //nolint:gosec // at most 8
+		decode:   packet.Decoder{Tunnels: t.cfg.Tunnels},
+		bySource: newIndex(0), byKey: newIndex(0), asNumbers: map[uint32]uint32{},
+		tally: newTally(t.union.v4, t.cfg.Detail), free: t.merger.free,
+	}
+	s.sets.take() // index 0 means none
+	return &worker{shard: s, orders: make(chan order, blocks), t: t}
+}
+
+func (w *worker) run() {
+	defer w.ended.Done()
+	for o := range w.orders {
+		if o.block != nil {
+			w.read(&o.block.Block)
+			if o.block.readers.Add(-1) == 0 {
+				w.t.pool <- o.block
+			}
+		}
+		if o.until > w.shard.top {
+			w.shard.advance(o.until, w.out)
+		}
+		if o.do != nil {
+			o.do(w.shard)
+		}
+		if o.done != nil {
+			o.done.Done()
+		}
+	}
+}
+
+func (w *worker) read(b *packet.Block) {
+	s := w.shard
+	for i := range b.Frames {
+		f := &b.Frames[i]
+		if m := uint32(f.Time / 60e9); m > s.top { //nolint:gosec // minutes since the epoch
+			s.work()
+			s.advance(m, w.out)
+		}
+		s.frame(f.Link, b.Buf[f.Off:f.Off+f.Len], f.Orig, f.Time)
+	}
+	s.work() // while the bytes are there
+}
+
+// out gives a minute that has ended to the merger.
+func (w *worker) out(minute uint32, c *counts, sights []observe.Sighting) {
+	closed := w.shard.closed
+	w.shard.closed = nil
+	w.t.merger.in <- part{minute: minute, counts: c, sights: sights, closed: closed}
+}
+
+// Advance tells the telescope that the data's time has come to at although no
+// frame has: for live input that has fallen silent.
+func (t *Telescope) Advance(at time.Time) {
+	if m := uint32(at.Unix() / 60); t.started && m > t.top { //nolint:gosec // minutes since the epoch
+		t.top = m
+		t.send(order{until: m})
+	}
+}
+
+// each runs do in every worker, between blocks, and waits; then it waits until
+// the merger has worked off everything that came before.
+func (t *Telescope) each(do func(*shard)) {
+	if !t.started {
+		for _, w := range t.workers {
+			do(w.shard)
+		}
+		return
+	}
+	var done sync.WaitGroup
+	done.Add(len(t.workers))
+	t.send(order{do: do, done: &done})
+	done.Wait()
+	t.merger.drain()
+}
+
+// Close ends the workers. What isn't in a checkpoint by then is gone.
+func (t *Telescope) Close() {
+	if !t.started {
+		return
+	}
+	for _, w := range t.workers {
+		close(w.orders)
+	}
+	for _, w := range t.workers {
+		w.ended.Wait()
+	}
+	close(t.merger.in)
+	<-t.merger.ended
+	t.started = false
+}
+
+// Totals are the sums so far; exact at a call, as it waits for the workers.
+func (t *Telescope) Totals() Totals { ta := t.summed(); return ta.Totals }
+
+// summed is the tally of all shards.
+func (t *Telescope) summed() tally {
+	sum := newTally(t.union.v4, t.cfg.Detail)
+	shards := make([]*shard, len(t.workers))
+	t.each(func(s *shard) { shards[s.id] = s })
+	for _, s := range shards {
+		sum.merge(&s.tally)
+	}
+	sum.Frames, sum.Late = sum.Frames+t.frames, sum.Late+t.late
+	return sum
+}
+
+// Open are the events that haven't ended and have had a packet since then: of
+// those worth keeping the most largest ones. left is how many more there are.
+func (t *Telescope) Open(since time.Time, most int) (events []observe.Event, left int) {
+	from := since.UnixNano()
+	if since.IsZero() {
+		from = minTime
+	}
+	totals := make([][]uint32, len(t.workers))
+	t.each(func(s *shard) {
+		for i := range s.entries.n {
+			if e := s.entries.at(i); s.notable(e) && e.last >= from {
+				totals[s.id] = append(totals[s.id], e.total)
+			}
+		}
+	})
+	least := uint32(0)
+	if all := slices.Concat(totals...); len(all) > most {
+		slices.Sort(all)
+		least, left = all[len(all)-most], len(all)
+	}
+	lists := make([][]observe.Event, len(t.workers))
+	t.each(func(s *shard) {
+		for i := range s.entries.n {
+			if e := s.entries.at(i); s.notable(e) && e.last >= from && e.total >= least {
+				lists[s.id] = append(lists[s.id], s.report(e, true))
+			}
+		}
+	})
+	events = slices.Concat(lists...)
+	sortEvents(events)
+	return events, max(left-len(events), 0)
+}
+
+// sortSights puts sightings in the order in which detectors get them.
+func sortSights(v []observe.Sighting) {
+	slices.SortFunc(v, func(a, b observe.Sighting) int {
+		return cmp.Or(a.Source.Compare(b.Source), cmp.Compare(a.Port, b.Port), cmp.Compare(a.Kind, b.Kind),
+			cmp.Compare(a.Proto, b.Proto), cmp.Compare(a.Since, b.Since), cmp.Compare(a.First, b.First))
+	})
+}
