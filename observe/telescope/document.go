@@ -43,6 +43,23 @@ type Document struct {
 	Evicted     uint64      `json:"evicted"`   // events ended early for want of memory
 	Answering   []Answering `json:"answering"` // dark addresses that aren't dark
 	IdleSeconds float64     `json:"idle_seconds"`
+	Errors      []FileError `json:"errors"` // files that could not be read to their end
+	DuplicateOf []Duplicate `json:"duplicate_of,omitempty"`
+}
+
+// FileError says where a file can't be read any further, and why.
+type FileError struct {
+	File    string `json:"file"`
+	Message string `json:"message"`
+}
+
+// Duplicate is a file that was imported before: it was not counted again.
+type Duplicate struct {
+	File     string    `json:"file"`
+	Import   string    `json:"import"` // id of the earlier import
+	Name     string    `json:"name"`   // the file's name then
+	Imported time.Time `json:"imported"`
+	Digest   string    `json:"digest"` // of the content, xxh3-128
 }
 
 // Scanner is one source that scans one port.
@@ -102,7 +119,7 @@ func (t *Telescope) Document(closed []observe.Event) Document {
 		Packets: sum.Frames, DarkPackets: sum.DarkPackets, FromDark: sum.FromDark, Malformed: sum.Malformed,
 		UniqueSources: sum.sources.Count(), UniqueSourcesErr: sum.sources.Error(),
 		NotIP: sum.NotIP, UnknownLink: sum.Unknown, Fragments: sum.Fragments, Late: sum.Late, Evicted: sum.Evicted,
-		Victims: []Victim{}, Infected: []Infected{}, Answering: []Answering{}, Ports: []PortCount{},
+		Victims: []Victim{}, Infected: []Infected{}, Answering: []Answering{}, Ports: []PortCount{}, Errors: []FileError{},
 		IdleSeconds: t.Idle().Seconds(),
 	}
 	if t.last >= t.first {
@@ -152,6 +169,15 @@ func (s *shard) pending() map[uint32]uint64 {
 	return ports
 }
 
+// Empty is the document of an import in which nothing was new.
+func Empty(cfg Config) (Document, error) {
+	t, err := New(cfg, nil)
+	if err != nil {
+		return Document{}, err
+	}
+	return t.Document(nil), nil
+}
+
 // scannerOf is a scan as a row of the document.
 func scannerOf(e *observe.Event) Scanner {
 	return Scanner{
@@ -168,7 +194,7 @@ func (t *Telescope) scanners(closed []observe.Event) []Scanner {
 	t.each(func(s *shard) {
 		for i := range s.entries.n {
 			e := s.entries.at(i)
-			if e.marks&(markFree|markShadow) == 0 && e.total > 0 && s.flags(e, s.sources.at(e.source))&observe.Scanner != 0 {
+			if e.marks&(markFree|markShadow) == 0 && e.total > 0 && e.last >= t.first && s.flags(e, s.sources.at(e.source))&observe.Scanner != 0 {
 				v := s.summary(e, true)
 				lists[s.id] = append(lists[s.id], scannerOf(&v))
 			}
@@ -176,7 +202,7 @@ func (t *Telescope) scanners(closed []observe.Event) []Scanner {
 	})
 	all := slices.Concat(lists...)
 	for i := range closed {
-		if closed[i].Flags&observe.Scanner != 0 {
+		if closed[i].Flags&observe.Scanner != 0 && closed[i].Last.UnixNano() >= t.first {
 			all = append(all, scannerOf(&closed[i]))
 		}
 	}

@@ -549,7 +549,7 @@ func (s *shard) flags(e *entry, src *source) observe.Flags {
 	if observe.Kind(e.kind) == observe.KindICMPError && e.marks&markShadow == 0 {
 		f |= observe.Solicited // a router's error proves nothing about the router
 	}
-	if e.asks > 0 {
+	if s.baits(e) {
 		f |= observe.AmplifierAsk
 	}
 	if e.marks&markScanner != 0 || s.isScan(e) {
@@ -575,7 +575,7 @@ func (s *shard) isScan(e *entry) bool {
 	if e.set != 0 {
 		n = s.sets.at(e.set).Count()
 	}
-	if e.asks > 0 && uint64(e.total) >= 10*n {
+	if s.baits(e) {
 		return false
 	}
 	if n >= scanTargets {
@@ -586,6 +586,13 @@ func (s *shard) isScan(e *entry) bool {
 }
 
 const scanTargets = 3
+
+// baits tells whether a source asks few addresses, ten times each and more, for
+// an amplified answer: so behaves an attacker who forges the victim's address
+// and takes dark addresses for reflectors, not a scanner who looks for them.
+func (s *shard) baits(e *entry) bool {
+	return e.asks > 0 && e.total >= 10 && uint64(e.total) >= 10*s.targets(e).N
+}
 
 func (s *shard) addTarget(e *entry, id uint32) {
 	if e.set != 0 {

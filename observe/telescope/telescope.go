@@ -176,3 +176,23 @@ func (t *Telescope) Idle() time.Duration { return t.cfg.idle(true) }
 
 // Monitored is how many IPv4 addresses are dark at time at.
 func (t *Telescope) Monitored(at time.Time) uint64 { return t.dark.at(at.UnixNano()).v4 }
+
+// Begin starts a new tally: the document of what follows. Events, counts and
+// everything that verdicts rest on go on.
+func (t *Telescope) Begin() {
+	t.each(func(s *shard) {
+		answering := s.tally.Answering
+		s.tally = newTally(s.union.v4, s.cfg.Detail)
+		s.tally.Answering = answering
+	})
+	t.frames, t.late, t.first, t.last = 0, 0, maxTime, minTime
+}
+
+// Span are the times of the first and the last frame of this tally; false
+// before the first.
+func (t *Telescope) Span() (first, last time.Time, ok bool) {
+	if t.last < t.first {
+		return time.Time{}, time.Time{}, false
+	}
+	return time.Unix(0, t.first).UTC(), time.Unix(0, t.last).UTC(), true
+}

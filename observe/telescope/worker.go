@@ -25,8 +25,8 @@ type Block struct {
 func (t *Telescope) Block() *Block { return <-t.pool }
 
 // Ingest takes a filled block of Block. The frames' times may go back by up to
-// a minute; what is older is counted in the oldest minute that is still open,
-// and in Totals.Late.
+// a minute; what is older is counted in the oldest minute that is still open, a
+// stray date far ahead in the newest, and both in Totals.Late.
 func (t *Telescope) Ingest(b *Block) {
 	if len(b.Frames) > 0 {
 		t.clock(&b.Block)
@@ -42,6 +42,10 @@ func (t *Telescope) clock(b *packet.Block) {
 	for i := range b.Frames {
 		ft := &b.Frames[i].Time
 		*ft = min(max(*ft, 0), maxNano)
+		if t.started && stray(b.Frames[i:], int64(t.top)*60e9) {
+			*ft = int64(t.top) * 60e9
+			t.late++
+		}
 		t.first, t.last = min(t.first, *ft), max(t.last, *ft)
 		m := uint32(*ft / 60e9) //nolint:gosec // minutes since the epoch
 		switch {
@@ -54,6 +58,13 @@ func (t *Telescope) clock(b *packet.Block) {
 			t.late++
 		}
 	}
+}
+
+// stray tells whether the first of the frames bears a date more than a day ahead
+// that the next one doesn't confirm. It would carry everything after it along.
+func stray(f []packet.Frame, now int64) bool {
+	const day, hour = 86400e9, 3600e9
+	return f[0].Time > now+day && len(f) > 1 && f[1].Time < f[0].Time-hour
 }
 
 // maxNano is the latest time that fits the tables: the year 2262.

@@ -1,0 +1,100 @@
+# `make help` lists what can be made. Everything that is built stands in bin/,
+# build/, console/web/dist/ and base/geo/data/, and none of it is committed.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+# One set of flags for build, vet and test: they share what is compiled.
+export GOFLAGS := $(strip $(filter-out -trimpath,$(GOFLAGS)) -trimpath)
+# The tests run in their own folders, so the path must be absolute.
+export SAKIMORI_CORPUS := $(abspath $(or $(SAKIMORI_CORPUS),../shared/data))
+
+VERSION := $(shell sed -n 's/^\#\# \([0-9][^ ]*\) .*/\1/p' CHANGELOG.md | head -n 1)
+COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+LDFLAGS := -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+
+# Time for each fuzz target.
+T ?= 30s
+
+UI   := console/web/ui
+PAGE := console/web/dist/index.html
+GEO  := base/geo/data/sakimori.geo.zst
+LINT := bin/golangci-lint
+
+UI_SOURCES := $(shell find $(UI) \( -name node_modules -o -name e2e -o -name test \) -prune -o -type f -print)
+NPM        := npm ci --no-audit --no-fund --loglevel=error
+
+.PHONY: help build demo test e2e web-test vet lint fix bench fuzz cover clean FORCE
+
+help: ## list what can be made
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 18
+
+build: bin/sakimori ## build bin/sakimori with its console and its geography
+
+demo: build ## build, then show the sample day in a browser
+	bin/sakimori demo
+
+# go itself knows best whether the binary is up to date.
+bin/sakimori: $(PAGE) $(GEO) FORCE
+	@scripts/debian-packages build
+	go build -ldflags '$(LDFLAGS)' -o $@ ./cmd/sakimori
+
+# npm writes this file last, so it is the stamp of its folder.
+%/node_modules/.package-lock.json: %/package.json %/package-lock.json
+	cd $* && $(NPM)
+	@touch $@
+
+$(PAGE): $(UI)/node_modules/.package-lock.json $(UI_SOURCES)
+	cd $(UI) && npm run --silent build
+	@test -f $@ || { echo "npm built no $@: the console would be the placeholder" >&2; exit 1; }
+	@touch $@
+
+$(GEO): geodata/node_modules/.package-lock.json $(wildcard base/geo/*.go base/geo/compile/*.go)
+	go run ./base/geo/compile -from geodata/node_modules -o $@
+	@touch $@
+
+# The Go tests come last: their lines close the output.
+test: ## install what the tests need, build, and run every test
+	@scripts/debian-packages test
+	@$(MAKE) --no-print-directory build web-test vet e2e
+	SAKIMORI_BUILT=1 go test -timeout 20m ./...
+
+web-test: $(UI)/node_modules/.package-lock.json
+	cd $(UI) && npm run --silent check && npm test --silent
+
+vet:
+	@unformatted=$$(gofmt -l $$(find . -name node_modules -prune -o -name '*.go' -print)); \
+	test -z "$$unformatted" || { echo "not formatted, run gofmt -w on:" $$unformatted >&2; exit 1; }
+	go vet ./...
+
+e2e: build ## walk through the console of a real demo with a browser
+	scripts/e2e npm --prefix $(UI) run --silent e2e
+
+lint: $(LINT) ## run every linter (builds golangci-lint once, some minutes)
+	$(LINT) run ./...
+
+fix: $(LINT) ## let the linters format and repair what they can
+	$(LINT) run --fix ./...
+
+$(LINT): tools/go.mod tools/go.sum
+	cd tools && go build -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+bench: build ## measure side by side with the field's own tools
+	@scripts/debian-packages bench
+	go run ./test/bench
+
+fuzz: ## run every fuzz target, T=30s each
+	scripts/fuzz $(T)
+
+cover: $(PAGE) $(GEO) ## run the Go tests and say how much of the code they reach
+	@mkdir -p build
+	go test -timeout 30m -coverpkg=./... -coverprofile=build/cover.out ./...
+	go tool cover -html=build/cover.out -o build/cover.html
+	@go tool cover -func=build/cover.out | tail -n 1
+
+clean: ## remove all that was built or downloaded
+	rm -rf bin build $(UI)/node_modules geodata/node_modules $(GEO)
+	find console/web/dist -mindepth 1 ! -name placeholder.html -delete

@@ -1,0 +1,142 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/zeebo/xxh3"
+)
+
+// Blobs are too large for a row (up to some 500 MB): they are files in blobs/,
+// named by their xxh3-128 checksum, and the database holds name → file. A file
+// is whole and synced before the row that names it is committed, so a crash can
+// only leave a file that nobody names, and the next Open deletes it.
+
+// PutBlob stores data under a name, in place of what the name held before. It
+// becomes visible with the transaction.
+func (tx *Tx) PutBlob(ctx context.Context, name string, data []byte) error {
+	sum := xxh3.Hash128(data).Bytes()
+	file := hex.EncodeToString(sum[:])
+	tx.blobs = true
+	if err := tx.store.writeBlob(file, data); err != nil {
+		tx.failed = fmt.Errorf("store %s: %w", name, err)
+		return tx.failed
+	}
+	if err := tx.Exec(ctx, `DELETE FROM store_blob WHERE name = ?`, name); err != nil {
+		return err
+	}
+	return tx.Exec(ctx, `INSERT INTO store_blob VALUES (?, ?, ?)`, name, file, len(data))
+}
+
+// DropBlob forgets a name; a name that isn't there is no error.
+func (tx *Tx) DropBlob(ctx context.Context, name string) error {
+	tx.blobs = true
+	return tx.Exec(ctx, `DELETE FROM store_blob WHERE name = ?`, name)
+}
+
+// Blob is what a name holds, nil when there is none.
+func (tx *Tx) Blob(ctx context.Context, name string) ([]byte, error) {
+	return tx.store.readBlob(ctx, tx, name)
+}
+
+// Blob is what a name holds, nil when there is none. A damaged file is an error.
+func (s *Store) Blob(ctx context.Context, name string) ([]byte, error) {
+	data, err := s.readBlob(ctx, s, name)
+	// Replaced between the look into the table and the look into the folder:
+	// then the table names another file now. Twice in a row is not chance.
+	for again := 0; errors.Is(err, os.ErrNotExist) && again < 3; again++ {
+		data, err = s.readBlob(ctx, s, name)
+	}
+	return data, err
+}
+
+func (s *Store) readBlob(ctx context.Context, a Asker, name string) ([]byte, error) {
+	var file string
+	var size int64
+	err := a.QueryRow(ctx, `SELECT file, size FROM store_blob WHERE name = ?`, name).Scan(&file, &size)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find %s: %w", name, err)
+	}
+	data, err := os.ReadFile(filepath.Join(s.dir, "blobs", filepath.Base(file)))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	if sum := xxh3.Hash128(data).Bytes(); int64(len(data)) != size || hex.EncodeToString(sum[:]) != file {
+		return nil, fmt.Errorf("the file blobs/%s of %s is damaged (%d bytes, %d expected): restore it from a backup, or delete the data folder and import again", file, name, len(data), size)
+	}
+	return data, nil
+}
+
+func (s *Store) writeBlob(file string, data []byte) (err error) {
+	dir := filepath.Join(s.dir, "blobs")
+	final := filepath.Join(dir, file)
+	if fi, err := os.Stat(final); err == nil && fi.Size() == int64(len(data)) {
+		return nil // the same content, written whole before
+	}
+	f, err := os.CreateTemp(dir, "new-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(f.Name()) // the sweep gets it otherwise
+		}
+	}()
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err = os.Rename(f.Name(), final); err != nil {
+		return err
+	}
+	d, err := os.Open(dir) //nolint:gosec // our own folder
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// sweep deletes the files that no committed row names. Only the writer calls
+// it, between transactions.
+func (s *Store) sweep(ctx context.Context) error {
+	rows, err := s.db.QueryContext(ctx, `SELECT file FROM store_blob`)
+	if err != nil {
+		return fmt.Errorf("look for unused state files: %w", err)
+	}
+	defer rows.Close()
+	named := map[string]bool{}
+	for rows.Next() {
+		var file string
+		if err := rows.Scan(&file); err != nil {
+			return fmt.Errorf("look for unused state files: %w", err)
+		}
+		named[file] = true
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("look for unused state files: %w", err)
+	}
+	dir := filepath.Join(s.dir, "blobs")
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("look for unused state files: %w", err)
+	}
+	for _, f := range files {
+		ours := len(f.Name()) == 32 || strings.HasPrefix(f.Name(), "new-")
+		if ours && !named[f.Name()] {
+			err = errors.Join(err, os.Remove(filepath.Join(dir, f.Name())))
+		}
+	}
+	return err
+}

@@ -1,0 +1,268 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"sakimori/base/clock"
+)
+
+const (
+	cookieName = "sakimori"
+	streaming  = "GET /api/v1/stream"
+	uploading  = "POST /api/v1/imports"
+)
+
+// Handler is the API with its guards: each request is given an id, is checked
+// for where it comes from, who sends it and whether they may, and has what is
+// written in answer masked.
+func (s *Server) Handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, pattern := s.mux.Handler(r)
+		c := call{
+			requestID: newRequestID(), lang: language(r.Header.Get("Accept-Language")),
+			pattern: pattern, remote: remoteAddr(r), url: r.URL.RequestURI(),
+		}
+		r = r.WithContext(context.WithValue(r.Context(), callKey{}, c))
+		headers(w, c, strings.HasPrefix(r.URL.Path, "/api/"))
+		masked, arrived := &maskWriter{ResponseWriter: w}, r
+		defer func() {
+			if broken := recover(); broken != nil {
+				s.broken(masked, arrived, broken)
+			}
+		}()
+		if !s.hostKnown(r.Host) {
+			writeProblem(w, r, fail("host_unknown"))
+			return
+		}
+		if err := s.cross.Check(r); err != nil {
+			writeProblem(w, r, fail("cross_origin"))
+			return
+		}
+		who, problem := s.authorize(w, r, pattern)
+		if problem != nil {
+			writeProblem(w, r, problem)
+			return
+		}
+		c.who = who
+		ctx := context.WithValue(r.Context(), callKey{}, c)
+		if pattern != streaming && pattern != uploading {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, answerWithin)
+			defer cancel()
+			r.Body = http.MaxBytesReader(w, r.Body, jsonBytes)
+		}
+		r = r.WithContext(ctx)
+		if pattern == "/" {
+			s.mux.ServeHTTP(w, r)
+			return
+		}
+		s.negotiate(r, pattern)
+		masked.m = s.maskFor(who.role)
+		s.mux.ServeHTTP(masked, r)
+		if err := masked.Close(); err != nil {
+			s.deps.Log.DebugContext(ctx, "client went away", slog.String("request_id", c.requestID))
+		}
+	})
+}
+
+// maskFor is the masker for a role: a wall, and whoever isn't logged in, is
+// shown no address at all.
+func (s *Server) maskFor(r Role) masker {
+	if r <= Wall {
+		return s.all
+	}
+	return s.own
+}
+
+func headers(w http.ResponseWriter, c call, private bool) {
+	h := w.Header()
+	h.Set("X-Request-Id", c.requestID)
+	h.Set("Content-Security-Policy", "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	if private {
+		h.Set("Cache-Control", "no-store")
+		h.Set("Vary", "Accept, Accept-Language, Authorization, Cookie")
+	}
+}
+
+func newRequestID() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	return hex.EncodeToString(b[:])
+}
+
+func remoteAddr(r *http.Request) netip.Addr {
+	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr().Unmap().WithZone("")
+}
+
+// hostKnown keeps out a foreign site that had its own name resolve to this
+// machine (DNS rebinding): a browser then sends that name as the host.
+func (s *Server) hostKnown(hostport string) bool {
+	host := hostport
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		host = h
+	}
+	host = strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
+	if host == "localhost" {
+		return true
+	}
+	if a, err := netip.ParseAddr(host); err == nil && a.Unmap().IsLoopback() {
+		return true
+	}
+	return slices.ContainsFunc(s.deps.Hosts, func(h string) bool { return strings.EqualFold(h, host) })
+}
+
+// authorize finds out who asks and whether the route is open to them.
+func (s *Server) authorize(w http.ResponseWriter, r *http.Request, pattern string) (principal, *Problem) {
+	least, listed := permissions[pattern]
+	if !listed {
+		return principal{}, fail("not_found")
+	}
+	if least == Public {
+		return principal{}, nil
+	}
+	secret, kind := credentials(r)
+	if secret == "" {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="sakimori"`)
+		return principal{}, fail("unauthenticated")
+	}
+	token, err := s.deps.Tokens.Redeem(secret, kind)
+	if err != nil {
+		if kind == APIToken { // an old cookie is no attempt to log in
+			s.logins.failed(callOf(r.Context()).remote)
+		}
+		w.Header().Set("WWW-Authenticate", `Bearer realm="sakimori", error="invalid_token"`)
+		return principal{}, fail("token_invalid")
+	}
+	if token.Role < least {
+		return principal{}, fail("forbidden", least, token.Role)
+	}
+	return principal{role: token.Role, user: token.User, token: token, secret: secret}, nil
+}
+
+func credentials(r *http.Request) (secret string, kind TokenKind) {
+	if scheme, rest, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "bearer") {
+		return strings.TrimSpace(rest), APIToken
+	}
+	if c, err := r.Cookie(cookieName); err == nil {
+		return c.Value, SessionToken
+	}
+	return "", ""
+}
+
+// negotiate settles the form of the answer: a query's format goes before the
+// Accept header, and only lists have more than JSON.
+func (s *Server) negotiate(r *http.Request, pattern string) {
+	form := "application/json"
+	asked := r.URL.Query().Get("format")
+	accept := r.Header.Get("Accept")
+	if s.csv[pattern] && (asked == "csv" || asked == "" && strings.HasPrefix(strings.TrimSpace(accept), "text/csv")) {
+		form = "text/csv"
+	}
+	r.Header.Set("Accept", form)
+}
+
+// broken answers when a handler broke down.
+func (s *Server) broken(w *maskWriter, r *http.Request, what any) {
+	if r.Context().Err() != nil { // the framework's way to say that the client went away
+		return
+	}
+	c := callOf(r.Context())
+	s.deps.Log.ErrorContext(r.Context(), "handler broke down", slog.String("request_id", c.requestID),
+		slog.String("route", c.pattern), slog.String("error", s.own.String(fmt.Sprint(what))))
+	if w.begun {
+		panic(http.ErrAbortHandler) // ends the connection: half an answer must not look whole
+	}
+	writeProblem(w.ResponseWriter, r, fail("internal"))
+}
+
+// nothingHere answers below /api/ where no route is.
+func (s *Server) nothingHere(w http.ResponseWriter, r *http.Request) {
+	var allowed []string
+	for _, m := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
+		try := r.Clone(r.Context())
+		try.Method = m
+		if _, p := s.mux.Handler(try); strings.HasPrefix(p, m+" ") {
+			allowed = append(allowed, m)
+		}
+	}
+	if len(allowed) > 0 {
+		w.Header().Set("Allow", strings.Join(allowed, ", "))
+		writeProblem(w, r, fail("method_not_allowed"))
+		return
+	}
+	writeProblem(w, r, fail("not_found"))
+}
+
+const (
+	loginFailures = 10          // that are forgiven
+	loginWindow   = time.Minute // in this time
+	loginSources  = 4096        // remembered at once
+)
+
+// limiter counts failed logins by where they came from.
+type limiter struct {
+	clock clock.Clock
+	mu    sync.Mutex
+	by    map[netip.Addr]failures
+}
+
+type failures struct {
+	since time.Time
+	n     int
+}
+
+func newLimiter(c clock.Clock) *limiter { return &limiter{clock: c, by: map[netip.Addr]failures{}} }
+
+func (l *limiter) failed(a netip.Addr) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.clock.Now()
+	if len(l.by) >= loginSources {
+		for k, f := range l.by {
+			if now.Sub(f.since) >= loginWindow {
+				delete(l.by, k)
+			}
+		}
+		if len(l.by) >= loginSources {
+			a = netip.Addr{} // all the rest together
+		}
+	}
+	f := l.by[a]
+	if now.Sub(f.since) >= loginWindow {
+		f = failures{since: now}
+	}
+	f.n++
+	l.by[a] = f
+}
+
+// wait is how long a login from a is refused, 0 when it isn't.
+func (l *limiter) wait(a netip.Addr) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var longest time.Duration
+	for _, k := range []netip.Addr{a, {}} {
+		if f := l.by[k]; f.n >= loginFailures {
+			longest = max(longest, loginWindow-l.clock.Now().Sub(f.since))
+		}
+	}
+	return longest
+}

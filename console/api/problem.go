@@ -1,0 +1,230 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"sakimori/detect"
+)
+
+// Problem is an error as it is written (RFC 9457), with two members more: a
+// code that stays the same in all versions and languages, and the id under
+// which the server's log speaks of this request.
+type Problem struct {
+	Type      string              `json:"type"`
+	Title     string              `json:"title"`
+	Status    int                 `json:"status"`
+	Detail    string              `json:"detail"`
+	Code      string              `json:"code"`
+	RequestID string              `json:"request_id"`
+	Errors    []*huma.ErrorDetail `json:"errors,omitempty"`
+
+	text  detect.Text
+	cause error
+}
+
+// Error is the English detail.
+func (p *Problem) Error() string { return p.Code + ": " + p.text.EN }
+
+// Unwrap gives what went wrong inside, which is logged and never shown.
+func (p *Problem) Unwrap() error { return p.cause }
+
+// GetStatus is the HTTP status.
+func (p *Problem) GetStatus() int { return p.Status }
+
+// ContentType is that of RFC 9457, whatever was asked for.
+func (p *Problem) ContentType(string) string { return "application/problem+json" }
+
+var problems = map[string]struct {
+	status int
+	ja, en string
+}{
+	"unauthenticated":    {401, "ログインが必要です。トークンでログインするか、Authorization: Bearer を付けてください。", "Log in first: with a token at /session, or as Authorization: Bearer."},
+	"token_invalid":      {401, "このトークンは使えません。期限切れ、使用済み、または失効しています。新しいトークンを発行してください。", "This token isn't valid: it has expired, been used or been revoked. Make a new one."},
+	"forbidden":          {403, "この操作には権限「%s」が必要です（現在は「%s」）。", "This takes the role %s; yours is %s."},
+	"cross_origin":       {403, "別のサイトからの要求のため拒否しました。", "Refused: the request came from another site."},
+	"loopback_only":      {403, "この操作は同じ機械からのみ行えます。", "This can only be asked for from the machine itself."},
+	"host_unknown":       {421, "このホスト名では応答しません。設定の hosts に加えるか、127.0.0.1 を使ってください。", "This console doesn't answer to that host name: add it to the hosts of the configuration, or use 127.0.0.1."},
+	"not_found":          {404, "見つかりません。", "There is nothing here by that name."},
+	"method_not_allowed": {405, "このパスではその操作はできません。", "This path doesn't take that method."},
+	"too_many_logins":    {429, "ログインの失敗が続きました。%d 秒後にもう一度試してください。", "Too many failed logins: try again in %d seconds."},
+	"too_many_streams":   {503, "配信中の接続が多すぎます。開いている画面を閉じてください。", "Too many streams are open: close some of the pages."},
+	"too_large":          {413, "本文が大きすぎます（上限 %d バイト）。", "The body is too large: at most %d bytes are taken."},
+	"range_invalid":      {422, "期間が正しくありません：from は to より前にしてください。", "The span isn't valid: from must come before to."},
+	"range_too_long":     {422, "期間が長すぎます：最長 %d 日です。", "The span is too long: at most %d days."},
+	"too_many_points":    {422, "点が多すぎます（%d、上限 %d）。粒度を粗くするか期間を短くしてください。", "That would be %d points, and at most %d are given: take a coarser grain or a shorter span."},
+	"key_invalid":        {422, "%q は dim=%s の key として読めません。例：%s", "%q can't be read as a key of dim=%s; an example: %s"},
+	"filter_invalid":     {422, "%q は %s として読めません。例：%s", "%q can't be read as %s; an example: %s"},
+	"cursor_invalid":     {422, "cursor が正しくないか、サーバーの再起動で無効になりました。最初のページから取り直してください。", "The cursor isn't valid, or ended with a restart of the server: begin again at the first page."},
+	"cursor_other_query": {422, "cursor は別の検索条件のものです。最初のページから取り直してください。", "The cursor belongs to another query: begin again at the first page."},
+	"address_invalid":    {422, "%q は IP アドレスではありません。", "%q is no IP address."},
+	"validation_failed":  {422, "入力に誤りがあります。errors の各項目を確認してください。", "The request isn't valid: see each entry of errors."},
+	"refused":            {422, "受け付けられません。", "That can't be done."},
+	"unavailable":        {503, "この機能は動いていません。", "This part isn't running."},
+	"timeout":            {504, "時間内に答えられませんでした。期間を短くしてください。", "There was no answer in time: take a shorter span."},
+	"canceled":           {499, "要求が取り消されました。", "The request was given up."},
+	"internal":           {500, "内部エラーです。request_id を添えてログを確認してください。", "Something went wrong inside: look for the request_id in the log."},
+	"bad_request":        {400, "要求を読めません。", "The request can't be read."},
+	"unsupported_media":  {415, "この形式の本文は受け付けません。application/json を使ってください。", "This type of body isn't taken: use application/json."},
+}
+
+// fail makes the problem of that code. The arguments fill its sentence.
+func fail(code string, args ...any) *Problem {
+	p := problems[code]
+	return &Problem{
+		Type: "about:blank", Title: http.StatusText(p.status), Status: p.status, Code: code,
+		text: detect.Text{JA: sentence(p.ja, args), EN: sentence(p.en, args)},
+	}
+}
+
+func sentence(format string, args []any) string {
+	if len(args) == 0 {
+		return format
+	}
+	return fmt.Sprintf(format, args...)
+}
+
+// explain turns an error of a port into a problem; what it says is for the log.
+func explain(err error) *Problem {
+	var p *Problem
+	var refusal *Refusal
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &p):
+		return p
+	case errors.As(err, &refusal):
+		p = fail("refused")
+		p.text = refusal.Text
+	case errors.As(err, &tooLarge):
+		p = fail("too_large", tooLarge.Limit)
+	case errors.Is(err, ErrNotFound):
+		p = fail("not_found")
+	case errors.Is(err, context.DeadlineExceeded):
+		p = fail("timeout")
+	case errors.Is(err, context.Canceled):
+		p = fail("canceled")
+	default:
+		p = fail("internal")
+	}
+	p.cause = err
+	return p
+}
+
+// localize completes a problem for one request.
+func (p *Problem) localize(lang, requestID string) *Problem {
+	q := *p
+	q.Detail, q.RequestID = p.text.EN, requestID
+	if lang == "ja" {
+		q.Detail = p.text.JA
+		q.Errors = nil
+		for _, e := range p.Errors {
+			d := *e
+			d.Message = inJapanese(e.Message)
+			q.Errors = append(q.Errors, &d)
+		}
+	}
+	return &q
+}
+
+// fromHuma gives the framework's own errors our form.
+func fromHuma(e *huma.ErrorModel) *Problem {
+	code := "internal"
+	switch e.Status {
+	case http.StatusUnprocessableEntity:
+		code = "validation_failed"
+	case http.StatusBadRequest:
+		code = "bad_request"
+	case http.StatusRequestEntityTooLarge:
+		code = "too_large"
+	case http.StatusUnsupportedMediaType:
+		code = "unsupported_media"
+	case http.StatusRequestTimeout:
+		code = "timeout"
+	}
+	p := fail(code)
+	if code == "too_large" {
+		p = fail(code, jsonBytes)
+	}
+	if e.Status >= 500 {
+		p.cause = e
+		return p
+	}
+	p.Errors = e.Errors
+	return p
+}
+
+// inJapanese translates the framework's remarks on single values, by their
+// beginnings; one that isn't known stays English.
+func inJapanese(s string) string {
+	for _, t := range [...]struct{ en, ja string }{
+		{"expected string to be RFC 3339 date-time", "RFC 3339 の日時が必要です（例 2016-09-01T00:00:00Z）"},
+		{"expected value to be one of ", "次のいずれかにしてください："},
+		{"expected number >= ", "下限："},
+		{"expected number <= ", "上限："},
+		{"expected length <= ", "長さの上限："},
+		{"expected length >= ", "長さの下限："},
+		{"expected required property ", "必須の項目です："},
+		{"required query parameter is missing", "必須のパラメーターです"},
+		{"request body is required", "本文が必要です"},
+		{"invalid integer", "整数が必要です"},
+		{"invalid boolean", "true か false が必要です"},
+		{"invalid float", "数が必要です"},
+		{"expected boolean", "true か false が必要です"},
+		{"expected string", "文字列が必要です"},
+		{"expected array", "配列が必要です"},
+		{"expected object", "オブジェクトが必要です"},
+		{"unexpected property", "知らない項目です"},
+	} {
+		if rest, ok := strings.CutPrefix(s, t.en); ok {
+			return t.ja + rest
+		}
+	}
+	return s
+}
+
+// language picks ja or en by Accept-Language (RFC 9110 §12.5.4). Without a
+// wish it is the house's first language.
+func language(header string) string {
+	best, weight := "ja", 0.0
+	for part := range strings.SplitSeq(header, ",") {
+		tag, params, _ := strings.Cut(strings.TrimSpace(part), ";")
+		q := 1.0
+		if v, ok := strings.CutPrefix(strings.TrimSpace(params), "q="); ok {
+			f, err := strconv.ParseFloat(v, 64)
+			if err != nil {
+				continue
+			}
+			q = f
+		}
+		tag, _, _ = strings.Cut(strings.ToLower(strings.TrimSpace(tag)), "-")
+		if (tag == "ja" || tag == "en") && q > weight {
+			best, weight = tag, q
+		}
+	}
+	return best
+}
+
+// writeProblem answers outside of the framework.
+func writeProblem(w http.ResponseWriter, r *http.Request, p *Problem) {
+	lang := language(r.Header.Get("Accept-Language"))
+	w.Header().Set("Content-Type", p.ContentType(""))
+	w.Header().Set("Content-Language", lang)
+	w.WriteHeader(p.Status)
+	raw, err := json.Marshal(p.localize(lang, callOf(r.Context()).requestID))
+	if err != nil { // strings and numbers; values came from JSON or the query
+		return
+	}
+	_, _ = w.Write(append(raw, '\n')) // a client that went away needs no answer
+}
+
+var (
+	_ huma.StatusError       = (*Problem)(nil)
+	_ huma.ContentTypeFilter = (*Problem)(nil)
+)

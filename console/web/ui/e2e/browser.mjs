@@ -1,0 +1,93 @@
+// What the browser tests share. They run against the server at SAKIMORI_URL
+// with the token SAKIMORI_TOKEN, or, without them, against the mock.
+import { violations } from './axe.mjs';
+import { mkdirSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { chromium } from 'playwright-core';
+import { serve } from '../dev/mock.mjs';
+
+export { violations };
+const token = process.env.SAKIMORI_TOKEN ?? '';
+const shots = process.env.SAKIMORI_SHOTS ?? '';
+let base = process.env.SAKIMORI_URL?.replace(/\/$/, '') ?? '';
+let browser;
+let state; // the cookies of one login, for all contexts: a token may be good once
+
+const free = () =>
+  new Promise((done) => {
+    const s = createServer().listen(0, '127.0.0.1', () => {
+      const { port } = s.address();
+      s.close(() => done(port));
+    });
+  });
+
+/** Starts the browser, and the mock where no server is given. */
+export const open = async () => {
+  if (!base) {
+    const port = await free();
+    serve(port, token);
+    base = `http://127.0.0.1:${port}`;
+  }
+  browser = await chromium.launch({
+    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+    args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+  });
+  if (token) {
+    const context = await browser.newContext();
+    const answer = await context.request.post(`${base}/session`, { data: { token } });
+    if (!answer.ok()) throw new Error(`the token of SAKIMORI_TOKEN was refused: ${answer.status()}`);
+    state = await context.storageState();
+    await context.close();
+  }
+  return base;
+};
+export const close = async () => {
+  await browser?.close();
+};
+
+/** A page with chosen settings. problems collects what the console of the
+ *  browser complains about; a test ends with it empty. */
+export const page = async ({ lang = 'ja', theme = 'dark', zone = 'jst', guided = true, width = 1440, height = 900, loggedIn = true, routes = {}, ...context } = {}) => {
+  const c = await browser.newContext({ viewport: { width, height }, locale: lang === 'ja' ? 'ja-JP' : 'en-GB', baseURL: base, acceptDownloads: true, ...(loggedIn && state ? { storageState: state } : {}), ...context });
+  c.setDefaultTimeout(15_000);
+  await c.addInitScript((p) => localStorage.getItem('sakimori') ?? localStorage.setItem('sakimori', JSON.stringify(p)), { lang, theme, zone, guided });
+  const p = await c.newPage();
+  p.problems = [];
+  p.on('pageerror', (e) => p.problems.push(String(e.stack ?? e)));
+  p.on('console', (m) => m.type() === 'error' && !/Failed to load resource/.test(m.text()) && p.problems.push(m.text()));
+  for (const [pattern, handler] of Object.entries(routes)) await p.route(pattern, handler);
+  p.done = () => c.close();
+  return p;
+};
+
+/** Goes to a path and waits until every panel has its answer. */
+export const visit = async (p, path) => {
+  await p.goto(path, { waitUntil: 'load' });
+  await p.waitForSelector('main');
+  await p.waitForFunction(() => !document.querySelector('[aria-busy=true]') && (document.querySelector('[data-panel], .wallpage') ?? false));
+  await p.waitForTimeout(400);
+};
+
+/** Saves what is seen, where SAKIMORI_SHOTS names a folder. */
+export const shot = async (p, name) => {
+  if (!shots) return;
+  mkdirSync(shots, { recursive: true });
+  await p.screenshot({ path: join(shots, `${name}.png`) });
+};
+
+/** The text nodes that a reader sees, with the language they are marked with. */
+export const words = (p) =>
+  p.evaluate(() => {
+    const out = [];
+    const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (walk.nextNode()) {
+      const text = walk.currentNode.textContent.trim();
+      const el = walk.currentNode.parentElement;
+      if (!text || !el.checkVisibility?.() || ['SCRIPT', 'STYLE', 'NOSCRIPT'].includes(el.tagName)) continue;
+      out.push({ text, lang: el.closest('[lang]').lang, size: parseFloat(getComputedStyle(el).fontSize), hidden: !!el.closest('.sr') });
+    }
+    for (const el of document.querySelectorAll('[aria-label],[title],[placeholder]'))
+      for (const name of ['aria-label', 'title', 'placeholder']) if (el.getAttribute(name)?.trim()) out.push({ text: el.getAttribute(name), lang: el.closest('[lang]').lang, size: 99, hidden: true });
+    return out;
+  });

@@ -1,0 +1,102 @@
+// The address bar is the state. Times in it are absolute and in UTC, so that a
+// link shows a colleague in another zone the same thing.
+
+export type Page = 'situation' | 'darknet' | 'address' | 'wall';
+export type Route = { page: Page; arg: string; query: URLSearchParams };
+
+const paths: Record<string, Page> = { '': 'situation', darknet: 'darknet', address: 'address', wall: 'wall' };
+
+/** Reads a location; an unknown path is the first page. */
+export const parseLocation = (pathname: string, search: string): Route => {
+  const [head = '', ...rest] = pathname.split('/').filter(Boolean);
+  const page = paths[head] ?? 'situation';
+  let arg = '';
+  if (page === 'address') {
+    try {
+      arg = decodeURIComponent(rest.join('/'));
+    } catch {
+      arg = rest.join('/');
+    }
+  }
+  const query = new URLSearchParams(search);
+  query.delete('token'); // a one-time token has no business in a link
+  return page === 'address' && !arg ? { page: 'situation', arg: '', query } : { page, arg, query };
+};
+
+/** The path of a page. */
+export const path = (page: Page, arg = ''): string =>
+  page === 'situation' ? '/' : page === 'address' ? `/address/${encodeURIComponent(arg).replaceAll('%3A', ':')}` : `/${page}`;
+
+// What stays when one goes from page to page; the rest belongs to one page.
+const lasting = ['from', 'to', 'live', 'prev'];
+
+class Router {
+  route = $state.raw<Route>(parseLocation('/', ''));
+
+  /** Listens to the browser's back and forward; returns what stops it. */
+  start(): () => void {
+    const read = () => {
+      this.route = parseLocation(location.pathname, location.search);
+    };
+    read();
+    addEventListener('popstate', read);
+    return () => removeEventListener('popstate', read);
+  }
+
+  get(name: string): string | null {
+    return this.route.query.get(name);
+  }
+
+  /** Goes to a page, keeping the time range. */
+  go(page: Page, arg = '', query: Record<string, string> = {}): void {
+    this.#show(this.href(page, arg, query), 'push');
+  }
+
+  /** Where go would lead: for links. */
+  href(page: Page, arg = '', query: Record<string, string> = {}): string {
+    const q = new URLSearchParams();
+    for (const name of lasting) {
+      const v = this.get(name);
+      if (v) q.set(name, v);
+    }
+    for (const [k, v] of Object.entries(query)) q.set(k, v);
+    return path(page, arg) + suffix(q);
+  }
+
+  /** Changes some of the query; null takes a name away. */
+  set(change: Record<string, string | null>, how: 'push' | 'replace' = 'push'): void {
+    const q = new URLSearchParams(this.route.query);
+    for (const [k, v] of Object.entries(change)) {
+      if (v === null) q.delete(k);
+      else q.set(k, v);
+    }
+    this.#show(path(this.route.page, this.route.arg) + suffix(q), how);
+  }
+
+  /** For a plain click on an own link; others are the browser's business. */
+  click = (event: MouseEvent): void => {
+    const a = (event.target as Element | null)?.closest('a');
+    if (!a || event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+    if (a.origin !== location.origin || a.target || a.hasAttribute('download') || a.pathname.startsWith('/api/')) return;
+    if (a.hash && a.pathname === location.pathname) return;
+    event.preventDefault();
+    this.#show(a.pathname + a.search, 'push');
+  };
+
+  #show(url: string, how: 'push' | 'replace'): void {
+    if (how === 'push') history.pushState(null, '', url);
+    else history.replaceState(null, '', url);
+    const next = parseLocation(location.pathname, location.search);
+    const moved = next.page !== this.route.page || next.arg !== this.route.arg;
+    this.route = next;
+    if (moved && how === 'push') document.querySelector('main')?.scrollTo?.(0, 0);
+  }
+}
+
+/** The query with readable colons: they need no escape there. */
+const suffix = (q: URLSearchParams): string => {
+  const s = q.toString().replaceAll('%3A', ':').replaceAll('%2F', '/');
+  return s ? `?${s}` : '';
+};
+
+export const router = new Router();

@@ -1,0 +1,50 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { parseLocation, path, router } from '../src/lib/router.svelte';
+
+describe('parseLocation', () => {
+  it.each([
+    ['/', 'situation', ''],
+    ['/darknet', 'darknet', ''],
+    ['/darknet/', 'darknet', ''],
+    ['/wall', 'wall', ''],
+    ['/address/198.51.100.7', 'address', '198.51.100.7'],
+    ['/address/2001:db8::1', 'address', '2001:db8::1'],
+    ['/address/2001%3Adb8%3A%3A1', 'address', '2001:db8::1'],
+    ['/address/', 'situation', ''],
+    ['/address/%E0%A4%A', 'address', '%E0%A4%A'],
+    ['/attacks', 'situation', ''],
+  ])('%s', (p, page, arg) => expect(parseLocation(p, '')).toMatchObject({ page, arg }));
+  it('drops a one-time token', () => expect(parseLocation('/', '?token=secret&from=x').query.toString()).toBe('from=x'));
+  it('reads what path writes', () => {
+    for (const ip of ['198.51.100.7', '2001:db8::1', '::ffff:192.0.2.1']) expect(parseLocation(path('address', ip), '').arg).toBe(ip);
+  });
+});
+
+describe('router', () => {
+  let stop: () => void;
+  beforeEach(() => {
+    stop?.();
+    history.replaceState(null, '', '/darknet?from=2026-11-22T00:00:00Z&to=2026-11-23T00:00:00Z&dim=port&key=23/tcp');
+    stop = router.start();
+  });
+  it('keeps the range from page to page, and leaves the filter behind', () => {
+    router.go('situation');
+    expect(location.pathname).toBe('/');
+    expect(router.get('from')).toBe('2026-11-22T00:00:00Z');
+    expect(router.get('dim')).toBeNull();
+  });
+  it('writes readable times into the address', () => {
+    router.set({ from: '2026-11-21T00:00:00Z' });
+    expect(location.search).toContain('from=2026-11-21T00:00:00Z');
+    expect(location.search).toContain('key=23/tcp');
+  });
+  it('takes names away', () => {
+    router.set({ dim: null, key: null });
+    expect(router.get('key')).toBeNull();
+  });
+  it('follows the browser’s back', async () => {
+    history.replaceState(null, '', '/wall');
+    dispatchEvent(new PopStateEvent('popstate'));
+    expect(router.route.page).toBe('wall');
+  });
+});

@@ -1,0 +1,146 @@
+package ddos
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"sakimori/base/wire/packet"
+	"sakimori/observe"
+)
+
+// The state is a line that names its form, then tables: a count, then records
+// of fixed size, little-endian, in order of address. So the same state has the
+// same bytes, and a cut or changed one is refused.
+const form = "sakimori ddos 1\n"
+
+type header struct {
+	Minute, Now    int64
+	Below, Dropped uint64
+}
+
+type runRow struct {
+	Record  record
+	Vectors uint32
+}
+
+type victimRow struct {
+	Addr        packet.Addr
+	First, Last int64
+	Packets     uint64
+	Port        uint16
+	Proto       uint8
+}
+
+// State is everything that a later Restore needs to go on as if nothing had
+// happened.
+func (d *Detector) State() ([]byte, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var runs []runRow
+	var vectors []vector
+	for _, a := range slices.SortedFunc(maps.Keys(d.runs), packet.Addr.Compare) {
+		r := d.runs[a]
+		runs = append(runs, runRow{r.record, uint32(len(r.vectors))}) //nolint:gosec // a minute's vectors
+		vectors = append(vectors, r.vectors...)
+	}
+	ended := make([]victimRow, len(d.ended))
+	for i, v := range d.ended {
+		ended[i] = victimRow{v.Address, v.First.UnixNano(), v.Last.UnixNano(), v.Packets, v.Port, v.Proto}
+	}
+	b := []byte(form)
+	var err error
+	for _, put := range []func() error{
+		func() error { b, err = appendTable(b, []header{{d.minute, d.now, d.below, d.dropped}}); return err },
+		func() error { b, err = appendTable(b, d.pending); return err },
+		func() error { b, err = appendTable(b, runs); return err },
+		func() error { b, err = appendTable(b, vectors); return err },
+		func() error { b, err = appendTable(b, ended); return err },
+	} {
+		if err := put(); err != nil {
+			return nil, fmt.Errorf("writing the state of ddos: %w", err)
+		}
+	}
+	return b, nil
+}
+
+// Restore goes back to a State. On an error the detector is as it was.
+func (d *Detector) Restore(state []byte) error {
+	rest, ok := bytes.CutPrefix(state, []byte(form))
+	if !ok {
+		return errors.New("the state of ddos is of another form or version: start without it")
+	}
+	var (
+		heads   []header
+		pending []observe.Sighting
+		runs    []runRow
+		vectors []vector
+		ended   []victimRow
+	)
+	err := errors.Join(takeTable(&rest, &heads), takeTable(&rest, &pending),
+		takeTable(&rest, &runs), takeTable(&rest, &vectors), takeTable(&rest, &ended))
+	if err != nil || len(heads) != 1 || len(rest) != 0 {
+		return errors.Join(errors.New("the state of ddos is damaged: start without it"), err)
+	}
+	if m := heads[0].Minute; m < 0 || m > lastMinute {
+		return errors.New("the state of ddos is damaged (a minute that can't be): start without it")
+	}
+	n := New(d.cfg, d.out)
+	for i := range pending {
+		if int(pending[i].Kind) >= observe.Kinds || pending[i].Minute != heads[0].Minute {
+			return errors.New("the state of ddos is damaged (a sighting that can't be): start without it")
+		}
+	}
+	for _, row := range runs {
+		if row.Vectors == 0 || int64(row.Vectors) > int64(len(vectors)) {
+			return errors.New("the state of ddos is damaged (a run without its vectors): start without it")
+		}
+		if b := row.Record.Base; b < -120 || b > lastMinute || b%60 != 0 {
+			return errors.New("the state of ddos is damaged (a minute that can't be): start without it")
+		}
+		r := &run{record: row.Record, vectors: slices.Clone(vectors[:row.Vectors])}
+		vectors = vectors[row.Vectors:]
+		n.runs[r.Addr] = r
+		n.enqueue(r, r.Last+int64(n.cfg.Silence))
+		if r.Touched {
+			n.touched = append(n.touched, r.Addr)
+		}
+		if r.Waiting {
+			n.waiting = append(n.waiting, r.Addr)
+		}
+	}
+	for _, v := range ended {
+		n.ended = append(n.ended, Victim{v.Addr, v.Port, v.Proto, v.Packets,
+			time.Unix(0, v.First).UTC(), time.Unix(0, v.Last).UTC()})
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.minute, d.now, d.below, d.dropped = heads[0].Minute, heads[0].Now, heads[0].Below, heads[0].Dropped
+	d.pending, d.runs, d.wheel, d.touched, d.waiting, d.ended = pending, n.runs, n.wheel, n.touched, n.waiting, n.ended
+	return nil
+}
+
+func appendTable[T any](b []byte, rows []T) ([]byte, error) {
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(rows))) //nolint:gosec // bounded by Config
+	return binary.Append(b, binary.LittleEndian, rows)
+}
+
+func takeTable[T any](b *[]byte, rows *[]T) error {
+	if len(*b) < 4 {
+		return errors.New("a table is missing")
+	}
+	n := int(binary.LittleEndian.Uint32(*b))
+	*b = (*b)[4:]
+	size := binary.Size(make([]T, 1))
+	if n > len(*b)/size {
+		return fmt.Errorf("a table of %d rows is cut off", n)
+	}
+	*rows = make([]T, n)
+	used, err := binary.Decode(*b, binary.LittleEndian, *rows)
+	*b = (*b)[used:]
+	return err
+}

@@ -1,0 +1,446 @@
+// Package infected finds the operator's own addresses that scan: the idea of
+// NICT's DAEDALUS. Nobody has a reason to ask an unused address anything, so
+// an own address that asks several of them runs a program that asks everyone.
+//
+// A wrong accusation is the worst failure here, so a finding opens only when
+// an event meets the telescope's definition of a scan, or when at least two
+// packets carry Mirai's fingerprint. These open nothing: answers (backscatter,
+// reflection), answers to something, sources that may be forged or be the
+// intended victim of a reflected attack, known research scanners, the
+// operator's own scanners (Config.Exempt), traceroute, and one or two targets
+// however many packets they get, which is a misconfiguration.
+package infected
+
+import (
+	"cmp"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/gaissmai/bart"
+
+	"sakimori/base/wire/packet"
+	"sakimori/detect"
+	"sakimori/observe"
+)
+
+// Config is what may be set. Zero fields take the value of DefaultConfig.
+type Config struct {
+	// Exempt are the operator's own scanners: no finding about them.
+	Exempt []netip.Prefix
+	// Quiet is the silence, in data time, after which a finding closes and
+	// a candidate is forgotten.
+	Quiet time.Duration
+	// Every is the least time between two changed versions of a finding.
+	Every time.Duration
+
+	// The bounds of memory: at most Hosts addresses with, together, at most
+	// Entries pairs of port and kind; Pending sightings of the minute in
+	// hand; Results addresses in All whose finding is closed. With the
+	// defaults about 70 MB when every table is full.
+	Hosts, Entries, Pending, Results int
+}
+
+// DefaultConfig is what runs when nothing is set.
+func DefaultConfig() Config {
+	return Config{
+		Quiet:   24 * time.Hour,
+		Every:   10 * time.Minute,
+		Hosts:   1 << 16,
+		Entries: 1 << 18,
+		Pending: 1 << 16,
+		Results: 1 << 16,
+	}
+}
+
+// Infected is one own address that scans, or scanned. Packets and Ports count
+// the scan alone, not what else the address sent to dark space.
+type Infected struct {
+	Address packet.Addr
+	Ports   []PortCount // by port, then protocol
+	Packets uint64
+	Family  string // "mirai" or "unknown"
+	First   time.Time
+	Last    time.Time
+}
+
+// PortCount is one port of it. For ICMP the Port is type<<8|code.
+type PortCount struct {
+	Port    uint16
+	Proto   uint8 // IANA protocol number
+	Packets uint64
+	Family  string // of these packets
+}
+
+// Detector holds the candidates and the open findings. Its methods may be
+// called from several goroutines; the Findings is called under its lock and
+// must not call back.
+type Detector struct {
+	cfg    Config
+	out    detect.Findings
+	exempt bart.Lite
+
+	mu      sync.Mutex
+	minute  int64              // the minute in hand, Unix seconds
+	pending []observe.Sighting // what counts of it, not yet in hosts
+	now     int64              // how far the data's time has come, Unix nanoseconds
+
+	hosts   map[packet.Addr]*host
+	entries int           // in all hosts
+	touched []packet.Addr // hosts to judge when the minute is over
+	waiting []packet.Addr // hosts whose next version is due later
+	next    int64         // nothing falls quiet before this time
+	closed  map[packet.Addr]*Infected
+	dropped uint64
+}
+
+// New makes a detector that hands each version of a finding to out.
+func New(cfg Config, out detect.Findings) *Detector {
+	def := DefaultConfig()
+	cfg.Quiet = cmp.Or(cfg.Quiet, def.Quiet)
+	cfg.Every = cmp.Or(cfg.Every, def.Every)
+	cfg.Hosts = cmp.Or(cfg.Hosts, def.Hosts)
+	cfg.Entries = cmp.Or(cfg.Entries, def.Entries)
+	cfg.Pending = cmp.Or(cfg.Pending, def.Pending)
+	cfg.Results = cmp.Or(cfg.Results, def.Results)
+	d := &Detector{
+		cfg: cfg, out: out,
+		hosts:  map[packet.Addr]*host{},
+		closed: map[packet.Addr]*Infected{},
+	}
+	for _, p := range cfg.Exempt {
+		d.exempt.Insert(p)
+	}
+	return d
+}
+
+// innocent are the flags under which a packet says nothing about the owner of
+// its source address.
+const innocent = observe.Research | observe.SpoofHint | observe.Solicited | observe.AmplifierAsk
+
+// Sight takes sightings in order of minute. Nothing is judged before the
+// minute is over, so neither the order within it nor the cut into batches
+// matters. A minute that comes again adds to what is known.
+func (d *Detector) Sight(batch []observe.Sighting) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i := range batch {
+		s := &batch[i]
+		if s.Minute < 0 || s.Minute > lastMinute {
+			d.dropped++
+			continue
+		}
+		if s.Minute != d.minute {
+			d.settle()
+			d.minute = s.Minute
+		}
+		if s.Flags&observe.Own == 0 || s.Flags&innocent != 0 ||
+			s.Kind.Class() != observe.Scan || traceroute(s) {
+			continue
+		}
+		if d.exempt.Contains(s.Source.Netip()) {
+			continue
+		}
+		d.pending = append(d.pending, *s)
+		if len(d.pending) >= d.cfg.Pending {
+			d.apply()
+		}
+	}
+}
+
+// traceroute tells the probes of the classic traceroute, which walks the UDP
+// ports from 33434 up by one a probe, three probes a hop, and so looks like a
+// scan of many ports. Measurement probes in customers' homes do this all day.
+func traceroute(s *observe.Sighting) bool {
+	return s.Proto == packet.UDP && s.Port >= 33434 && s.Port <= 33534
+}
+
+// lastMinute is the end of what nanoseconds since 1970 can say, less a margin.
+const lastMinute = 9_000_000_000
+
+// Tick tells that the data's time has come to at.
+func (d *Detector) Tick(at time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t := at.UnixNano()
+	if t >= (d.minute+60)*int64(time.Second) {
+		d.settle()
+	}
+	d.expire(t)
+	d.now = max(d.now, t)
+	d.flush()
+}
+
+// settle judges the minute in hand.
+func (d *Detector) settle() {
+	d.apply()
+	d.now = max(d.now, (d.minute+60)*int64(time.Second))
+	slices.SortFunc(d.touched, packet.Addr.Compare)
+	for _, a := range slices.Compact(d.touched) {
+		h := d.hosts[a]
+		if h == nil {
+			continue
+		}
+		h.Touched = false
+		d.judge(h)
+	}
+	d.touched = d.touched[:0]
+	d.flush()
+}
+
+// apply brings the pending sightings into the hosts, in an order of its own.
+func (d *Detector) apply() {
+	d.expire(d.minute * int64(time.Second))
+	slices.SortFunc(d.pending, func(a, b observe.Sighting) int {
+		return cmp.Or(
+			a.Source.Compare(b.Source),
+			cmp.Compare(a.Port, b.Port), cmp.Compare(a.Proto, b.Proto), cmp.Compare(a.Kind, b.Kind),
+			cmp.Compare(a.Since, b.Since), cmp.Compare(a.Total, b.Total), cmp.Compare(a.Tool, b.Tool),
+			cmp.Compare(a.Packets, b.Packets), cmp.Compare(a.First, b.First), cmp.Compare(a.Flags, b.Flags),
+		)
+	})
+	for rest := d.pending; len(rest) > 0; {
+		n := 1
+		first, last := rest[0].First, rest[0].Last
+		for n < len(rest) && rest[n].Source == rest[0].Source {
+			first, last = min(first, rest[n].First), max(last, rest[n].Last)
+			n++
+		}
+		d.add(rest[:n], first, last)
+		rest = rest[n:]
+	}
+	d.pending = d.pending[:0]
+}
+
+// add brings one address's sightings of a minute into its host.
+func (d *Detector) add(group []observe.Sighting, first, last int64) {
+	quiet := int64(d.cfg.Quiet)
+	a := group[0].Source
+	h := d.hosts[a]
+	if h != nil && h.Last > 0 && first-h.Last > quiet {
+		d.close(h)
+		h = nil
+	}
+	if h == nil {
+		if last+quiet <= d.now { // too late to say anything about
+			d.dropped += uint64(len(group))
+			return
+		}
+		if h = d.newHost(a); h == nil {
+			d.dropped += uint64(len(group))
+			return
+		}
+	}
+	var packets uint64
+	known := len(h.entries)
+	for i := range group {
+		s := &group[i]
+		e := h.entry(s, known)
+		if e == nil {
+			if d.entries >= d.cfg.Entries {
+				d.evict(h)
+			}
+			if d.entries >= d.cfg.Entries {
+				d.dropped++
+				continue
+			}
+			e = h.newEntry(s)
+			d.entries++
+		}
+		e.add(s)
+		packets += uint64(s.Packets)
+	}
+	h.sort(known)
+	h.sample(group[0].Minute, packets)
+	h.Last = max(h.Last, last)
+	d.next = min(d.next, h.Last+quiet)
+	if !h.Touched {
+		h.Touched = true
+		d.touched = append(d.touched, a)
+	}
+}
+
+func (d *Detector) newHost(a packet.Addr) *host {
+	if len(d.hosts) >= d.cfg.Hosts {
+		d.evict(nil)
+	}
+	if len(d.hosts) >= d.cfg.Hosts {
+		return nil
+	}
+	h := &host{record: record{Addr: a}}
+	d.hosts[a] = h
+	return h
+}
+
+// evict makes room: a quarter of the hosts without a finding go, those first
+// that were quiet longest.
+func (d *Detector) evict(keep *host) {
+	var hs []*host
+	for _, h := range d.hosts {
+		if !h.Open && h != keep {
+			hs = append(hs, h)
+		}
+	}
+	slices.SortFunc(hs, func(a, b *host) int {
+		return cmp.Or(cmp.Compare(a.Last, b.Last), a.Addr.Compare(b.Addr))
+	})
+	for _, h := range hs[:(len(hs)+3)/4] {
+		d.forget(h)
+		d.dropped++
+	}
+}
+
+func (d *Detector) forget(h *host) {
+	d.entries -= len(h.entries)
+	delete(d.hosts, h.Addr)
+}
+
+// expire closes and forgets what has been quiet for Config.Quiet at t.
+func (d *Detector) expire(t int64) {
+	if t < d.next || len(d.hosts) == 0 {
+		return
+	}
+	var hs []*host
+	d.next = 1<<63 - 1
+	for _, h := range d.hosts {
+		if end := h.Last + int64(d.cfg.Quiet); end <= t {
+			hs = append(hs, h)
+		} else {
+			d.next = min(d.next, end)
+		}
+	}
+	slices.SortFunc(hs, func(a, b *host) int {
+		return cmp.Or(cmp.Compare(a.Last, b.Last), a.Addr.Compare(b.Addr))
+	})
+	for _, h := range hs {
+		d.close(h)
+	}
+}
+
+// close ends a host: its finding is closed, its counts go to All.
+func (d *Detector) close(h *host) {
+	if h.Open {
+		v := h.judge()
+		d.emit(h, &v, detect.Closed, h.Last+int64(d.cfg.Quiet))
+		d.keep(h.result(&v))
+	}
+	d.forget(h)
+}
+
+// judge opens, changes or withdraws the finding about h.
+func (d *Detector) judge(h *host) {
+	v := h.judge()
+	switch {
+	case !h.Open && v.scans:
+		h.Open, h.Opened = true, v.first
+		d.emit(h, &v, detect.Opened, d.now)
+	case h.Open && !v.scans:
+		// The fingerprint that it stood on no longer holds: a later packet
+		// of the same event disagreed.
+		d.emit(h, &v, detect.Closed, d.now)
+		h.Open, h.Waiting = false, false
+	case h.Open && h.material(&v) && !h.Waiting:
+		h.Waiting = true
+		d.waiting = append(d.waiting, h.Addr)
+	}
+}
+
+// flush emits the changed versions that are due.
+func (d *Detector) flush() {
+	slices.SortFunc(d.waiting, packet.Addr.Compare)
+	later := d.waiting[:0]
+	for _, a := range slices.Compact(d.waiting) {
+		h := d.hosts[a]
+		if h == nil || !h.Waiting {
+			continue
+		}
+		if d.now < h.Emitted+int64(d.cfg.Every) {
+			later = append(later, a)
+			continue
+		}
+		h.Waiting = false
+		if v := h.judge(); v.scans {
+			d.emit(h, &v, detect.Changed, d.now)
+		}
+	}
+	d.waiting = later
+}
+
+func (d *Detector) emit(h *host, v *verdict, state detect.State, at int64) {
+	h.Emitted, h.EmPackets, h.EmPorts, h.EmMirai = at, v.packets, uint32(len(v.ports)), v.mirai //nolint:gosec // at most Config.Entries
+	d.out.Find(finding(h, v, state, at, d.cfg.Quiet))
+}
+
+// keep puts a closed finding's counts into All, one row an address.
+func (d *Detector) keep(in Infected) {
+	if old := d.closed[in.Address]; old != nil {
+		*old = merge(*old, in)
+		return
+	}
+	if len(d.closed) >= d.cfg.Results {
+		d.dropped++
+		return
+	}
+	d.closed[in.Address] = &in
+}
+
+// Current is the addresses with an open finding, by address, as of the last
+// whole minute.
+func (d *Detector) Current() []Infected {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.list(map[packet.Addr]*Infected{})
+}
+
+// All is every address that had a finding since the start, by address, as of
+// the last whole minute.
+func (d *Detector) All() []Infected {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.list(d.closed)
+}
+
+func (d *Detector) list(closed map[packet.Addr]*Infected) []Infected {
+	out := []Infected{}
+	for a, in := range closed {
+		if h := d.hosts[a]; h == nil || !h.Open {
+			out = append(out, *in)
+		}
+	}
+	for a, h := range d.hosts {
+		if !h.Open {
+			continue
+		}
+		v := h.judge()
+		in := h.result(&v)
+		if old := closed[a]; old != nil {
+			in = merge(*old, in)
+		}
+		out = append(out, in)
+	}
+	slices.SortFunc(out, func(a, b Infected) int { return a.Address.Compare(b.Address) })
+	return out
+}
+
+// Dropped is how many sightings, candidates and results were given up because
+// a bound of Config was reached or because they came too late.
+func (d *Detector) Dropped() uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.dropped
+}
+
+// LogValue shows the detector's size and nobody's address.
+func (d *Detector) LogValue() slog.Value {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slog.GroupValue(
+		slog.Int("hosts", len(d.hosts)), slog.Int("entries", d.entries), slog.Uint64("dropped", d.dropped))
+}
+
+var (
+	_ observe.Sightings = (*Detector)(nil)
+	_ detect.Detector   = (*Detector)(nil)
+)

@@ -1,0 +1,272 @@
+package record
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"sakimori/base/store"
+	"sakimori/observe"
+)
+
+// sum is what several buckets say of one key.
+type sum struct {
+	key              uint32
+	start            int64 // of the bucket, where there is one
+	packets          uint64
+	sources, targets tally
+}
+
+// tally adds up distinct counts until their sketches are merged.
+type tally struct {
+	observe.Unique
+	n    uint64   // buckets that were added
+	most bool     // one of them is an upper bound itself
+	sets [][]byte // their sketches
+	have uint64   // how much of Unique.N has a sketch
+	one  uint64   // the greatest single bucket: the union is no smaller
+}
+
+// sumColumns go with scanSum. HUGEINT is what DuckDB's sum of UBIGINT gives, and
+// more than anybody counts to.
+const sumColumns = `sum(packets)::UBIGINT, sum(sources)::UBIGINT, sum(targets)::UBIGINT, max(sources_err), max(targets_err),
+	count(*)::UBIGINT, bool_or(at_most), max(CASE WHEN at_most THEN 0 ELSE sources END)::UBIGINT`
+
+const rowColumns = `start, key, packets, sources, targets, sources_err, targets_err, at_most, part`
+
+func scanSum(rows *sql.Rows, first any) (s sum, err error) {
+	var se, te float32
+	err = rows.Scan(first, &s.packets, &s.sources.N, &s.targets.N, &se, &te, &s.sources.n, &s.sources.most, &s.sources.one)
+	s.sources.Err, s.targets.Err = float64(se), float64(te)
+	s.targets.n, s.targets.most = s.sources.n, s.sources.most
+	return s, err
+}
+
+// unique merges what has a sketch and adds what hasn't.
+func (r *Record) unique(t tally) (observe.Unique, error) {
+	u := t.Unique
+	u.AtMost = t.most
+	if t.n <= 1 || u.N == 0 {
+		return u, nil
+	}
+	if len(t.sets) == 0 {
+		u.AtMost = true
+		return u, nil
+	}
+	rest := u.N - min(t.have, u.N)
+	merged := observe.Unique{N: t.have, Err: u.Err}
+	acc := t.sets[0]
+	for _, set := range t.sets[1:] {
+		var err error
+		if acc, merged, err = r.merge(acc, set); err != nil {
+			return u, fmt.Errorf("merge sketches: %w", err)
+		}
+	}
+	all := min(merged.N+rest, u.N) // an estimate may not pass the sum
+	return observe.Unique{N: all, Err: max(merged.Err, ifElse(rest > 0, u.Err, 0)), AtMost: t.most || rest > 0 || merged.AtMost}, nil
+}
+
+func ifElse(c bool, a, b float64) float64 {
+	if c {
+		return a
+	}
+	return b
+}
+
+// fetchSets loads the sketches of those sums that are made of several buckets.
+// by tells which sum a row of sketches belongs to, from its start and key.
+func (r *Record) fetchSets(ctx context.Context, a store.Asker, spans []span, where string, by func(start int64, key uint32) *sum) error {
+	rows, err := a.Query(ctx, `SELECT start, key, sources, targets, source_set, target_set FROM `+
+		union(spans, level.sets, "start, key, sources, targets, source_set, target_set, part", where)+` ORDER BY key, start, part`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var start int64
+		var key uint32
+		var sources, targets uint64
+		var sourceSet, targetSet []byte
+		if err := rows.Scan(&start, &key, &sources, &targets, &sourceSet, &targetSet); err != nil {
+			return err
+		}
+		s := by(start, key)
+		if s == nil {
+			continue
+		}
+		if sourceSet != nil {
+			s.sources.sets, s.sources.have = append(s.sources.sets, sourceSet), s.sources.have+sources
+		}
+		if targetSet != nil {
+			s.targets.sets, s.targets.have = append(s.targets.sets, targetSet), s.targets.have+targets
+		}
+	}
+	return rows.Err()
+}
+
+// looked are the starts of the buckets of a grain in [from, to) that were
+// looked at, in order.
+func looked(ctx context.Context, a store.Asker, g observe.Grain, from, to int64) ([]int64, error) {
+	rows, err := a.Query(ctx, `SELECT DISTINCT start FROM telescope_bucket WHERE grain = ? AND looked > 0 AND start >= ? AND start < ? ORDER BY start`, uint8(g), from, to)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []int64
+	for rows.Next() {
+		var t int64
+		if err := rows.Scan(&t); err != nil {
+			return nil, err
+		}
+		out = append(out, t)
+	}
+	return out, rows.Err()
+}
+
+// Series is one key's buckets that overlap a range, in order of time.
+func (r *Record) Series(ctx context.Context, dim observe.Dim, key uint32, in observe.Range, g observe.Grain) (out []observe.Point, err error) {
+	w := g.Seconds()
+	from, to := down(in.From.Unix(), w), up(in.To.Unix(), w)
+	if !in.From.Before(in.To) {
+		return nil, nil
+	}
+	err = r.store.View(ctx, func(a store.Asker) error {
+		out, err = r.series(ctx, a, dim, key, g, []span{{level(g), from, to}})
+		return err
+	})
+	return out, wrap(err, "series")
+}
+
+// series is one key's points in spans of one grain.
+func (r *Record) series(ctx context.Context, a store.Asker, dim observe.Dim, key uint32, g observe.Grain, spans []span) ([]observe.Point, error) {
+	where := fmt.Sprintf("dim = %d AND key = %d", dim, key)
+	rows, err := a.Query(ctx, `SELECT start, `+sumColumns+` FROM `+union(spans, level.counts, rowColumns, where)+` GROUP BY start`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	sums := map[int64]*sum{}
+	several := false
+	for rows.Next() {
+		var start int64
+		s, err := scanSum(rows, &start)
+		if err != nil {
+			return nil, err
+		}
+		several = several || s.sources.n > 1
+		sums[start] = &s
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	if several {
+		if err := r.fetchSets(ctx, a, spans, where, func(start int64, _ uint32) *sum { return sums[start] }); err != nil {
+			return nil, err
+		}
+	}
+	var starts []int64
+	for _, s := range spans {
+		some, err := looked(ctx, a, g, s.from, s.to)
+		if err != nil {
+			return nil, err
+		}
+		starts = append(starts, some...)
+	}
+	out := make([]observe.Point, 0, len(starts))
+	for _, t := range starts {
+		p, err := r.point(at(t), sums[t])
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+func (r *Record) point(t time.Time, s *sum) (observe.Point, error) {
+	p := observe.Point{Time: t}
+	if s == nil {
+		return p, nil
+	}
+	var err error
+	p.Packets = s.packets
+	if p.Sources, err = r.unique(s.sources); err != nil {
+		return p, err
+	}
+	p.Targets, err = r.unique(s.targets)
+	return p, err
+}
+
+// Total is everything in a range as one point, at the start of the range.
+func (r *Record) Total(ctx context.Context, in observe.Range) (out observe.Point, err error) {
+	err = r.store.View(ctx, func(a store.Asker) error {
+		spans, err := cover(ctx, a, in)
+		if err != nil {
+			return err
+		}
+		sums, err := r.sums(ctx, a, spans, "dim = 0 AND key = 0", "packets DESC", 1, 0)
+		if err != nil {
+			return err
+		}
+		var s *sum
+		if len(sums) > 0 {
+			if err := r.sketches(ctx, a, spans, observe.ByTotal, sums); err != nil {
+				return err
+			}
+			s = &sums[0]
+		}
+		out, err = r.point(in.From.UTC(), s)
+		return err
+	})
+	return out, wrap(err, "total")
+}
+
+// sums are the keys that pass where, added up over spans, in an order of the
+// names packets, sources, one (the greatest single bucket) and key.
+func (r *Record) sums(ctx context.Context, a store.Asker, spans []span, where, order string, limit, offset int) ([]sum, error) {
+	rows, err := a.Query(ctx, fmt.Sprintf(`SELECT * FROM (SELECT key, %s FROM %s GROUP BY key) AS s(key, packets, sources, targets, se, te, n, most, one)
+		ORDER BY %s, key LIMIT %d OFFSET %d`, sumColumns, union(spans, level.counts, rowColumns, where), order, limit, offset))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []sum
+	for rows.Next() {
+		var key uint32
+		s, err := scanSum(rows, &key)
+		if err != nil {
+			return nil, err
+		}
+		s.key = key
+		out = append(out, s)
+	}
+	return out, rows.Err()
+}
+
+// sketches loads the sketches of the sums that need them.
+func (r *Record) sketches(ctx context.Context, a store.Asker, spans []span, dim observe.Dim, sums []sum) error {
+	by := map[uint32]*sum{}
+	for i := range sums {
+		if sums[i].sources.n > 1 {
+			by[sums[i].key] = &sums[i]
+		}
+	}
+	if len(by) == 0 {
+		return nil
+	}
+	return r.fetchSets(ctx, a, spans, oneOf(dim, by), func(_ int64, key uint32) *sum { return by[key] })
+}
+
+// oneOf is the SQL condition for some keys of a dimension.
+func oneOf[V any](dim observe.Dim, keys map[uint32]V) string {
+	list := make([]string, 0, len(keys))
+	for k := range keys {
+		list = append(list, strconv.FormatUint(uint64(k), 10))
+	}
+	slices.Sort(list) // the same question reads the same
+	return fmt.Sprintf("dim = %d AND key IN (%s)", dim, strings.Join(list, ", "))
+}

@@ -1,0 +1,117 @@
+// Package record keeps what the telescope counted, and answers questions about
+// it: roll-ups by minute, hour and day, events, gaps, imports and the engine's
+// state, on base/store.
+//
+// A bucket is one minute, hour or UTC day as one run of the engine (a part) saw
+// it. A part replaces its own buckets while they are open, and adds beside what
+// other parts saw. Distinct counts of several buckets come from merging their
+// sketches; where a sketch is missing the numbers are added, and the sum is
+// marked as an upper bound.
+package record
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"sakimori/base/store"
+	"sakimori/observe"
+)
+
+// Row is one key's counts in a bucket.
+type Row struct {
+	Dim                    observe.Dim
+	Key                    uint32
+	Packets                uint64
+	Sources, Targets       uint64  // distinct
+	SourcesErr, TargetsErr float32 // standard error as a share; 0 is exact
+	SourceSet, TargetSet   []byte  // what Merge takes; may be nil
+}
+
+// Bucket is one part's counts in one minute, hour or day.
+type Bucket struct {
+	Grain  observe.Grain
+	Start  int64   // Unix seconds, a multiple of the grain
+	Open   bool    // more may come
+	DarkV4 uint64  // IPv4 addresses monitored
+	Looked float64 // share of the bucket observed, 0 to 1
+	Rows   []Row   // sorted by dim, key
+}
+
+// Batch is what the engine hands over at once; it is written as one.
+type Batch struct {
+	Part    uint64 // the engine run that it belongs to
+	Buckets []Bucket
+	Closed  []observe.Event
+	Open    []observe.Event // open events that changed
+	Gaps    []observe.Gap
+	State   []byte // engine snapshot; nil leaves the last one, empty forgets it
+	Import  *Import
+}
+
+// Import is one capture being counted, or counted before.
+type Import struct {
+	ID, Name string
+	Digest   [16]byte // of the content
+	Size     int64    // bytes
+	Config   [16]byte // digest of prefixes and rules used
+	Frames   uint64   // frames done so far
+	Done     bool
+	Started  time.Time
+	Finished time.Time // zero until Done
+	Part     uint64
+	Result   []byte // the JSON document at the end
+}
+
+// Merge unites two sketches of distinct things, and tells how many the union has.
+type Merge func(a, b []byte) ([]byte, observe.Unique, error)
+
+// Record is the telescope's part of a store.
+type Record struct {
+	store *store.Store
+	merge Merge
+}
+
+// New prepares the tables.
+func New(ctx context.Context, s *store.Store, merge Merge) (*Record, error) {
+	if err := s.Migrate(ctx, "telescope", migrations()); err != nil {
+		return nil, err
+	}
+	return &Record{s, merge}, nil
+}
+
+// level is a table of counts: the three grains, and the month that Rollup makes
+// of closed days so that a year is a dozen buckets and not 365.
+type level uint8
+
+const month = level(observe.Day) + 1
+
+var levels = [...]string{"minute", "hour", "day", "month"}
+
+func (l level) String() string { return levels[l] }
+
+func (l level) counts() string { return "telescope_count_" + l.String() }
+
+func (l level) sets() string { return "telescope_set_" + l.String() }
+
+const (
+	minute = int64(60)
+	hour   = int64(3600)
+	day    = int64(86400)
+)
+
+// monthOf is the first second of the UTC month that t (Unix seconds) is in,
+// and of the month after.
+func monthOf(t int64) (start, next int64) {
+	y, m, _ := time.Unix(t, 0).UTC().Date()
+	return time.Date(y, m, 1, 0, 0, 0, 0, time.UTC).Unix(), time.Date(y, m+1, 1, 0, 0, 0, 0, time.UTC).Unix()
+}
+
+func at(t int64) time.Time { return time.Unix(t, 0).UTC() }
+
+func wrap(err error, what string) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("telescope record: %s: %w", what, err)
+}

@@ -1,0 +1,294 @@
+package record
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"sakimori/base/store"
+	"sakimori/observe"
+)
+
+// mergedAtMost bounds how many keys a ranking by sources merges before it is
+// content: beyond, keys stand in the order of their upper bounds.
+const mergedAtMost = 1000
+
+// Top ranks the keys of a dimension in a range by "packets" or "sources".
+func (r *Record) Top(ctx context.Context, dim observe.Dim, in observe.Range, order string, limit, offset int) (out []observe.Row, err error) {
+	if limit <= 0 || offset < 0 {
+		return nil, fmt.Errorf("telescope record: a ranking needs a limit of at least 1 and an offset of at least 0, not %d and %d", limit, offset)
+	}
+	err = r.store.View(ctx, func(a store.Asker) error {
+		spans, err := cover(ctx, a, in)
+		if err != nil || len(spans) == 0 {
+			return err
+		}
+		switch order {
+		case "packets":
+			out, err = r.topPackets(ctx, a, dim, spans, limit, offset)
+		case "sources":
+			out, err = r.topSources(ctx, a, dim, spans, limit, offset)
+		default:
+			err = fmt.Errorf("%q is no order: use packets or sources", order)
+		}
+		if err != nil {
+			return err
+		}
+		return before(ctx, a, dim, in, out)
+	})
+	return out, wrap(err, "ranking")
+}
+
+func (r *Record) topPackets(ctx context.Context, a store.Asker, dim observe.Dim, spans []span, limit, offset int) ([]observe.Row, error) {
+	sums, err := r.sums(ctx, a, spans, fmt.Sprintf("dim = %d", dim), "packets DESC", limit, offset)
+	if err != nil {
+		return nil, err
+	}
+	return r.rows(ctx, a, dim, spans, sums)
+}
+
+// rows makes the final figures of sums, in the same order.
+func (r *Record) rows(ctx context.Context, a store.Asker, dim observe.Dim, spans []span, sums []sum) ([]observe.Row, error) {
+	if err := r.sketches(ctx, a, spans, dim, sums); err != nil {
+		return nil, err
+	}
+	out := make([]observe.Row, 0, len(sums))
+	for i := range sums {
+		p, err := r.point(time.Time{}, &sums[i])
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, observe.Row{Key: sums[i].key, Packets: p.Packets, Sources: p.Sources, Targets: p.Targets})
+	}
+	return out, nil
+}
+
+// topSources can't ask the database for the order, as a key's distinct sources
+// are known only after merging. But the sum of its buckets is an upper bound:
+// keys are merged in that order until the next bound is below all of the page.
+func (r *Record) topSources(ctx context.Context, a store.Asker, dim observe.Dim, spans []span, limit, offset int) ([]observe.Row, error) {
+	need := offset + limit
+	candidates, err := r.sums(ctx, a, spans, fmt.Sprintf("dim = %d", dim), "sources DESC, packets DESC", max(need, mergedAtMost), 0)
+	if err != nil {
+		return nil, err
+	}
+	var done []observe.Row
+	for i := 0; i < len(candidates); {
+		if len(done) >= need && candidates[i].sources.N < done[need-1].Sources.N {
+			break
+		}
+		next := min(len(candidates), i+max(need, 20))
+		some, err := r.rows(ctx, a, dim, spans, candidates[i:next])
+		if err != nil {
+			return nil, err
+		}
+		done = append(done, some...)
+		slices.SortFunc(done, func(x, y observe.Row) int {
+			return cmp.Or(cmp.Compare(y.Sources.N, x.Sources.N), cmp.Compare(y.Packets, x.Packets), cmp.Compare(x.Key, y.Key))
+		})
+		i = next
+	}
+	return done[min(offset, len(done)):min(need, len(done))], nil
+}
+
+// before fills in the packets of the period of equal length just before.
+func before(ctx context.Context, a store.Asker, dim observe.Dim, in observe.Range, rows []observe.Row) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	was := observe.Range{From: in.From.Add(-in.To.Sub(in.From)), To: in.From}
+	from, to, err := covered(ctx, a, was)
+	if err != nil || from == to {
+		return err
+	}
+	spans, err := cover(ctx, a, was)
+	if err != nil {
+		return err
+	}
+	by := map[uint32]*uint64{}
+	for i := range rows {
+		rows[i].Before = new(uint64)
+		by[rows[i].Key] = rows[i].Before
+	}
+	found, err := a.Query(ctx, `SELECT key, sum(packets)::UBIGINT FROM `+union(spans, level.counts, "key, packets", oneOf(dim, by))+` GROUP BY key`)
+	if err != nil {
+		return err
+	}
+	defer found.Close()
+	for found.Next() {
+		var key uint32
+		var packets uint64
+		if err := found.Scan(&key, &packets); err != nil {
+			return err
+		}
+		*by[key] = packets
+	}
+	return found.Err()
+}
+
+// Heat is packets and sources of the busiest ports by hour: packets[i][j] is of
+// keys[i] in hours[j]. Hours that weren't looked at are not among hours. Sources
+// that several parts saw are added up.
+func (r *Record) Heat(ctx context.Context, in observe.Range, ports int) (hours []time.Time, keys []uint32, packets, sources [][]uint64, err error) {
+	err = r.store.View(ctx, func(a store.Asker) error {
+		spans, err := cover(ctx, a, in)
+		if err != nil || len(spans) == 0 {
+			return err
+		}
+		from, to := down(in.From.Unix(), hour), up(in.To.Unix(), hour)
+		starts, err := looked(ctx, a, observe.Hour, from, to)
+		if err != nil || len(starts) == 0 {
+			return err
+		}
+		column := map[int64]int{}
+		for j, t := range starts {
+			hours, column[t] = append(hours, at(t)), j
+		}
+		top, err := r.sums(ctx, a, spans, fmt.Sprintf("dim = %d", observe.ByPort), "packets DESC", max(ports, 1), 0)
+		if err != nil || len(top) == 0 {
+			return err
+		}
+		line := map[uint32]int{}
+		for i, s := range top {
+			keys, line[s.key] = append(keys, s.key), i
+			packets, sources = append(packets, make([]uint64, len(starts))), append(sources, make([]uint64, len(starts)))
+		}
+		rows, err := a.Query(ctx, `SELECT start, key, sum(packets)::UBIGINT, sum(sources)::UBIGINT FROM `+
+			union([]span{{level(observe.Hour), from, to}}, level.counts, "start, key, packets, sources", oneOf(observe.ByPort, line))+` GROUP BY start, key`)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var start int64
+			var key uint32
+			var p, s uint64
+			if err := rows.Scan(&start, &key, &p, &s); err != nil {
+				return err
+			}
+			if j, ok := column[start]; ok {
+				packets[line[key]][j], sources[line[key]][j] = p, s
+			}
+		}
+		return rows.Err()
+	})
+	return hours, keys, packets, sources, wrap(err, "heat strip")
+}
+
+// Baseline is the same hour of the week as the one that before is in, in each of
+// the weeks before it, in order of time.
+func (r *Record) Baseline(ctx context.Context, dim observe.Dim, key uint32, before time.Time, weeks int) (out []observe.Point, err error) {
+	this := down(before.Unix(), hour)
+	var spans []span
+	for k := int64(weeks); k >= 1; k-- {
+		spans = append(spans, span{level(observe.Hour), this - k*7*day, this - k*7*day + hour})
+	}
+	err = r.store.View(ctx, func(a store.Asker) error {
+		out, err = r.series(ctx, a, dim, key, observe.Hour, spans)
+		return err
+	})
+	return out, wrap(err, "baseline")
+}
+
+// Years are the calendar years (UTC) that the record holds days of.
+func (r *Record) Years(ctx context.Context, iotPorts []uint32) (out []observe.Year, err error) {
+	err = r.store.View(ctx, func(a store.Asker) error {
+		out, err = r.years(ctx, a, iotPorts)
+		return err
+	})
+	return out, wrap(err, "years")
+}
+
+func (r *Record) years(ctx context.Context, a store.Asker, iotPorts []uint32) ([]observe.Year, error) {
+	rows, err := a.Query(ctx, `SELECT start, sum(looked * dark_v4::DOUBLE), least(1, sum(looked)) FROM telescope_bucket
+		WHERE grain = 2 AND looked > 0 GROUP BY start ORDER BY start`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []observe.Year
+	index := map[int]int{}
+	var first, last int64
+	for rows.Next() {
+		var start int64
+		var dark, share float64
+		if err := rows.Scan(&start, &dark, &share); err != nil {
+			return nil, err
+		}
+		y := at(start).Year()
+		if _, ok := index[y]; !ok {
+			if len(out) == 0 {
+				first = start
+			}
+			index[y] = len(out)
+			out = append(out, observe.Year{Year: y})
+		}
+		last = start + day
+		out[index[y]].DarkDays += dark
+		out[index[y]].DaysCovered += share
+	}
+	if err := rows.Err(); err != nil || len(out) == 0 {
+		return nil, err
+	}
+	spans, err := days(ctx, a, nil, first, last)
+	if err != nil {
+		return nil, err
+	}
+	ports := map[uint32]bool{}
+	for _, p := range iotPorts {
+		ports[p] = true
+	}
+	wheres := []string{"dim = 0 AND key = 0"}
+	if len(ports) > 0 {
+		wheres = append(wheres, oneOf(observe.ByPort, ports))
+	}
+	for i, where := range wheres {
+		if err := perBucket(ctx, a, spans, where, func(start int64, packets uint64) {
+			j, ok := index[at(start).Year()]
+			switch {
+			case !ok:
+			case i == 0:
+				out[j].Packets += packets
+			default:
+				out[j].IoT += packets
+			}
+		}); err != nil {
+			return nil, err
+		}
+	}
+	for i := range out {
+		if out[i].DarkDays == 0 {
+			continue
+		}
+		out[i].PerAddress = float64(out[i].Packets) / out[i].DarkDays * 365
+		if i == 0 || out[i-1].Year != out[i].Year-1 || out[i-1].PerAddress == 0 {
+			continue
+		}
+		factor := out[i].PerAddress / out[i-1].PerAddress
+		out[i].Factor = &factor
+		if out[i-1].IoT > 0 {
+			iot := (float64(out[i].IoT) / out[i].DarkDays) / (float64(out[i-1].IoT) / out[i-1].DarkDays)
+			out[i].IoTFactor = &iot
+		}
+	}
+	return out, nil
+}
+
+func perBucket(ctx context.Context, a store.Asker, spans []span, where string, each func(start int64, packets uint64)) error {
+	rows, err := a.Query(ctx, `SELECT start, sum(packets)::UBIGINT FROM `+union(spans, level.counts, "start, packets", where)+` GROUP BY start`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var start int64
+		var packets uint64
+		if err := rows.Scan(&start, &packets); err != nil {
+			return err
+		}
+		each(start, packets)
+	}
+	return rows.Err()
+}

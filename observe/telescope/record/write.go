@@ -1,0 +1,260 @@
+package record
+
+import (
+	"context"
+	"database/sql/driver"
+	"fmt"
+	"slices"
+	"time"
+
+	"sakimori/base/store"
+	"sakimori/observe"
+)
+
+// Write puts a batch into the transaction. A bucket that the same part wrote
+// before is replaced; what other parts wrote stays beside it. It takes the
+// transaction's own time: a commit isn't stopped half way.
+func (r *Record) Write(tx *store.Tx, b Batch) error {
+	ctx := context.Background()
+	if err := r.writeBuckets(ctx, tx, b.Part, b.Buckets); err != nil {
+		return wrap(err, "write counts")
+	}
+	if err := r.writeEvents(ctx, tx, b); err != nil {
+		return wrap(err, "write events")
+	}
+	if err := r.writeGaps(ctx, tx, b.Part, b.Gaps); err != nil {
+		return wrap(err, "write gaps")
+	}
+	if b.Import != nil {
+		if err := r.writeImport(ctx, tx, b.Import); err != nil {
+			return wrap(err, "write the import")
+		}
+	}
+	switch {
+	case b.State == nil:
+		return nil
+	case len(b.State) == 0:
+		return wrap(tx.DropBlob(ctx, stateName(b.Part)), "forget the state")
+	}
+	return wrap(tx.PutBlob(ctx, stateName(b.Part), b.State), "write the state")
+}
+
+func (r *Record) writeBuckets(ctx context.Context, tx *store.Tx, part uint64, buckets []Bucket) error {
+	if len(buckets) == 0 {
+		return nil
+	}
+	type place struct {
+		grain observe.Grain
+		start int64
+	}
+	twice := map[place]bool{}
+	months := map[int64]bool{}
+	for i := range buckets {
+		b := &buckets[i]
+		if b.Grain > observe.Day || b.Start%b.Grain.Seconds() != 0 {
+			return fmt.Errorf("bucket at %d is not the start of a %s", b.Start, b.Grain)
+		}
+		if p := (place{b.Grain, b.Start}); twice[p] {
+			return fmt.Errorf("the %s at %d is twice in one batch", b.Grain, b.Start)
+		} else { //nolint:revive // p belongs to both branches
+			twice[p] = true
+		}
+		if b.Grain == observe.Day {
+			m, _ := monthOf(b.Start)
+			months[m] = true
+		}
+		// The small table knows whether there is anything to look for in the big ones.
+		n, err := tx.Count(ctx, `DELETE FROM telescope_bucket WHERE grain = ? AND start = ? AND part = ?`, uint8(b.Grain), b.Start, part)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			continue
+		}
+		for _, table := range []string{level(b.Grain).counts(), level(b.Grain).sets()} {
+			if err := tx.Exec(ctx, `DELETE FROM `+table+` WHERE start = ? AND part = ?`, b.Start, part); err != nil {
+				return err
+			}
+		}
+	}
+	for m := range months {
+		if err := dropMonths(ctx, tx, "=", m); err != nil {
+			return err
+		}
+	}
+	values := make([]driver.Value, len(countColumns))
+	if err := tx.Append("telescope_bucket", func(row store.Row) error {
+		for i := range buckets {
+			if err := line(row, bucketColumns, values, &written{part, &buckets[i]}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	for g := range observe.Day + 1 {
+		if !slices.ContainsFunc(buckets, func(b Bucket) bool { return b.Grain == g }) {
+			continue
+		}
+		if err := appendRows(tx, level(g).counts(), countColumns, values, g, part, buckets, func(*Row) bool { return true }); err != nil {
+			return err
+		}
+		if err := appendRows(tx, level(g).sets(), setColumns, values, g, part, buckets, func(r *Row) bool { return r.SourceSet != nil || r.TargetSet != nil }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func appendRows(tx *store.Tx, table string, columns []column[counted], values []driver.Value, g observe.Grain, part uint64, buckets []Bucket, take func(*Row) bool) error {
+	return tx.Append(table, func(row store.Row) error {
+		for i := range buckets {
+			if buckets[i].Grain != g {
+				continue
+			}
+			for j := range buckets[i].Rows {
+				c := counted{buckets[i].Start, part, &buckets[i].Rows[j]}
+				if !take(c.Row) {
+					continue
+				}
+				if err := line(row, columns, values, &c); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// dropMonths takes back roll-ups whose days changed or went.
+func dropMonths(ctx context.Context, tx *store.Tx, op string, start int64) error {
+	n, err := tx.Count(ctx, `DELETE FROM telescope_month WHERE start `+op+` ?`, start)
+	if err != nil || n == 0 {
+		return err
+	}
+	for _, table := range []string{month.counts(), month.sets()} {
+		if err := tx.Exec(ctx, `DELETE FROM `+table+` WHERE start `+op+` ?`, start); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// idsAtOnce bounds the list that one DELETE gets as its parameter.
+const idsAtOnce = 20_000
+
+// writeEvents keeps open events apart: they are few, and change all the time,
+// while the closed ones only grow, nearly in order of time.
+func (r *Record) writeEvents(ctx context.Context, tx *store.Tx, b Batch) error {
+	ids := make([]uint64, 0, len(b.Closed)+len(b.Open))
+	since := int64(1<<63 - 1)
+	for _, list := range [][]observe.Event{b.Closed, b.Open} {
+		for i := range list {
+			ids = append(ids, list[i].ID)
+			since = min(since, list[i].First.UnixNano())
+		}
+	}
+	for chunk := range slices.Chunk(ids, idsAtOnce) {
+		if err := tx.Exec(ctx, `DELETE FROM telescope_event_open WHERE id IN (SELECT unnest(?::UBIGINT[]))`, chunk); err != nil {
+			return err
+		}
+		// An event that came before as closed (the same capture under other
+		// rules) can't have ended before this one began: most row groups are
+		// not looked at.
+		if err := tx.Exec(ctx, `DELETE FROM telescope_event WHERE ended >= ? AND id IN (SELECT unnest(?::UBIGINT[]))`, since, chunk); err != nil {
+			return err
+		}
+	}
+	values := make([]driver.Value, len(eventColumns))
+	for table, events := range map[string][]observe.Event{"telescope_event": b.Closed, "telescope_event_open": b.Open} {
+		if len(events) == 0 {
+			continue
+		}
+		if err := tx.Append(table, func(row store.Row) error {
+			for i := range events {
+				if err := line(row, eventColumns, values, &seen{b.Part, &events[i]}); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Record) writeGaps(ctx context.Context, tx *store.Tx, part uint64, gaps []observe.Gap) error {
+	for i := range gaps { // a gap that goes on comes again, longer
+		if err := tx.Exec(ctx, `DELETE FROM telescope_gap WHERE part = ? AND begun = ? AND input = ?`, part, gaps[i].From.UnixNano(), gaps[i].Input); err != nil {
+			return err
+		}
+	}
+	if len(gaps) == 0 {
+		return nil
+	}
+	return tx.Append("telescope_gap", func(row store.Row) error {
+		values := make([]driver.Value, len(gapColumns))
+		for i := range gaps {
+			if err := line(row, gapColumns, values, &missed{part, &gaps[i]}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Policy is how long each thing is kept; zero keeps it for ever.
+type Policy struct{ Minutes, Hours, Days, Events time.Duration }
+
+// Deleted counts what Retain took away.
+type Deleted struct {
+	Buckets [3]int64 // by grain
+	Rows    [3]int64 // of counts, by grain
+	Events  int64
+	Gaps    int64
+}
+
+// Retain deletes what ended longer ago than the policy keeps: buckets and
+// events in whole. Gaps go with the days they explain.
+func (r *Record) Retain(ctx context.Context, now time.Time, p Policy) (Deleted, error) {
+	var d Deleted
+	err := r.store.Tx(ctx, func(tx *store.Tx) (err error) {
+		for g, keep := range []time.Duration{p.Minutes, p.Hours, p.Days} {
+			if keep <= 0 {
+				continue
+			}
+			width := observe.Grain(g).Seconds() //nolint:gosec // below 3
+			before := now.Add(-keep).Unix()
+			before -= (before%width + width) % width                                                                                           // the bucket that the cut goes through stays
+			if d.Buckets[g], err = tx.Count(ctx, `DELETE FROM telescope_bucket WHERE grain = ? AND start < ?`, uint8(g), before); err != nil { //nolint:gosec // below 3
+				return err
+			}
+			if d.Buckets[g] == 0 {
+				continue
+			}
+			if d.Rows[g], err = tx.Count(ctx, `DELETE FROM `+level(g).counts()+` WHERE start < ?`, before); err != nil { //nolint:gosec // below 3
+				return err
+			}
+			if err = tx.Exec(ctx, `DELETE FROM `+level(g).sets()+` WHERE start < ?`, before); err != nil { //nolint:gosec // below 3
+				return err
+			}
+			if observe.Grain(g) == observe.Day { //nolint:gosec // below 3
+				if err = dropMonths(ctx, tx, "<", before); err != nil {
+					return err
+				}
+			}
+		}
+		if p.Events > 0 {
+			if d.Events, err = tx.Count(ctx, `DELETE FROM telescope_event WHERE ended < ?`, now.Add(-p.Events).UnixNano()); err != nil {
+				return err
+			}
+		}
+		if p.Days > 0 {
+			d.Gaps, err = tx.Count(ctx, `DELETE FROM telescope_gap WHERE ended < ?`, now.Add(-p.Days).UnixNano())
+		}
+		return err
+	})
+	return d, wrap(err, "retention")
+}
