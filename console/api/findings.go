@@ -142,10 +142,11 @@ func (s *Server) acknowledge(ctx context.Context, in *ackInput) (*output[Ack], e
 const sealedID = "sealed-"
 
 // shown is a finding as it leaves. An id that has an address in it would be
-// spoiled by the masker, so it is sealed instead and opened on its way back.
+// spoiled by the masker, so it is sealed instead and opened on its way back. A
+// server that has nothing to mask, as the command line's own, leaves it.
 func (s *Server) shown(f Found) Found {
 	f.Evidence, f.Confidence = filled(f.Evidence), finite(f.Confidence)
-	if s.all.String(f.ID) != f.ID {
+	if s.deps.Own != nil && s.all.String(f.ID) != f.ID {
 		f.ID = sealedID + s.seal.seal("finding", []byte(f.ID))
 	}
 	return f

@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -49,49 +50,110 @@ func New(ctx context.Context, s *store.Store) (*Register, error) {
 	return &Register{s}, nil
 }
 
+// version is what tells two versions apart.
+type version struct {
+	id      string
+	changed int64
+	state   detect.State
+}
+
+// stages orders states along a finding's life.
+var stages = map[detect.State]int{detect.Opened: 0, detect.Changed: 1, detect.Closed: 2}
+
+func (v version) before(w version) bool {
+	return v.changed < w.changed || v.changed == w.changed && stages[v.state] < stages[w.state]
+}
+
 // Write adds versions of findings. A version is known by id, changed and state;
 // writing it again does nothing, so a detector may be run again over the same
 // input. Versions may come in any order: the newest is the one that changed
 // last, and of two at the same time the one further on in its life.
 func (r *Register) Write(tx *store.Tx, findings []detect.Finding) error {
-	ctx := context.Background() // a transaction is not stopped half way
+	if len(findings) == 0 {
+		return nil
+	}
+	var ids []string
 	for i := range findings {
-		if err := write(ctx, tx, &findings[i]); err != nil {
-			return fmt.Errorf("register of findings: write %s: %w", findings[i].ID, err)
+		f := &findings[i]
+		if _, ok := stages[f.State]; !ok || f.ID == "" {
+			return fmt.Errorf("register of findings: a finding needs an id and a state, not %q and %q", f.ID, f.State)
 		}
+		ids = append(ids, f.ID)
+	}
+	if err := write(context.Background(), tx, findings, ids); err != nil { // a transaction is not stopped half way
+		return fmt.Errorf("register of findings: write: %w", err)
 	}
 	return nil
 }
 
-// stage orders states along a finding's life.
-const stage = `CASE state WHEN 'opened' THEN 0 WHEN 'changed' THEN 1 ELSE 2 END`
-
-func write(ctx context.Context, tx *store.Tx, f *detect.Finding) error {
-	switch {
-	case f.ID == "":
-		return errors.New("a finding needs an id")
-	case f.State != detect.Opened && f.State != detect.Changed && f.State != detect.Closed:
-		return fmt.Errorf("%q is no state of a finding", f.State)
-	}
-	var known bool
-	changed := f.Changed.UnixNano()
-	if err := tx.QueryRow(ctx, `SELECT count(*) > 0 FROM detect_finding WHERE id = ? AND changed = ? AND state = ?`, f.ID, changed, string(f.State)).Scan(&known); err != nil || known {
-		return err
-	}
-	doc, err := json.Marshal(f)
+func write(ctx context.Context, tx *store.Tx, findings []detect.Finding, ids []string) error {
+	known, newest, err := versions(ctx, tx, ids)
 	if err != nil {
 		return err
 	}
-	var closed int64
-	if !f.Closed.IsZero() {
-		closed = f.Closed.UnixNano()
+	var fresh []*detect.Finding
+	var superseded []string
+	was := maps.Clone(newest)
+	for i := range findings {
+		f := &findings[i]
+		v := version{f.ID, f.Changed.UnixNano(), f.State}
+		if known[v] {
+			continue
+		}
+		known[v] = true
+		fresh = append(fresh, f)
+		if n, ok := newest[f.ID]; !ok || n.before(v) {
+			newest[f.ID] = v
+		}
 	}
-	if err := tx.Exec(ctx, `INSERT INTO detect_finding VALUES (?, ?, ?, ?, ?, ?, ?, ?, false, ?)`,
-		f.ID, f.Detector, f.Subject, string(f.State), int(f.Severity), f.Opened.UnixNano(), changed, closed, string(doc)); err != nil {
-		return err
+	for id, v := range was {
+		if newest[id] != v {
+			superseded = append(superseded, id)
+		}
 	}
-	return tx.Exec(ctx, `UPDATE detect_finding SET last = (changed, state) IN
-		(SELECT (changed, state) FROM detect_finding WHERE id = ? ORDER BY changed DESC, `+stage+` DESC LIMIT 1) WHERE id = ?`, f.ID, f.ID)
+	if len(superseded) > 0 {
+		if err := tx.Exec(ctx, `UPDATE detect_finding SET last = false WHERE last AND id IN (SELECT unnest(?::VARCHAR[]))`, superseded); err != nil {
+			return err
+		}
+	}
+	return tx.Append("detect_finding", func(row store.Row) error {
+		for _, f := range fresh {
+			doc, err := json.Marshal(f)
+			if err != nil {
+				return err
+			}
+			var closed int64
+			if !f.Closed.IsZero() {
+				closed = f.Closed.UnixNano()
+			}
+			v := version{f.ID, f.Changed.UnixNano(), f.State}
+			if err := row(f.ID, f.Detector, f.Subject, string(f.State), int32(f.Severity), f.Opened.UnixNano(), v.changed, closed, newest[f.ID] == v, string(doc)); err != nil { //nolint:gosec // a severity is small
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// versions are those that some findings have, and the newest of each.
+func versions(ctx context.Context, tx *store.Tx, ids []string) (known map[version]bool, newest map[string]version, err error) {
+	known, newest = map[version]bool{}, map[string]version{}
+	rows, err := tx.Query(ctx, `SELECT id, changed, state FROM detect_finding WHERE id IN (SELECT unnest(?::VARCHAR[]))`, ids)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var v version
+		if err := rows.Scan(&v.id, &v.changed, &v.state); err != nil {
+			return nil, nil, err
+		}
+		known[v] = true
+		if n, ok := newest[v.id]; !ok || n.before(v) {
+			newest[v.id] = v
+		}
+	}
+	return known, newest, rows.Err()
 }
 
 // Query selects findings as they stand; zero fields select everything.
@@ -180,7 +242,7 @@ var ErrUnknown = errors.New("no finding has this id: see sakimori finding list")
 
 // Get is a finding as it stands, and all its versions, oldest first.
 func (r *Register) Get(ctx context.Context, id string) (detect.Finding, []detect.Finding, error) {
-	all, err := r.findings(ctx, `WHERE id = ? ORDER BY changed, `+stage, id)
+	all, err := r.findings(ctx, `WHERE id = ? ORDER BY changed, CASE state WHEN 'opened' THEN 0 WHEN 'changed' THEN 1 ELSE 2 END`, id)
 	if err != nil {
 		return detect.Finding{}, nil, err
 	}

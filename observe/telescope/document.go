@@ -90,10 +90,11 @@ type Victim struct {
 
 // Infected is one of the operator's own addresses that scans, by port.
 type Infected struct {
-	Address netip.Addr `json:"address"`
-	Port    uint16     `json:"port"`
-	Packets uint64     `json:"packets"`
-	Family  string     `json:"family"` // "unknown" where the fingerprint doesn't tell
+	Address  netip.Addr `json:"address"`
+	Port     uint16     `json:"port"`
+	Protocol string     `json:"protocol"`
+	Packets  uint64     `json:"packets"`
+	Family   string     `json:"family"` // "unknown" where the fingerprint doesn't tell
 }
 
 // PortCount is what came to one port; scans only.

@@ -43,6 +43,7 @@ type Config struct {
 	// that take days.
 	Slow time.Duration
 
+	Readers int // goroutines that hold a Block each while they wait; 0 is 1
 	Workers int // 0: one for each processor, at most 8
 
 	// Place gives country (zero unknown) and AS (0 unknown) of a source;
@@ -145,8 +146,8 @@ func New(cfg Config, sink Sink) (*Telescope, error) {
 		return nil, fmt.Errorf("the slowest scanner's rate (%g) and the memory for slow scans (%s) must be above zero", cfg.MinRate, cfg.Slow)
 	}
 	cfg.idle4 = cfg.timeout(union.v4)
-	t := &Telescope{cfg: cfg, dark: dark, union: union, first: maxTime, last: minTime, pool: make(chan *Block, blocks)}
-	for range blocks {
+	t := &Telescope{cfg: cfg, dark: dark, union: union, first: maxTime, last: minTime, pool: make(chan *Block, blocks+cfg.Readers)}
+	for range cap(t.pool) {
 		t.pool <- &Block{}
 	}
 	t.merger = newMerger(cfg.Workers, dark, sink)

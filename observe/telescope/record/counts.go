@@ -4,9 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"sakimori/base/store"
@@ -16,7 +13,6 @@ import (
 // sum is what several buckets say of one key.
 type sum struct {
 	key              uint32
-	start            int64 // of the bucket, where there is one
 	packets          uint64
 	sources, targets tally
 }
@@ -28,19 +24,18 @@ type tally struct {
 	most bool     // one of them is an upper bound itself
 	sets [][]byte // their sketches
 	have uint64   // how much of Unique.N has a sketch
-	one  uint64   // the greatest single bucket: the union is no smaller
 }
 
 // sumColumns go with scanSum. HUGEINT is what DuckDB's sum of UBIGINT gives, and
 // more than anybody counts to.
 const sumColumns = `sum(packets)::UBIGINT, sum(sources)::UBIGINT, sum(targets)::UBIGINT, max(sources_err), max(targets_err),
-	count(*)::UBIGINT, bool_or(at_most), max(CASE WHEN at_most THEN 0 ELSE sources END)::UBIGINT`
+	count(*)::UBIGINT, bool_or(at_most)`
 
 const rowColumns = `start, key, packets, sources, targets, sources_err, targets_err, at_most, part`
 
 func scanSum(rows *sql.Rows, first any) (s sum, err error) {
 	var se, te float32
-	err = rows.Scan(first, &s.packets, &s.sources.N, &s.targets.N, &se, &te, &s.sources.n, &s.sources.most, &s.sources.one)
+	err = rows.Scan(first, &s.packets, &s.sources.N, &s.targets.N, &se, &te, &s.sources.n, &s.sources.most)
 	s.sources.Err, s.targets.Err = float64(se), float64(te)
 	s.targets.n, s.targets.most = s.sources.n, s.sources.most
 	return s, err
@@ -79,9 +74,9 @@ func ifElse(c bool, a, b float64) float64 {
 
 // fetchSets loads the sketches of those sums that are made of several buckets.
 // by tells which sum a row of sketches belongs to, from its start and key.
-func (r *Record) fetchSets(ctx context.Context, a store.Asker, spans []span, where string, by func(start int64, key uint32) *sum) error {
+func (r *Record) fetchSets(ctx context.Context, a store.Asker, spans []span, p pick, by func(start int64, key uint32) *sum) error {
 	rows, err := a.Query(ctx, `SELECT start, key, sources, targets, source_set, target_set FROM `+
-		union(spans, level.sets, "start, key, sources, targets, source_set, target_set, part", where)+` ORDER BY key, start, part`)
+		union(spans, level.sets, "start, key, sources, targets, source_set, target_set, part", p)+` ORDER BY key, start, part`)
 	if err != nil {
 		return err
 	}
@@ -143,8 +138,8 @@ func (r *Record) Series(ctx context.Context, dim observe.Dim, key uint32, in obs
 
 // series is one key's points in spans of one grain.
 func (r *Record) series(ctx context.Context, a store.Asker, dim observe.Dim, key uint32, g observe.Grain, spans []span) ([]observe.Point, error) {
-	where := fmt.Sprintf("dim = %d AND key = %d", dim, key)
-	rows, err := a.Query(ctx, `SELECT start, `+sumColumns+` FROM `+union(spans, level.counts, rowColumns, where)+` GROUP BY start`)
+	p := pick{dim, []uint32{key}}
+	rows, err := a.Query(ctx, `SELECT start, `+sumColumns+` FROM `+union(spans, level.counts, rowColumns, p)+` GROUP BY start`)
 	if err != nil {
 		return nil, err
 	}
@@ -164,7 +159,7 @@ func (r *Record) series(ctx context.Context, a store.Asker, dim observe.Dim, key
 		return nil, err
 	}
 	if several {
-		if err := r.fetchSets(ctx, a, spans, where, func(start int64, _ uint32) *sum { return sums[start] }); err != nil {
+		if err := r.fetchSets(ctx, a, spans, p, func(start int64, _ uint32) *sum { return sums[start] }); err != nil {
 			return nil, err
 		}
 	}
@@ -178,11 +173,11 @@ func (r *Record) series(ctx context.Context, a store.Asker, dim observe.Dim, key
 	}
 	out := make([]observe.Point, 0, len(starts))
 	for _, t := range starts {
-		p, err := r.point(at(t), sums[t])
+		point, err := r.point(at(t), sums[t])
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, p)
+		out = append(out, point)
 	}
 	return out, nil
 }
@@ -208,7 +203,7 @@ func (r *Record) Total(ctx context.Context, in observe.Range) (out observe.Point
 		if err != nil {
 			return err
 		}
-		sums, err := r.sums(ctx, a, spans, "dim = 0 AND key = 0", "packets DESC", 1, 0)
+		sums, err := r.sums(ctx, a, spans, pick{observe.ByTotal, []uint32{0}})
 		if err != nil {
 			return err
 		}
@@ -225,16 +220,38 @@ func (r *Record) Total(ctx context.Context, in observe.Range) (out observe.Point
 	return out, wrap(err, "total")
 }
 
-// sums are the keys that pass where, added up over spans, in an order of the
-// names packets, sources, one (the greatest single bucket) and key.
-func (r *Record) sums(ctx context.Context, a store.Asker, spans []span, where, order string, limit, offset int) ([]sum, error) {
-	rows, err := a.Query(ctx, fmt.Sprintf(`SELECT * FROM (SELECT key, %s FROM %s GROUP BY key) AS s(key, packets, sources, targets, se, te, n, most, one)
-		ORDER BY %s, key LIMIT %d OFFSET %d`, sumColumns, union(spans, level.counts, rowColumns, where), order, limit, offset))
+// ranked are the keys of a dimension in the order of the sum of a column, with
+// that sum: all that a ranking needs of every key. The rest is asked for the few
+// keys that are shown. BIGINT, as DuckDB adds it up twice as fast as UBIGINT.
+func ranked(ctx context.Context, a store.Asker, spans []span, dim observe.Dim, column string, limit, offset int) (keys []uint32, sums []uint64, err error) {
+	rows, err := a.Query(ctx, fmt.Sprintf(`SELECT key, sum(n::BIGINT)::UBIGINT AS s FROM %s GROUP BY key ORDER BY s DESC, key LIMIT %d OFFSET %d`,
+		union(spans, level.counts, "key, "+column+" AS n", pick{dim: dim}), limit, offset))
+	if err != nil {
+		return nil, nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var key uint32
+		var n uint64
+		if err := rows.Scan(&key, &n); err != nil {
+			return nil, nil, err
+		}
+		keys, sums = append(keys, key), append(sums, n)
+	}
+	return keys, sums, rows.Err()
+}
+
+// sums are the picked keys added up over spans, in the order of the keys picked.
+func (r *Record) sums(ctx context.Context, a store.Asker, spans []span, p pick) ([]sum, error) {
+	if len(p.keys) == 0 {
+		return nil, nil
+	}
+	rows, err := a.Query(ctx, `SELECT key, `+sumColumns+` FROM `+union(spans, level.counts, rowColumns, p)+` GROUP BY key`)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var out []sum
+	by := map[uint32]*sum{}
 	for rows.Next() {
 		var key uint32
 		s, err := scanSum(rows, &key)
@@ -242,31 +259,32 @@ func (r *Record) sums(ctx context.Context, a store.Asker, spans []span, where, o
 			return nil, err
 		}
 		s.key = key
-		out = append(out, s)
+		by[key] = &s
 	}
-	return out, rows.Err()
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	var out []sum
+	for _, k := range p.keys {
+		if s := by[k]; s != nil {
+			out = append(out, *s)
+		}
+	}
+	return out, nil
 }
 
 // sketches loads the sketches of the sums that need them.
 func (r *Record) sketches(ctx context.Context, a store.Asker, spans []span, dim observe.Dim, sums []sum) error {
 	by := map[uint32]*sum{}
+	var keys []uint32
 	for i := range sums {
 		if sums[i].sources.n > 1 {
 			by[sums[i].key] = &sums[i]
+			keys = append(keys, sums[i].key)
 		}
 	}
 	if len(by) == 0 {
 		return nil
 	}
-	return r.fetchSets(ctx, a, spans, oneOf(dim, by), func(_ int64, key uint32) *sum { return by[key] })
-}
-
-// oneOf is the SQL condition for some keys of a dimension.
-func oneOf[V any](dim observe.Dim, keys map[uint32]V) string {
-	list := make([]string, 0, len(keys))
-	for k := range keys {
-		list = append(list, strconv.FormatUint(uint64(k), 10))
-	}
-	slices.Sort(list) // the same question reads the same
-	return fmt.Sprintf("dim = %d AND key IN (%s)", dim, strings.Join(list, ", "))
+	return r.fetchSets(ctx, a, spans, pick{dim, keys}, func(_ int64, key uint32) *sum { return by[key] })
 }

@@ -3,6 +3,7 @@ package record
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -125,14 +126,36 @@ func days(ctx context.Context, a store.Asker, out []span, from, to int64) ([]spa
 	return out, rows.Err()
 }
 
+// pick selects rows of a table of counts: a dimension, and some of its keys or all.
+type pick struct {
+	dim  observe.Dim
+	keys []uint32 // nil is all
+}
+
+// from is the FROM and WHERE of a pick. A join with the keys makes DuckDB push
+// a filter into the scan that costs a third of what key IN (…) does.
+func (p pick) from(table string) string {
+	switch len(p.keys) {
+	case 0:
+		return fmt.Sprintf("%s WHERE dim = %d", table, p.dim)
+	case 1:
+		return fmt.Sprintf("%s WHERE dim = %d AND key = %d", table, p.dim, p.keys[0])
+	}
+	list := make([]string, len(p.keys))
+	for i, k := range p.keys {
+		list[i] = "(" + strconv.FormatUint(uint64(k), 10) + "::UINTEGER)"
+	}
+	return fmt.Sprintf("%s JOIN (VALUES %s) AS wanted(key) USING (key) WHERE dim = %d", table, strings.Join(list, ", "), p.dim)
+}
+
 // union is the SQL that reads the columns of all spans as one table.
-func union(spans []span, table func(level) string, columns, where string) string {
+func union(spans []span, table func(level) string, columns string, p pick) string {
 	if len(spans) == 0 { // DuckDB wants at least one SELECT: one without rows
 		spans = []span{{level(observe.Day), 0, 0}}
 	}
 	parts := make([]string, len(spans))
 	for i, s := range spans {
-		parts[i] = fmt.Sprintf("SELECT %s FROM %s WHERE %s AND start >= %d AND start < %d", columns, table(s.level), where, s.from, s.to)
+		parts[i] = fmt.Sprintf("SELECT %s FROM %s AND start >= %d AND start < %d", columns, p.from(table(s.level)), s.from, s.to)
 	}
 	return "(" + strings.Join(parts, " UNION ALL ") + ")"
 }

@@ -34,13 +34,13 @@ func (r *Record) Events(ctx context.Context, q observe.EventQuery) (rows []obser
 	if err != nil {
 		return nil, "", err
 	}
-	from := allEvents
+	table := allEvents
 	if q.Open {
-		from = `(SELECT ` + names(eventColumns) + `, true AS open FROM telescope_event_open WHERE %[1]s)`
+		table = `(SELECT ` + names(eventColumns) + `, true AS open FROM telescope_event_open WHERE %[1]s)`
 	} else {
 		args = append(args, args...)
 	}
-	rows, err = r.events(ctx, r.store, fmt.Sprintf(from, where)+` ORDER BY ended DESC, id DESC LIMIT `+strconv.Itoa(q.Limit+1), args...)
+	rows, err = r.events(ctx, r.store, fmt.Sprintf(table, where)+` ORDER BY ended DESC, id DESC LIMIT `+strconv.Itoa(q.Limit+1), args...)
 	if err != nil {
 		return nil, "", wrap(err, "events")
 	}
@@ -75,8 +75,7 @@ func conditions(q observe.EventQuery) (where string, args []any, err error) {
 	list := []string{"true"}
 	add := func(s string, a ...any) { list, args = append(list, s), append(args, a...) }
 	if q.Source.IsValid() {
-		s := packet.FromNetip(q.Source)
-		add("source_hi = ? AND source_lo = ?", s.Hi, s.Lo)
+		add(from(q.Source))
 	}
 	if q.Port >= 0 {
 		if q.Port > 65535 {
@@ -104,9 +103,16 @@ func conditions(q observe.EventQuery) (where string, args []any, err error) {
 		if err != nil {
 			return "", nil, err
 		}
-		add("ended <= ? AND (ended < ? OR id < ?)", ended, ended, id)
+		add(fmt.Sprintf("ended <= %d AND (ended < %d OR id < %d)", ended, ended, id))
 	}
 	return strings.Join(list, " AND "), args, nil
+}
+
+// from is the condition for a source. Its halves stand in the text, as
+// database/sql refuses a uint64 parameter with its highest bit set.
+func from(ip netip.Addr) string {
+	a := packet.FromNetip(ip)
+	return fmt.Sprintf("source_hi = %d AND source_lo = %d", a.Hi, a.Lo)
 }
 
 func numbers[T ~uint8](list []T) string {
@@ -149,32 +155,30 @@ func (r *Record) Address(ctx context.Context, ip netip.Addr) (out *observe.Addre
 }
 
 func (r *Record) address(ctx context.Context, a store.Asker, ip netip.Addr) (*observe.Address, error) {
-	s := packet.FromNetip(ip)
-	mine := fmt.Sprintf(allEvents, "source_hi = ? AND source_lo = ?")
-	args := []any{s.Hi, s.Lo, s.Hi, s.Lo}
+	mine := fmt.Sprintf(allEvents, from(ip))
 	var n uint64
 	var first, last int64
 	out := &observe.Address{}
-	err := a.QueryRow(ctx, `SELECT count(*)::UBIGINT, coalesce(min(begun), 0), coalesce(max(ended), 0), coalesce(sum(packets), 0)::UBIGINT FROM `+mine, args...).
+	err := a.QueryRow(ctx, `SELECT count(*)::UBIGINT, coalesce(min(begun), 0), coalesce(max(ended), 0), coalesce(sum(packets), 0)::UBIGINT FROM `+mine).
 		Scan(&n, &first, &last, &out.Packets)
 	if err != nil || n == 0 {
 		return nil, err
 	}
 	out.First, out.Last = unixNano(first), unixNano(last)
-	out.Events, err = r.events(ctx, a, mine+` ORDER BY ended DESC, id DESC LIMIT `+strconv.Itoa(eventsOfAddress), args...)
+	out.Events, err = r.events(ctx, a, mine+` ORDER BY ended DESC, id DESC LIMIT `+strconv.Itoa(eventsOfAddress))
 	if err != nil {
 		return nil, err
 	}
-	if err := portsOf(ctx, a, mine, args, out); err != nil {
+	if err := portsOf(ctx, a, mine, out); err != nil {
 		return nil, err
 	}
-	out.Series, err = hoursOf(ctx, a, mine, args, last)
+	out.Series, err = hoursOf(ctx, a, mine, last)
 	return out, err
 }
 
 // portsOf sums events by the destination port; the source port of an answer is
 // nothing that the address asked for.
-func portsOf(ctx context.Context, a store.Asker, mine string, args []any, out *observe.Address) error {
+func portsOf(ctx context.Context, a store.Asker, mine string, out *observe.Address) error {
 	var asked []observe.Kind
 	for k := range observe.Kind(observe.Kinds) {
 		if !k.SourcePort() {
@@ -182,7 +186,7 @@ func portsOf(ctx context.Context, a store.Asker, mine string, args []any, out *o
 		}
 	}
 	rows, err := a.Query(ctx, `SELECT proto::UINTEGER << 16 | port AS key, sum(packets)::UBIGINT AS p, sum(targets)::UBIGINT, max(targets_err), count(*) > 1 OR bool_or(targets_at_most)
-		FROM `+mine+` WHERE kind IN (`+numbers(asked)+`) GROUP BY key ORDER BY p DESC, key LIMIT `+strconv.Itoa(portsOfAddress), args...)
+		FROM `+mine+` WHERE kind IN (`+numbers(asked)+`) GROUP BY key ORDER BY p DESC, key LIMIT `+strconv.Itoa(portsOfAddress))
 	if err != nil {
 		return err
 	}
@@ -197,14 +201,14 @@ func portsOf(ctx context.Context, a store.Asker, mine string, args []any, out *o
 	return rows.Err()
 }
 
-func hoursOf(ctx context.Context, a store.Asker, mine string, args []any, last int64) ([]observe.Point, error) {
+func hoursOf(ctx context.Context, a store.Asker, mine string, last int64) ([]observe.Point, error) {
 	until := down(last/1e9, hour) + hour
 	from := until - seriesOfAddress*hour
 	starts, err := looked(ctx, a, observe.Hour, from, until)
 	if err != nil {
 		return nil, err
 	}
-	rows, err := a.Query(ctx, `SELECT begun, ended, packets, targets FROM `+mine+` WHERE ended >= ?`, append(args[:len(args):len(args)], from*1e9)...)
+	rows, err := a.Query(ctx, `SELECT begun, ended, packets, targets FROM `+mine+` WHERE ended >= ?`, from*1e9)
 	if err != nil {
 		return nil, err
 	}

@@ -42,16 +42,20 @@ func (r *Record) Top(ctx context.Context, dim observe.Dim, in observe.Range, ord
 }
 
 func (r *Record) topPackets(ctx context.Context, a store.Asker, dim observe.Dim, spans []span, limit, offset int) ([]observe.Row, error) {
-	sums, err := r.sums(ctx, a, spans, fmt.Sprintf("dim = %d", dim), "packets DESC", limit, offset)
+	keys, _, err := ranked(ctx, a, spans, dim, "packets", limit, offset)
 	if err != nil {
 		return nil, err
 	}
-	return r.rows(ctx, a, dim, spans, sums)
+	return r.rows(ctx, a, spans, pick{dim, keys})
 }
 
-// rows makes the final figures of sums, in the same order.
-func (r *Record) rows(ctx context.Context, a store.Asker, dim observe.Dim, spans []span, sums []sum) ([]observe.Row, error) {
-	if err := r.sketches(ctx, a, spans, dim, sums); err != nil {
+// rows are the final figures of some keys, in their order.
+func (r *Record) rows(ctx context.Context, a store.Asker, spans []span, p pick) ([]observe.Row, error) {
+	sums, err := r.sums(ctx, a, spans, p)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.sketches(ctx, a, spans, p.dim, sums); err != nil {
 		return nil, err
 	}
 	out := make([]observe.Row, 0, len(sums))
@@ -70,17 +74,17 @@ func (r *Record) rows(ctx context.Context, a store.Asker, dim observe.Dim, spans
 // keys are merged in that order until the next bound is below all of the page.
 func (r *Record) topSources(ctx context.Context, a store.Asker, dim observe.Dim, spans []span, limit, offset int) ([]observe.Row, error) {
 	need := offset + limit
-	candidates, err := r.sums(ctx, a, spans, fmt.Sprintf("dim = %d", dim), "sources DESC, packets DESC", max(need, mergedAtMost), 0)
+	keys, bounds, err := ranked(ctx, a, spans, dim, "sources", max(need, mergedAtMost), 0)
 	if err != nil {
 		return nil, err
 	}
 	var done []observe.Row
-	for i := 0; i < len(candidates); {
-		if len(done) >= need && candidates[i].sources.N < done[need-1].Sources.N {
+	for i := 0; i < len(keys); {
+		if len(done) >= need && bounds[i] < done[need-1].Sources.N {
 			break
 		}
-		next := min(len(candidates), i+max(need, 20))
-		some, err := r.rows(ctx, a, dim, spans, candidates[i:next])
+		next := min(len(keys), i+max(need, 20))
+		some, err := r.rows(ctx, a, spans, pick{dim, keys[i:next]})
 		if err != nil {
 			return nil, err
 		}
@@ -108,11 +112,13 @@ func before(ctx context.Context, a store.Asker, dim observe.Dim, in observe.Rang
 		return err
 	}
 	by := map[uint32]*uint64{}
+	var keys []uint32
 	for i := range rows {
 		rows[i].Before = new(uint64)
 		by[rows[i].Key] = rows[i].Before
+		keys = append(keys, rows[i].Key)
 	}
-	found, err := a.Query(ctx, `SELECT key, sum(packets)::UBIGINT FROM `+union(spans, level.counts, "key, packets", oneOf(dim, by))+` GROUP BY key`)
+	found, err := a.Query(ctx, `SELECT key, sum(packets)::UBIGINT FROM `+union(spans, level.counts, "key, packets", pick{dim, keys})+` GROUP BY key`)
 	if err != nil {
 		return err
 	}
@@ -146,17 +152,17 @@ func (r *Record) Heat(ctx context.Context, in observe.Range, ports int) (hours [
 		for j, t := range starts {
 			hours, column[t] = append(hours, at(t)), j
 		}
-		top, err := r.sums(ctx, a, spans, fmt.Sprintf("dim = %d", observe.ByPort), "packets DESC", max(ports, 1), 0)
-		if err != nil || len(top) == 0 {
+		keys, _, err = ranked(ctx, a, spans, observe.ByPort, "packets", max(ports, 1), 0)
+		if err != nil || len(keys) == 0 {
 			return err
 		}
 		line := map[uint32]int{}
-		for i, s := range top {
-			keys, line[s.key] = append(keys, s.key), i
+		for i, k := range keys {
+			line[k] = i
 			packets, sources = append(packets, make([]uint64, len(starts))), append(sources, make([]uint64, len(starts)))
 		}
 		rows, err := a.Query(ctx, `SELECT start, key, sum(packets)::UBIGINT, sum(sources)::UBIGINT FROM `+
-			union([]span{{level(observe.Hour), from, to}}, level.counts, "start, key, packets, sources", oneOf(observe.ByPort, line))+` GROUP BY start, key`)
+			union([]span{{level(observe.Hour), from, to}}, level.counts, "start, key, packets, sources", pick{observe.ByPort, keys})+` GROUP BY start, key`)
 		if err != nil {
 			return err
 		}
@@ -236,16 +242,13 @@ func (r *Record) years(ctx context.Context, a store.Asker, iotPorts []uint32) ([
 	if err != nil {
 		return nil, err
 	}
-	ports := map[uint32]bool{}
-	for _, p := range iotPorts {
-		ports[p] = true
+	iotPorts = slices.Compact(slices.Sorted(slices.Values(iotPorts))) // a port that is named twice counts once
+	picks := []pick{{observe.ByTotal, []uint32{0}}}
+	if len(iotPorts) > 0 {
+		picks = append(picks, pick{observe.ByPort, iotPorts})
 	}
-	wheres := []string{"dim = 0 AND key = 0"}
-	if len(ports) > 0 {
-		wheres = append(wheres, oneOf(observe.ByPort, ports))
-	}
-	for i, where := range wheres {
-		if err := perBucket(ctx, a, spans, where, func(start int64, packets uint64) {
+	for i, p := range picks {
+		if err := perBucket(ctx, a, spans, p, func(start int64, packets uint64) {
 			j, ok := index[at(start).Year()]
 			switch {
 			case !ok:
@@ -276,8 +279,8 @@ func (r *Record) years(ctx context.Context, a store.Asker, iotPorts []uint32) ([
 	return out, nil
 }
 
-func perBucket(ctx context.Context, a store.Asker, spans []span, where string, each func(start int64, packets uint64)) error {
-	rows, err := a.Query(ctx, `SELECT start, sum(packets)::UBIGINT FROM `+union(spans, level.counts, "start, packets", where)+` GROUP BY start`)
+func perBucket(ctx context.Context, a store.Asker, spans []span, p pick, each func(start int64, packets uint64)) error {
+	rows, err := a.Query(ctx, `SELECT start, sum(packets)::UBIGINT FROM `+union(spans, level.counts, "start, packets", p)+` GROUP BY start`)
 	if err != nil {
 		return err
 	}

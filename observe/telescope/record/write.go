@@ -63,8 +63,10 @@ func (r *Record) writeBuckets(ctx context.Context, tx *store.Tx, part uint64, bu
 			m, _ := monthOf(b.Start)
 			months[m] = true
 		}
+		// Numbers of 64 bits stand in the text, here and elsewhere: database/sql
+		// refuses a uint64 parameter with its highest bit set.
 		// The small table knows whether there is anything to look for in the big ones.
-		n, err := tx.Count(ctx, `DELETE FROM telescope_bucket WHERE grain = ? AND start = ? AND part = ?`, uint8(b.Grain), b.Start, part)
+		n, err := tx.Count(ctx, fmt.Sprintf(`DELETE FROM telescope_bucket WHERE grain = %d AND start = %d AND part = %d`, b.Grain, b.Start, part))
 		if err != nil {
 			return err
 		}
@@ -72,7 +74,7 @@ func (r *Record) writeBuckets(ctx context.Context, tx *store.Tx, part uint64, bu
 			continue
 		}
 		for _, table := range []string{level(b.Grain).counts(), level(b.Grain).sets()} {
-			if err := tx.Exec(ctx, `DELETE FROM `+table+` WHERE start = ? AND part = ?`, b.Start, part); err != nil {
+			if err := tx.Exec(ctx, fmt.Sprintf(`DELETE FROM %s WHERE start = %d AND part = %d`, table, b.Start, part)); err != nil {
 				return err
 			}
 		}
@@ -187,7 +189,7 @@ func (r *Record) writeEvents(ctx context.Context, tx *store.Tx, b Batch) error {
 
 func (r *Record) writeGaps(ctx context.Context, tx *store.Tx, part uint64, gaps []observe.Gap) error {
 	for i := range gaps { // a gap that goes on comes again, longer
-		if err := tx.Exec(ctx, `DELETE FROM telescope_gap WHERE part = ? AND begun = ? AND input = ?`, part, gaps[i].From.UnixNano(), gaps[i].Input); err != nil {
+		if err := tx.Exec(ctx, fmt.Sprintf(`DELETE FROM telescope_gap WHERE part = %d AND begun = ? AND input = ?`, part), gaps[i].From.UnixNano(), gaps[i].Input); err != nil {
 			return err
 		}
 	}

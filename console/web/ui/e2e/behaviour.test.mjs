@@ -68,7 +68,7 @@ describe('four states, each with its own look', () => {
 
 describe('keyboard', () => {
   test('goes everywhere and changes how things are shown', async () => {
-    const p = await page();
+    const p = await page({ reducedMotion: 'no-preference' });
     await visit(p, '/');
     await p.keyboard.press('g');
     await p.keyboard.press('d');

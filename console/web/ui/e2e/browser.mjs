@@ -46,10 +46,11 @@ export const close = async () => {
   await browser?.close();
 };
 
-/** A page with chosen settings. problems collects what the console of the
+/** A page with chosen settings, by default without motion: without a graphics
+ *  card the moving map would slow every test down. problems collects what the console of the
  *  browser complains about; a test ends with it empty. */
-export const page = async ({ lang = 'ja', theme = 'dark', zone = 'jst', guided = true, width = 1440, height = 900, loggedIn = true, routes = {}, ...context } = {}) => {
-  const c = await browser.newContext({ viewport: { width, height }, locale: lang === 'ja' ? 'ja-JP' : 'en-GB', baseURL: base, acceptDownloads: true, ...(loggedIn && state ? { storageState: state } : {}), ...context });
+export const page = async ({ lang = 'ja', theme = 'dark', zone = 'jst', guided = true, width = 1440, height = 900, loggedIn = true, routes = {}, reducedMotion = 'reduce', ...context } = {}) => {
+  const c = await browser.newContext({ viewport: { width, height }, locale: lang === 'ja' ? 'ja-JP' : 'en-GB', baseURL: base, acceptDownloads: true, reducedMotion, ...(loggedIn && state ? { storageState: state } : {}), ...context });
   c.setDefaultTimeout(15_000);
   await c.addInitScript((p) => localStorage.getItem('sakimori') ?? localStorage.setItem('sakimori', JSON.stringify(p)), { lang, theme, zone, guided });
   const p = await c.newPage();

@@ -96,7 +96,7 @@ describe('pictures', () => {
   });
 
   test('the map prints what it draws and what there is, and stands still on demand', async () => {
-    const p = await page({ reducedMotion: 'reduce' });
+    const p = await page();
     await visit(p, '/');
     await p.waitForTimeout(1500);
     assert.match(await p.locator('.figures').textContent(), /pkt\/s|待って/);

@@ -24,7 +24,6 @@ export const en = {
     age: (s: string) => `Data ${s} old`,
     speed: (n: string) => `Replay ×${n}`,
     last: (s: string) => `Last ${s}`,
-    language: 'Switch to Japanese',
     theme: 'Theme',
     themes: { auto: 'Auto', light: 'Light', dark: 'Dark', wall: 'Wall' },
     help: 'Help',

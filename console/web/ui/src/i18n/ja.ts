@@ -24,7 +24,6 @@ export const ja = {
     age: (s: string) => `データ ${s}前`,
     speed: (n: string) => `再生 ×${n}`,
     last: (s: string) => `最終 ${s}`,
-    language: 'English に切り替える',
     theme: '配色',
     themes: { auto: '自動', light: '明', dark: '暗', wall: '壁面' },
     help: 'ヘルプ',

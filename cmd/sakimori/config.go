@@ -1,0 +1,266 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/spf13/cobra"
+
+	"sakimori/base/geo"
+	"sakimori/base/wire/packet"
+	"sakimori/observe/telescope"
+	"sakimori/observe/telescope/record"
+)
+
+// config is the one configuration file. Unknown keys are errors.
+type config struct {
+	Data      string          `yaml:"data"`   // folder of everything that is kept
+	Listen    string          `yaml:"listen"` // address of the console
+	Hosts     []string        `yaml:"hosts"`  // names by which the console may be called, besides loopback
+	Metrics   string          `yaml:"metrics"`
+	Log       string          `yaml:"log"` // debug, info, warn, error
+	Telescope telescopeConfig `yaml:"telescope"`
+	Geo       geoConfig       `yaml:"geo"`
+	Retention retention       `yaml:"retention"`
+}
+
+type telescopeConfig struct {
+	Dark       []darkEntry     `yaml:"dark"`
+	Own        []string        `yaml:"own"`
+	Tunnels    []string        `yaml:"tunnels"`
+	Interfaces []string        `yaml:"interfaces"`
+	Fanout     int             `yaml:"fanout"`
+	MaxEvents  int             `yaml:"max_events"`
+	MinRate    float64         `yaml:"min_rate"`
+	Slow       time.Duration   `yaml:"slow"`
+	Research   []researchEntry `yaml:"research"`
+}
+
+type darkEntry struct {
+	Prefix string    `yaml:"prefix"`
+	From   time.Time `yaml:"from"`
+	Until  time.Time `yaml:"until"`
+}
+
+type researchEntry struct {
+	Name     string   `yaml:"name"`
+	URL      string   `yaml:"url"`
+	Prefixes []string `yaml:"prefixes"`
+}
+
+type geoConfig struct {
+	Country string `yaml:"country"`
+	ASN     string `yaml:"asn"`
+	City    string `yaml:"city"`
+}
+
+type retention struct {
+	Minutes time.Duration `yaml:"minutes"`
+	Hours   time.Duration `yaml:"hours"`
+	Days    time.Duration `yaml:"days"` // 0: for ever
+	Events  time.Duration `yaml:"events"`
+}
+
+func defaultConfig() config {
+	t := telescope.DefaultConfig()
+	return config{
+		Data: "sakimori-data", Listen: "127.0.0.1:8630", Log: "info",
+		Telescope: telescopeConfig{MaxEvents: t.MaxEvents, MinRate: t.MinRate, Slow: t.Slow, Fanout: 1},
+		Retention: retention{Minutes: 7 * 24 * time.Hour, Hours: 92 * 24 * time.Hour, Events: 92 * 24 * time.Hour},
+	}
+}
+
+// readConfig reads the file at path, then the environment: SAKIMORI_LISTEN sets
+// listen, SAKIMORI_TELESCOPE__OWN sets telescope.own; values are YAML.
+func readConfig(path string, environ []string) (config, error) {
+	c := defaultConfig()
+	if path != "" {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return c, fmt.Errorf("configuration: %w: `sakimori config` prints one to begin with", err)
+		}
+		if err := decodeYAML(b, &c); err != nil {
+			return c, fmt.Errorf("configuration %s: %w", path, err)
+		}
+	}
+	for _, kv := range environ {
+		name, value, _ := strings.Cut(kv, "=")
+		keys, ok := strings.CutPrefix(name, "SAKIMORI_")
+		if !ok || keys == "CORPUS" || keys == "BUILT" || strings.HasPrefix(keys, "URL") || strings.HasPrefix(keys, "TOKEN") || strings.HasPrefix(keys, "TEST") {
+			continue
+		}
+		if err := decodeYAML([]byte(nested(strings.Split(strings.ToLower(keys), "__"), value)), &c); err != nil {
+			return c, fmt.Errorf("environment %s: %w", name, err)
+		}
+	}
+	return c, nil
+}
+
+func decodeYAML(b []byte, c *config) error {
+	err := yaml.NewDecoder(bytes.NewReader(b), yaml.Strict()).Decode(c)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return errors.New(yaml.FormatError(err, false, true))
+	}
+	return nil
+}
+
+func nested(keys []string, value string) string {
+	var b strings.Builder
+	for i, k := range keys {
+		fmt.Fprintf(&b, "%s%s:", strings.Repeat("  ", i), k)
+		if i == len(keys)-1 {
+			fmt.Fprintf(&b, " %s\n", value)
+		} else {
+			b.WriteByte('\n')
+		}
+	}
+	return b.String()
+}
+
+// UnmarshalYAML takes a prefix alone, or one with its dates.
+func (d *darkEntry) UnmarshalYAML(b []byte) error {
+	if err := yaml.Unmarshal(b, &d.Prefix); err == nil {
+		return nil
+	}
+	type plain darkEntry
+	return yaml.UnmarshalWithOptions(b, (*plain)(d), yaml.Strict())
+}
+
+// engine is the telescope's configuration.
+func (c *config) engine(table *geo.Table, research *telescope.ResearchList) (telescope.Config, error) {
+	t := telescope.DefaultConfig()
+	t.MaxEvents, t.MinRate, t.Slow = c.Telescope.MaxEvents, c.Telescope.MinRate, c.Telescope.Slow
+	for _, d := range c.Telescope.Dark {
+		p, err := parsePrefix(d.Prefix, "dark")
+		if err != nil {
+			return t, err
+		}
+		t.Dark = append(t.Dark, telescope.DarkPrefix{Prefix: p, From: d.From, Until: d.Until})
+	}
+	for _, o := range c.Telescope.Own {
+		p, err := parsePrefix(o, "own")
+		if err != nil {
+			return t, err
+		}
+		t.Own = append(t.Own, p)
+	}
+	var err error
+	if t.Tunnels, err = parseTunnels(c.Telescope.Tunnels); err != nil {
+		return t, err
+	}
+	if table != nil {
+		t.Place = func(a packet.Addr) ([2]byte, uint32) { p := table.Lookup(a); return p.Country, p.ASN }
+	}
+	t.Research = research.Has
+	return t, nil
+}
+
+func (c *config) research() (*telescope.ResearchList, error) {
+	var more []telescope.Researcher
+	for _, r := range c.Telescope.Research {
+		e := telescope.Researcher{Name: r.Name, URL: r.URL}
+		for _, s := range r.Prefixes {
+			p, err := parsePrefix(s, "research")
+			if err != nil {
+				return nil, err
+			}
+			e.Prefixes = append(e.Prefixes, p)
+		}
+		more = append(more, e)
+	}
+	return telescope.NewResearchList(more...), nil
+}
+
+func (c *config) places() (*geo.Table, error) {
+	return geo.Load(geo.Options{Country: c.Geo.Country, ASN: c.Geo.ASN, City: c.Geo.City, Builtin: true})
+}
+
+func (r retention) policy() record.Policy {
+	return record.Policy{Minutes: r.Minutes, Hours: r.Hours, Days: r.Days, Events: r.Events}
+}
+
+// parsePrefix reads a prefix, or an address as the prefix of itself.
+func parsePrefix(s, what string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(s); err == nil {
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return p, fmt.Errorf("%s prefix %q: write address/length, for example 198.51.100.0/24 or 2001:db8::/32", what, s)
+	}
+	if p.Addr().Is4In6() {
+		return p, fmt.Errorf("%s prefix %q: write IPv4 as IPv4", what, s)
+	}
+	return p.Masked(), nil
+}
+
+func parseTunnels(names []string) (t packet.Tunnels, err error) {
+	known := map[string]packet.Tunnels{"gre": packet.GRE, "erspan": packet.ERSPAN, "vxlan": packet.VXLAN, "ipip": packet.IPIP}
+	for _, n := range names {
+		bit, ok := known[strings.ToLower(n)]
+		if !ok {
+			return 0, fmt.Errorf("%q is no tunnel that is read: use gre, erspan, vxlan or ipip", n)
+		}
+		t |= bit
+	}
+	return t, nil
+}
+
+// check says what is wrong with a configuration before anything is started.
+func (c *config) check() error {
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+		return fmt.Errorf("listen %q: write host:port, for example 127.0.0.1:8630", c.Listen)
+	}
+	if c.Metrics != "" {
+		if _, _, err := net.SplitHostPort(c.Metrics); err != nil {
+			return fmt.Errorf("metrics %q: write host:port, for example 127.0.0.1:9630", c.Metrics)
+		}
+	}
+	if c.Telescope.Fanout < 1 || c.Telescope.Fanout > 64 {
+		return fmt.Errorf("telescope.fanout %d: give 1 to 64", c.Telescope.Fanout)
+	}
+	if len(c.Telescope.Dark) == 0 && len(c.Telescope.Interfaces) > 0 {
+		return errors.New("telescope.interfaces are named, but telescope.dark isn't: say which addresses are unused")
+	}
+	return nil
+}
+
+const exampleConfig = `# sakimori: everything here may also be set by the environment,
+# for example SAKIMORI_LISTEN=127.0.0.1:8631 or SAKIMORI_TELESCOPE__OWN='[203.0.113.0/24]'
+data: sakimori-data          # folder of all that is kept / 保存先
+listen: 127.0.0.1:8630       # the console / コンソール
+log: info
+
+telescope:
+  dark:                      # unused addresses / 未使用アドレス
+    - 198.51.100.0/24
+    - {prefix: "2001:db8:dead::/48", from: 2026-01-01T00:00:00Z}
+  own:                       # our subscribers / 自社の利用者
+    - 203.0.113.0/24
+  tunnels: []                # gre, erspan, vxlan, ipip: how dark traffic reaches the sensor
+  interfaces: []             # live capture, needs CAP_NET_RAW
+
+retention:
+  minutes: 168h
+  hours: 2208h
+  events: 2208h
+`
+
+func newConfig() *cobra.Command {
+	return &cobra.Command{
+		Use: "config", Short: "Print a configuration to begin with / 設定ファイルの雛形", Args: noArgs,
+		Example: "  sakimori config > sakimori.yaml",
+		RunE: func(c *cobra.Command, _ []string) error {
+			_, err := io.WriteString(c.OutOrStdout(), exampleConfig)
+			return err
+		},
+	}
+}

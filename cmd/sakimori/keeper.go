@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"sakimori/base/sketch"
+	"sakimori/base/store"
+	"sakimori/detect"
+	"sakimori/detect/register"
+	"sakimori/observe"
+	"sakimori/observe/telescope/record"
+)
+
+// keeper writes down what watches make: counts, events, findings, and the state
+// from which each goes on, all of a moment in one transaction. So a kill at any
+// moment loses nothing that was acknowledged, and counts nothing twice.
+type keeper struct {
+	dir      string
+	store    *store.Store
+	record   *record.Record
+	register *register.Register
+
+	mu      sync.Mutex
+	leftOut uint64 // events too small to be kept by themselves
+}
+
+// openKeeper opens the data folder, or tells who has it (*store.ErrBusy).
+func openKeeper(ctx context.Context, dir string) (*keeper, error) {
+	s, err := store.Open(ctx, dir, store.Options{})
+	if err != nil {
+		return nil, err
+	}
+	k := &keeper{dir: dir, store: s}
+	if k.record, err = record.New(ctx, s, mergeSets); err == nil {
+		k.register, err = register.New(ctx, s)
+	}
+	if err != nil {
+		_ = s.Close() // the first error says more
+		return nil, err
+	}
+	return k, nil
+}
+
+func (k *keeper) Close() error { return k.store.Close() }
+
+// mergeSets unites two stored sets of sources or targets.
+func mergeSets(a, b []byte) ([]byte, observe.Unique, error) {
+	x, _, err := sketch.Read(a)
+	if err != nil {
+		return nil, observe.Unique{}, err
+	}
+	y, _, err := sketch.Read(b)
+	if err != nil {
+		return nil, observe.Unique{}, err
+	}
+	x.Merge(sketch.Exact, y)
+	return x.Append(nil), observe.Unique{N: x.Count(), Err: x.Error()}, nil
+}
+
+// Of the events that end, or go on, between two saves at most so many are kept
+// by themselves, the largest; the counts have them all.
+const eventsKept = 50_000
+
+// save makes a checkpoint of a watch: between packets, from the goroutine that
+// feeds it. imp, if not nil, is written with it.
+func (k *keeper) save(ctx context.Context, w *watch, imp *record.Import, since time.Time) error {
+	snap, err := w.snapshot()
+	if err != nil {
+		return err
+	}
+	return k.write(ctx, w, snap, imp, since)
+}
+
+// snapshot is the state of a watch, from which it can go on.
+type snapshot struct {
+	telescope []byte
+	detectors map[string][]byte
+}
+
+func (w *watch) snapshot() (snapshot, error) {
+	s := snapshot{telescope: w.tel.State(), detectors: map[string][]byte{}}
+	for _, d := range w.detectors() {
+		b, err := d.State()
+		if err != nil {
+			return s, fmt.Errorf("state of %s: %w", d.name, err)
+		}
+		s.detectors[d.name] = b
+	}
+	return s, nil
+}
+
+// write puts everything pending on disk, with a snapshot that may be older than
+// it by the minutes that were still open: those are given again then.
+func (k *keeper) write(ctx context.Context, w *watch, snap snapshot, imp *record.Import, since time.Time) error {
+	w.tel.OpenBuckets()
+	open, left := w.tel.Open(since, eventsKept)
+	p := w.take()
+	closed, more := largest(p.closed, eventsKept)
+	k.mu.Lock()
+	k.leftOut += uint64(left + more) //nolint:gosec // counts
+	k.mu.Unlock()
+	return k.store.Tx(ctx, func(tx *store.Tx) error {
+		err := k.record.Write(tx, record.Batch{
+			Part: w.part, Buckets: p.buckets, Closed: closed, Open: open, Gaps: p.gaps, State: snap.telescope, Import: imp,
+		})
+		if err != nil {
+			return err
+		}
+		if err := k.register.Write(tx, p.findings); err != nil {
+			return err
+		}
+		for _, d := range w.detectors() {
+			if err := k.register.SaveState(tx, d.name, w.part, snap.detectors[d.name]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// largest are the n events with most packets, in their order.
+func largest(events []observe.Event, n int) (kept []observe.Event, left int) {
+	if len(events) <= n {
+		return events, 0
+	}
+	least := nth(events, n)
+	for i := range events {
+		if events[i].Packets >= least {
+			kept = append(kept, events[i])
+		}
+	}
+	return kept, len(events) - len(kept)
+}
+
+// restore brings a new watch to the state of its part. It says whether there
+// was one.
+func (k *keeper) restore(ctx context.Context, w *watch) (bool, error) {
+	state, err := k.record.State(ctx, w.part)
+	if err != nil || len(state) == 0 {
+		return false, err
+	}
+	if err := w.tel.Restore(state); err != nil {
+		return false, err
+	}
+	for _, d := range w.detectors() {
+		b, err := k.register.State(ctx, d.name, w.part)
+		if err != nil {
+			return false, err
+		}
+		if len(b) == 0 {
+			continue
+		}
+		if err := d.Restore(b); err != nil {
+			return false, fmt.Errorf("detector %s: %w", d.name, err)
+		}
+	}
+	return true, nil
+}
+
+// ack notes that a person has seen a finding.
+func (k *keeper) ack(ctx context.Context, id, by, note string, at time.Time) error {
+	return k.register.Ack(ctx, id, by, note, at)
+}
+
+// newPart is the name of a new run: it only has to differ from all others.
+func newPart(digest [16]byte, at time.Time) uint64 {
+	return (binary.LittleEndian.Uint64(digest[:]) ^ uint64(at.UnixNano())*0x9e3779b97f4a7c15) >> 1 //nolint:gosec // any bits
+}
+
+var _ detect.Findings = (*watch)(nil)
+
+// nth is the number of packets that the n largest events have at least.
+func nth(events []observe.Event, n int) uint64 {
+	packets := make([]uint64, len(events))
+	for i := range events {
+		packets[i] = events[i].Packets
+	}
+	slices.Sort(packets)
+	return packets[len(packets)-n]
+}

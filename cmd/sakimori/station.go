@@ -1,0 +1,300 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"sakimori/base/clock"
+	"sakimori/base/geo"
+	"sakimori/base/run"
+	"sakimori/base/telemetry"
+	"sakimori/base/wire/packet"
+	"sakimori/console/api"
+	"sakimori/console/web"
+	"sakimori/detect"
+	"sakimori/observe/telescope"
+)
+
+// station is one process with everything in it: the store, the inputs, the
+// imports, and the console before them.
+type station struct {
+	cfg      config
+	log      *slog.Logger
+	keeper   *keeper
+	table    *geo.Table
+	research *telescope.ResearchList
+	engine   telescope.Config
+	live     *api.Live
+	feed     *mapFeed
+	jobs     *jobs
+	tokens   *api.FileTokens
+	api      *api.Server
+	demo     bool
+	speed    float64
+	listener net.Listener
+
+	mu     sync.Mutex
+	watch  *watch // the one that runs, or ran last
+	gauges []*gauge
+	size   int64
+}
+
+// newStation builds everything and starts nothing. The data folder is opened,
+// as much of what can be wrong is there.
+func newStation(ctx context.Context, cfg config, log *slog.Logger, demo bool, speed float64) (*station, error) {
+	s := &station{cfg: cfg, log: log, demo: demo, speed: speed}
+	var err error
+	if s.table, err = cfg.places(); err != nil {
+		return nil, err
+	}
+	if s.research, err = cfg.research(); err != nil {
+		return nil, err
+	}
+	if s.engine, err = cfg.engine(s.table, s.research); err != nil {
+		return nil, err
+	}
+	if s.keeper, err = openKeeper(ctx, cfg.Data); err != nil {
+		return nil, err
+	}
+	if s.tokens, err = api.OpenTokens(filepath.Join(cfg.Data, "tokens.json"), clock.System{}); err != nil {
+		return nil, errors.Join(err, s.keeper.Close())
+	}
+	s.live = api.NewLive(clock.System{})
+	s.feed = &mapFeed{hosts: map[packet.Addr]struct{}{}, where: places{s.table}}
+	s.engine.Glance = s.feed.see
+	s.jobs = newJobs(s)
+	s.api, err = api.New(api.Deps{
+		Archive: archive{s.keeper.record}, Inputs: s, Tokens: s.tokens, Clock: clock.System{}, Findings: findings{s.keeper}, Jobs: s.jobs,
+		Geo: places{s.table}, Research: s.research, Rising: rises{s}, Live: s.live, Log: log, Facts: s.facts, Own: s.own,
+		Static: web.FS(), IoT: api.IoT{Dated: telescope.IoTDated.Format(time.DateOnly), Ports: telescope.IoTKeys()}, Reference: reference(),
+		Version: versionOf(), Demo: demo, Speed: speed, Hosts: cfg.Hosts, Secret: s.tokens.Secret(),
+	})
+	if err != nil {
+		return nil, errors.Join(err, s.keeper.Close())
+	}
+	return s, nil
+}
+
+func (s *station) own(a netip.Addr) bool {
+	a = a.Unmap()
+	for _, p := range s.engine.Own {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// facts are for the status page.
+func (s *station) facts() api.Facts {
+	var f api.Facts
+	for _, d := range s.engine.Dark {
+		if d.Prefix.Addr().Is4() {
+			f.Dark.V4Prefixes++
+			f.Dark.V4Addresses += 1 << (32 - d.Prefix.Bits())
+		} else {
+			f.Dark.V6Prefixes++
+		}
+	}
+	s.mu.Lock()
+	f.StoreBytes = s.size
+	s.mu.Unlock()
+	for _, src := range s.table.Sources() {
+		f.Attribution = append(f.Attribution, src.Attribution)
+	}
+	return f
+}
+
+// Inputs are all inputs as they are now.
+func (s *station) Inputs() []api.Input {
+	s.mu.Lock()
+	list := s.gauges
+	s.mu.Unlock()
+	out := make([]api.Input, 0, len(list))
+	for _, g := range list {
+		out = append(out, g.shown(time.Now()))
+	}
+	return out
+}
+
+// DataTime is the time of the newest packet.
+func (s *station) DataTime() (time.Time, bool) {
+	var last time.Time
+	for _, in := range s.Inputs() {
+		if in.LastPacket != nil && in.LastPacket.After(last) {
+			last = *in.LastPacket
+		}
+	}
+	return last, !last.IsZero()
+}
+
+func (s *station) gauge(name, kind string) *gauge {
+	g := &gauge{in: api.Input{Name: name, Kind: kind, State: "idle"}, began: time.Now()}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	const most = 20 // imports that are done make room for newer ones
+	if len(s.gauges) >= most {
+		s.gauges = append(s.gauges[:1:1], s.gauges[2:]...)
+	}
+	s.gauges = append(s.gauges, g)
+	return g
+}
+
+func (s *station) current() *watch {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.watch
+}
+
+func (s *station) watching(w *watch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.watch = w
+}
+
+// tell publishes a finding.
+func (s *station) tell(f detect.Finding) { s.live.Find(f) }
+
+// listen opens the console's address; the next free port when it is taken and
+// another is as good.
+func (s *station) listen(ctx context.Context, anyPort bool) error {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.cfg.Listen)
+	if err != nil && anyPort {
+		host, _, _ := net.SplitHostPort(s.cfg.Listen) // was checked
+		l, err = (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(host, "0"))
+	}
+	if err != nil {
+		return fmt.Errorf("console: %w: choose another address with listen", err)
+	}
+	s.listener = l
+	return s.keeper.store.SetAddress(l.Addr().String())
+}
+
+// url is where the console is, with a token that logs in once.
+func (s *station) url(role api.Role, ttl time.Duration) (string, error) {
+	secret, _, err := s.tokens.Issue(api.Token{Kind: api.LoginToken, Role: role, User: "local"}, ttl)
+	if err != nil {
+		return "", err
+	}
+	return "http://" + s.listener.Addr().String() + "/?token=" + secret, nil
+}
+
+// cliToken is what the other commands log in with while this process has the
+// store: a file that only its owner reads.
+func (s *station) cliToken() error {
+	secret, _, err := s.tokens.Issue(api.Token{Kind: api.APIToken, Role: api.Admin, User: "command line"}, 365*24*time.Hour)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(s.cfg.Data, cliTokenFile), []byte(secret), 0o600)
+}
+
+const cliTokenFile = "cli.token"
+
+// components are what runs, in order of their start: the console last, so that
+// it stops first, and the store before everything.
+func (s *station) components(inputs ...run.Component) []run.Component {
+	list := []run.Component{{Name: "store", Run: s.runStore}, {Name: "imports", Run: s.jobs.run}}
+	list = append(list, inputs...)
+	list = append(list, run.Component{Name: "map", Run: s.runMap}, run.Component{Name: "console", Run: s.runConsole})
+	if s.cfg.Metrics != "" {
+		list = append(list, run.Component{Name: "metrics", Run: s.runMetrics})
+	}
+	return list
+}
+
+// runStore keeps the store in order: what is too old goes, closed days are
+// sorted. It closes last.
+func (s *station) runStore(ctx context.Context, ready func()) error {
+	ready()
+	tick := time.NewTicker(10 * time.Minute)
+	defer tick.Stop()
+	sizes := time.NewTicker(5 * time.Second)
+	defer sizes.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return s.keeper.Close()
+		case <-sizes.C:
+			if n, err := s.keeper.store.Size(); err == nil {
+				s.mu.Lock()
+				s.size = n.Database + n.Log + n.Blobs
+				s.mu.Unlock()
+			}
+		case <-tick.C:
+			if at, ok := s.DataTime(); ok {
+				s.tidy(ctx, at)
+			}
+		}
+	}
+}
+
+func (s *station) tidy(ctx context.Context, at time.Time) {
+	if _, err := s.keeper.record.Retain(ctx, at, s.cfg.Retention.policy()); err != nil {
+		s.log.ErrorContext(ctx, "retention failed", slog.Any("error", err))
+	}
+	day := at.UTC().Truncate(24 * time.Hour).Add(-24 * time.Hour)
+	if err := s.keeper.record.Cluster(ctx, day); err != nil {
+		s.log.ErrorContext(ctx, "sorting a closed day failed", slog.Any("error", err))
+	}
+}
+
+// runMap draws ten frames a second.
+func (s *station) runMap(ctx context.Context, ready func()) error {
+	ready()
+	sampler := api.NewMapSampler(1)
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-tick.C:
+			arcs, total := s.feed.frame(now)
+			f := sampler.Frame(now, arcs, total)
+			if at, ok := s.DataTime(); ok {
+				f.Time = at
+			}
+			s.live.Publish(api.TopicMap, f)
+		}
+	}
+}
+
+func (s *station) runConsole(ctx context.Context, ready func()) error {
+	srv := &http.Server{Handler: s.api.Handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, BaseContext: func(net.Listener) context.Context { return ctx }}
+	ended := make(chan error, 1)
+	go func() { ended <- srv.Serve(s.listener) }()
+	ready()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if err := srv.Shutdown(stop); err != nil {
+		return srv.Close()
+	}
+	return nil
+}
+
+func (s *station) runMetrics(ctx context.Context, ready func()) error {
+	reg := telemetry.NewRegistry()
+	if err := reg.Add(s.metrics()...); err != nil {
+		return err
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.cfg.Metrics)
+	if err != nil {
+		return fmt.Errorf("metrics: %w: choose another address with metrics", err)
+	}
+	return reg.Serve(ctx, l, ready)
+}
