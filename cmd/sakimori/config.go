@@ -176,7 +176,7 @@ func (c *config) research() (*telescope.ResearchList, error) {
 		}
 		more = append(more, e)
 	}
-	return telescope.NewResearchList(more...), nil
+	return telescope.NewResearchList(more...)
 }
 
 func (c *config) places() (*geo.Table, error) {

@@ -122,7 +122,7 @@ func TestFindingWithAnAddressInItsID(t *testing.T) {
 func TestTimesComeFromTheData(t *testing.T) {
 	w := newWorld(t)
 	s := read[seriesBody](w, Viewer, "/api/v1/telescope/series")
-	if want := time.Date(2016, 9, 20, 12, 31, 0, 0, time.UTC); !s.To.Equal(want) || !s.From.Equal(want.Add(-day)) {
+	if want := time.Date(2016, 9, 20, 13, 0, 0, 0, time.UTC); !s.To.Equal(want) || !s.From.Equal(want.Add(-day)) {
 		t.Errorf("%v to %v", s.From, s.To)
 	}
 	if s.State != "ok" || s.Grain != "hour" || len(s.Points) == 0 || len(s.Gaps) != 1 || s.DarkAddresses != 65536 || s.Previous != nil {
@@ -298,7 +298,7 @@ func TestCSV(t *testing.T) {
 		"telescope/series":     {"time,packets,sources,sources_err,sources_at_most,targets,targets_err,targets_at_most", 24},
 		"telescope/top?dim=as": {"key,name,name_ja,packets,share,sources,sources_err,sources_at_most,targets,targets_err,targets_at_most,before,change", 2},
 		"telescope/rising":     {"key,name,name_ja,packets,sources,sources_err,sources_at_most,expected,score,new", 1},
-		"telescope/heat":       {"hour,key,name,name_ja,packets,sources", 12 * 25},
+		"telescope/heat":       {"hour,key,name,name_ja,packets,sources", 12 * 24},
 		"telescope/years":      {"year,packets,iot_share,per_dark_address,factor,iot_factor,days_covered,partial", 1},
 		"telescope/events":     {"id,source,own,port,protocol,key,name,kind,class,first,last,packets,targets,targets_err,targets_at_most,coverage,rate,tool,tool_versions,country,asn,open,flags", 47},
 		"findings":             {"id,detector,subject,state,severity,confidence,opened,changed,closed,title_ja,title_en,why_ja,why_en,evidence,ack_by,ack_at,ack_note", 3},

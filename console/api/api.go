@@ -23,6 +23,7 @@ const (
 
 // Server is the HTTP API.
 type Server struct {
+	plain  bool // nothing is masked, so ids may hold addresses
 	deps   Deps
 	mux    *routes
 	huma   huma.API
@@ -55,7 +56,8 @@ func New(d Deps) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	if d.Own == nil {
+	plain := d.Own == nil
+	if plain {
 		d.Own = nobody
 	}
 	if d.Log == nil {
@@ -74,7 +76,7 @@ func New(d Deps) (*Server, error) {
 		d.Speed = 1
 	}
 	s := &Server{
-		deps: d, mux: &routes{}, seal: seal, csv: map[string]bool{},
+		plain: plain, deps: d, mux: &routes{}, seal: seal, csv: map[string]bool{},
 		own: masker{d.Own}, all: masker{everybody},
 		cross: http.NewCrossOriginProtection(), logins: newLimiter(d.Clock),
 	}

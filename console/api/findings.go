@@ -146,7 +146,7 @@ const sealedID = "sealed-"
 // server that has nothing to mask, as the command line's own, leaves it.
 func (s *Server) shown(f Found) Found {
 	f.Evidence, f.Confidence = filled(f.Evidence), finite(f.Confidence)
-	if s.deps.Own != nil && s.all.String(f.ID) != f.ID {
+	if !s.plain && s.all.String(f.ID) != f.ID {
 		f.ID = sealedID + s.seal.seal("finding", []byte(f.ID))
 	}
 	return f

@@ -34,8 +34,11 @@ func parseSpan(from, to string, end time.Time, have bool) (r observe.Range, ok b
 	}
 	if r.To.IsZero() {
 		switch {
-		case have: // the end of the data's last minute
-			r.To = end.UTC().Truncate(time.Minute).Add(time.Minute)
+		case have:
+			// The end of the data's last hour: of hours the sets of sources and
+			// targets are kept, so that hosts can be counted over whole hours and
+			// need not be bounded by adding minutes up.
+			r.To = end.UTC().Truncate(time.Hour).Add(time.Hour)
 			if !r.From.IsZero() && !r.From.Before(r.To) {
 				r.To = r.From.Add(day)
 			}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"go4.org/netipx"
+
 	"sakimori/base/wire/packet"
 )
 
@@ -17,10 +19,6 @@ type DarkPrefix struct {
 	Prefix      netip.Prefix
 	From, Until time.Time
 }
-
-// MaxDarkV4 is the most IPv4 addresses that one telescope takes: a /8. The
-// bitmap of addresses hit then has 2 MiB.
-const MaxDarkV4 = 1 << 24
 
 // space is the dark space as it is valid at one time. IPv4 addresses are
 // numbered 0…v4-1 in ascending order, so that sets of them can be exact.
@@ -40,7 +38,7 @@ type v6range struct{ lo, hi packet.Addr }
 // the same prefixes are valid, in order of time, covering all of it.
 type darkness []space
 
-func newDarkness(prefixes []DarkPrefix) (darkness, error) {
+func newDarkness(prefixes []DarkPrefix, own []netip.Prefix) (darkness, error) {
 	if len(prefixes) == 0 {
 		return nil, errors.New("no dark prefix is given: name the unused addresses that the capture watches, for example --dark 198.51.100.0/24")
 	}
@@ -59,18 +57,64 @@ func newDarkness(prefixes []DarkPrefix) (darkness, error) {
 	cuts = slices.Compact(cuts)
 	var d darkness
 	for i := range len(cuts) - 1 {
-		s := space{from: cuts[i], until: cuts[i+1]}
+		var valid []netip.Prefix
 		for _, p := range prefixes {
-			if from, until := bounds(p); from <= s.from && s.until <= until {
-				s.add(p.Prefix)
+			if from, until := bounds(p); from <= cuts[i] && cuts[i+1] <= until {
+				valid = append(valid, p.Prefix)
 			}
 		}
-		if err := s.finish(); err != nil {
+		s, err := newSpace(valid, own)
+		if err != nil {
 			return nil, err
 		}
-		d = append(d, s)
+		s.from, s.until = cuts[i], cuts[i+1]
+		d = append(d, *s)
 	}
 	return d, nil
+}
+
+// newSpace is the space of the prefixes in, without those of out. Of two that
+// overlap the longer one decides: dark addresses are often part of the
+// operator's own block, and own addresses may be part of a block that is dark.
+func newSpace(in, out []netip.Prefix) (*space, error) {
+	type side struct {
+		netip.Prefix
+		in bool
+	}
+	all := make([]side, 0, len(in)+len(out))
+	for _, p := range out {
+		all = append(all, side{p.Masked(), false})
+	}
+	for _, p := range in {
+		all = append(all, side{p.Masked(), true})
+	}
+	slices.SortStableFunc(all, func(a, b side) int { return cmp.Compare(a.Bits(), b.Bits()) })
+	var set netipx.IPSetBuilder
+	for _, p := range all {
+		if p.in {
+			set.AddPrefix(p.Prefix)
+		} else {
+			set.RemovePrefix(p.Prefix)
+		}
+	}
+	built, err := set.IPSet()
+	if err != nil {
+		return nil, fmt.Errorf("prefixes of the telescope: %w", err)
+	}
+	s := &space{from: minTime, until: maxTime}
+	for _, r := range built.Ranges() {
+		lo, hi := packet.FromNetip(r.From()), packet.FromNetip(r.To())
+		if !r.From().Is4() {
+			s.v6 = append(s.v6, v6range{lo, hi})
+			continue
+		}
+		s.v4ranges = append(s.v4ranges, v4range{lo.V4(), hi.V4(), uint32(s.v4)}) //nolint:gosec // the first of 2^32 at most
+		s.v4 += uint64(hi.V4()) - uint64(lo.V4()) + 1
+		for o := lo.V4() >> 24; o <= hi.V4()>>24; o++ {
+			s.first[o] = true
+		}
+	}
+	return s, nil
 }
 
 const (
@@ -87,58 +131,6 @@ func bounds(p DarkPrefix) (from, until int64) {
 		until = p.Until.UnixNano()
 	}
 	return from, until
-}
-
-func (s *space) add(p netip.Prefix) {
-	p = p.Masked()
-	lo := packet.FromNetip(p.Addr())
-	hi := lo
-	if p.Addr().Is4() {
-		hi.Lo |= 1<<(32-p.Bits()) - 1
-		s.v4ranges = append(s.v4ranges, v4range{lo: lo.V4(), hi: hi.V4()})
-		return
-	}
-	if b := p.Bits(); b <= 64 {
-		hi.Lo = ^uint64(0)
-		hi.Hi |= ^uint64(0) >> b // a shift by 64 gives 0
-	} else {
-		hi.Lo |= ^uint64(0) >> (b - 64)
-	}
-	s.v6 = append(s.v6, v6range{lo, hi})
-}
-
-// finish merges the ranges and numbers the addresses.
-func (s *space) finish() error {
-	s.join()
-	for i := range s.v4ranges {
-		r := &s.v4ranges[i]
-		r.base = uint32(s.v4) //nolint:gosec // below MaxDarkV4, checked next
-		s.v4 += uint64(r.hi) - uint64(r.lo) + 1
-		if s.v4 > MaxDarkV4 {
-			return fmt.Errorf("the dark IPv4 prefixes hold more than %d addresses (a /8): watch less with one telescope", MaxDarkV4)
-		}
-	}
-	return nil
-}
-
-// join merges ranges that touch or overlap.
-func (s *space) join() {
-	slices.SortFunc(s.v4ranges, func(a, b v4range) int { return cmp.Compare(a.lo, b.lo) })
-	merged := s.v4ranges[:0]
-	for _, r := range s.v4ranges {
-		if n := len(merged); n > 0 && uint64(r.lo) <= uint64(merged[n-1].hi)+1 {
-			merged[n-1].hi = max(merged[n-1].hi, r.hi)
-			continue
-		}
-		merged = append(merged, r)
-	}
-	s.v4ranges = merged
-	for _, r := range s.v4ranges {
-		for o := r.lo >> 24; o <= r.hi>>24; o++ {
-			s.first[o] = true
-		}
-	}
-	slices.SortFunc(s.v6, func(a, b v6range) int { return a.lo.Compare(b.lo) })
 }
 
 // at is the space valid at t, Unix nanoseconds.

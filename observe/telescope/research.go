@@ -51,15 +51,15 @@ type ResearchList struct {
 }
 
 // NewResearchList is the list above with more added.
-func NewResearchList(more ...Researcher) *ResearchList {
-	l := &ResearchList{who: append(append([]Researcher(nil), Researchers...), more...), all: &space{}}
+func NewResearchList(more ...Researcher) (*ResearchList, error) {
+	l := &ResearchList{who: append(append([]Researcher(nil), Researchers...), more...)}
+	var all []netip.Prefix
 	for _, r := range l.who {
-		for _, p := range r.Prefixes {
-			l.all.add(p)
-		}
+		all = append(all, r.Prefixes...)
 	}
-	l.all.join()
-	return l
+	var err error
+	l.all, err = newSpace(all, nil)
+	return l, err
 }
 
 // Has tells whether a researcher scans from a.

@@ -210,6 +210,7 @@ func (t *tally) write(w *writer) {
 	w.b = t.sources.Append(w.b)
 	w.any(t.hits)
 	w.b = t.hits6.Append(w.b)
+	w.b = t.hits4.Append(w.b)
 	w.u32(uint32(len(t.Answering))) //nolint:gosec // at most maxAnswering
 	addrs := make([]packet.Addr, 0, len(t.Answering))
 	for a := range t.Answering {
@@ -234,11 +235,16 @@ func (t *tally) write(w *writer) {
 
 // read adds what write wrote.
 func (t *tally) read(r *reader) {
-	o := newTally(uint64(len(t.hits))*64, t.ports != nil)
+	o := newTally(0, t.ports != nil)
+	o.hits = make([]uint64, len(t.hits))
+	if t.hits == nil {
+		o.hits = nil
+	}
 	r.any(&o.Totals)
 	o.sources = *r.set()
 	r.any(&o.hits)
 	o.hits6 = *r.set()
+	o.hits4 = *r.set()
 	for range r.u32() {
 		var a packet.Addr
 		var n uint64

@@ -13,7 +13,8 @@ import (
 type tally struct {
 	Totals
 	sources   sketch.Set             // of packets to dark space
-	hits      []uint64               // bitmap of the dark IPv4 addresses hit
+	hits      []uint64               // bitmap of the dark IPv4 addresses hit, up to a /8 of them
+	hits4     sketch.Set             // the same of a larger space
 	hits6     sketch.Set             // the IPv6 ones
 	Answering map[packet.Addr]uint64 // dark addresses that sent something, and how often
 	ports     map[uint32]*portTally  // nil when nobody asked for them
@@ -54,7 +55,12 @@ func (t *tally) undecoded(st packet.Status) {
 }
 
 func (t *tally) hit(dst packet.Addr, number uint32) {
-	if dst.Is4() {
+	switch {
+	case !dst.Is4():
+	case t.hits == nil:
+		t.hits4.Add(sketch.Exact, number)
+		return
+	default:
 		t.hits[number>>6] |= 1 << (number & 63)
 		return
 	}
@@ -99,6 +105,7 @@ func (t *tally) merge(o *tally) {
 	}
 	t.sources.Merge(sketch.Exact, &o.sources)
 	t.hits6.Merge(sketch.Exact, &o.hits6)
+	t.hits4.Merge(sketch.Exact, &o.hits4)
 	for i, w := range o.hits {
 		t.hits[i] |= w
 	}
@@ -112,8 +119,14 @@ func (t *tally) merge(o *tally) {
 	}
 }
 
+// bitmapMost is the largest space whose hits are kept as a bitmap: a /8 in 2 MiB.
+const bitmapMost = 1 << 24
+
 func newTally(v4 uint64, ports bool) tally {
-	t := tally{hits: make([]uint64, (v4+63)/64), Answering: map[packet.Addr]uint64{}}
+	t := tally{Answering: map[packet.Addr]uint64{}}
+	if v4 <= bitmapMost {
+		t.hits = make([]uint64, (v4+63)/64)
+	}
 	if ports {
 		t.ports = map[uint32]*portTally{}
 	}
@@ -122,6 +135,9 @@ func newTally(v4 uint64, ports bool) tally {
 
 // hitV4 is how many dark IPv4 addresses were hit.
 func (t *tally) hitV4() (n uint64) {
+	if t.hits == nil {
+		return t.hits4.Count()
+	}
 	for _, w := range t.hits {
 		n += uint64(bits.OnesCount64(w)) //nolint:gosec // at most 64
 	}

@@ -13,6 +13,7 @@
 package telescope
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"runtime"
@@ -119,22 +120,29 @@ type Telescope struct {
 // New makes a telescope. It starts its workers on the first Ingest; Close ends
 // them.
 func New(cfg Config, sink Sink) (*Telescope, error) {
-	dark, err := newDarkness(cfg.Dark)
+	dark, err := newDarkness(cfg.Dark, cfg.Own)
 	if err != nil {
 		return nil, err
 	}
-	union := &space{from: minTime, until: maxTime}
-	for _, p := range cfg.Dark {
-		union.add(p.Prefix)
+	union := &dark[0]
+	if len(dark) > 1 {
+		prefixes := make([]netip.Prefix, len(cfg.Dark))
+		for i := range cfg.Dark {
+			prefixes[i] = cfg.Dark[i].Prefix
+		}
+		if union, err = newSpace(prefixes, cfg.Own); err != nil {
+			return nil, err
+		}
 	}
-	if err := union.finish(); err != nil {
-		return nil, err
+	for _, p := range cfg.Own {
+		if !p.IsValid() {
+			return nil, errors.New("an own prefix is empty: write it as address/length, for example 203.0.113.0/24")
+		}
 	}
-	if len(dark) == 1 {
-		union = &dark[0]
-	}
-	if cfg.own, err = ownSpace(cfg.Own); err != nil {
-		return nil, err
+	if len(cfg.Own) > 0 {
+		if cfg.own, err = newSpace(cfg.Own, nil); err != nil {
+			return nil, err
+		}
 	}
 	if cfg.Workers <= 0 {
 		cfg.Workers = min(runtime.GOMAXPROCS(0), 8)
@@ -155,21 +163,6 @@ func New(cfg Config, sink Sink) (*Telescope, error) {
 		t.workers = append(t.workers, newWorker(t, uint32(i))) //nolint:gosec // at most 8
 	}
 	return t, nil
-}
-
-func ownSpace(own []netip.Prefix) (*space, error) {
-	if len(own) == 0 {
-		return nil, nil //nolint:nilnil // no own addresses: nobody is own
-	}
-	s := &space{}
-	for _, p := range own {
-		if !p.IsValid() {
-			return nil, fmt.Errorf("an own prefix is empty: write it as address/length, for example 203.0.113.0/24")
-		}
-		s.add(p)
-	}
-	s.join()
-	return s, nil
 }
 
 // Idle is the time-out of an event of IPv4, as derived from the dark space.
