@@ -153,12 +153,12 @@ func (p *replay) begin(ctx context.Context) error {
 		return err
 	}
 	p.s.watching(p.w)
-	p.g = p.s.gauge(say("見本データの再生", "replay of sample data"), "replay")
+	p.g = p.s.gauge("autumn2016", "replay")
 	p.g.set(func(in *api.Input) { in.State = "running" })
 	if _, err := p.until(p.start.Add(p.ahead)); err != nil {
 		return err
 	}
-	p.s.feed.frame(time.Now()) // the map begins with what comes now
+	p.s.feed.forget() // the map begins with what comes now
 	p.saved = time.Now()
 	return p.s.keeper.save(ctx, p.w, nil, time.Time{})
 }
@@ -184,7 +184,7 @@ func (p *replay) until(end time.Time) (more bool, err error) {
 			n++
 		}
 		if n == len(frames) && p.at == 0 { // the whole block at once
-			p.g.packets(uint64(n), time.Unix(0, frames[n-1].Time).UTC(), time.Now())
+			p.g.packets(n, time.Unix(0, frames[n-1].Time).UTC(), time.Now())
 			p.w.tel.Ingest(p.next)
 			p.next = nil
 			continue
@@ -192,7 +192,7 @@ func (p *replay) until(end time.Time) (more bool, err error) {
 		if n > p.at {
 			b := p.w.tel.Block()
 			b.Buf, b.Frames = append(b.Buf[:0], p.next.Buf...), append(b.Frames[:0], frames[p.at:n]...)
-			p.g.packets(uint64(n-p.at), time.Unix(0, frames[n-1].Time).UTC(), time.Now())
+			p.g.packets(n-p.at, time.Unix(0, frames[n-1].Time).UTC(), time.Now())
 			p.w.tel.Ingest(b)
 			p.at = n
 		}

@@ -99,7 +99,7 @@ func newFindingShow() *cobra.Command {
 	c := &cobra.Command{
 		Use: "show ID", Short: "Show one finding with its evidence / 検知の根拠を見る",
 		Example: "  sakimori finding show infected-203.0.113.7-20161001T0300Z --data sakimori-data",
-		Args: func(c *cobra.Command, args []string) error {
+		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usage("name one finding: sakimori finding list shows them")
 			}

@@ -93,8 +93,7 @@ func (f *importFlags) run(c *cobra.Command, args []string) error {
 	var k *keeper
 	if f.data != "" {
 		k, err = openKeeper(ctx, f.data)
-		var busy *store.ErrBusy
-		if errors.As(err, &busy) {
+		if busy, is := errors.AsType[*store.ErrBusy](err); is {
 			return f.remote(c, busy, args)
 		}
 		if err != nil {

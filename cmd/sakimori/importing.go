@@ -63,7 +63,7 @@ func (im *importer) run(ctx context.Context, files []capture) (telescope.Documen
 	var last *record.Import
 	for _, f := range files {
 		imp := &record.Import{ID: f.id(im.now()), Name: f.name, Digest: f.digest, Size: f.size, Config: im.rules, Started: im.now()}
-		if dup, err := im.duplicate(ctx, f, again, files); err != nil {
+		if dup, err := im.duplicate(ctx, f, files); err != nil {
 			return telescope.Document{}, err
 		} else if dup != nil {
 			again = append(again, *dup)
@@ -104,7 +104,7 @@ func (im *importer) run(ctx context.Context, files []capture) (telescope.Documen
 
 // duplicate tells whether the content was counted before, in the store or by an
 // earlier file of the same command.
-func (im *importer) duplicate(ctx context.Context, f capture, again []telescope.Duplicate, all []capture) (*telescope.Duplicate, error) {
+func (im *importer) duplicate(ctx context.Context, f capture, all []capture) (*telescope.Duplicate, error) {
 	if f.stdin {
 		return nil, nil //nolint:nilnil // known only at its end
 	}

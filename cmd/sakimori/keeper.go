@@ -84,6 +84,7 @@ type snapshot struct {
 
 func (w *watch) snapshot() (snapshot, error) {
 	s := snapshot{telescope: w.tel.State(), detectors: map[string][]byte{}}
+	w.hit.Store(w.tel.Hit())
 	for _, d := range w.detectors() {
 		b, err := d.State()
 		if err != nil {
@@ -169,7 +170,7 @@ func (k *keeper) ack(ctx context.Context, id, by, note string, at time.Time) err
 
 // newPart is the name of a new run: it only has to differ from all others.
 func newPart(digest [16]byte, at time.Time) uint64 {
-	return (binary.LittleEndian.Uint64(digest[:]) ^ uint64(at.UnixNano())*0x9e3779b97f4a7c15) >> 1 //nolint:gosec // any bits
+	return (binary.LittleEndian.Uint64(digest[:]) ^ uint64(at.UnixNano())*0x9e3779b97f4a7c15) >> 1
 }
 
 var _ detect.Findings = (*watch)(nil)

@@ -48,8 +48,7 @@ func (a *asking) open(c *cobra.Command) (ask asker, done func() error, err error
 		return nil, nil, errors.New(say("データフォルダがありません: ", "there is no data folder: ") + cfg.Data + say("(--data で指定するか、先に取り込んでください)", " (name it with --data, or import something first)"))
 	}
 	k, err := openKeeper(c.Context(), cfg.Data)
-	var busy *store.ErrBusy
-	if errors.As(err, &busy) {
+	if busy, is := errors.AsType[*store.ErrBusy](err); is {
 		cl, err := newClient(cfg.Data, busy)
 		if err != nil {
 			return nil, nil, err

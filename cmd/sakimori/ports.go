@@ -162,9 +162,9 @@ func (g *gauge) set(f func(in *api.Input)) {
 	f(&g.in)
 }
 
-func (g *gauge) packets(n uint64, at, now time.Time) {
+func (g *gauge) packets(n int, at, now time.Time) {
 	g.set(func(in *api.Input) {
-		in.Packets += n
+		in.Packets += uint64(n) //nolint:gosec // a number of frames
 		if n > 0 {
 			in.LastPacket = &at
 			g.read = now
@@ -197,16 +197,29 @@ func reference() []api.RefYear {
 
 // mapFeed gathers the seconds that the workers hand in, and draws from them.
 type mapFeed struct {
-	mu    sync.Mutex
-	arcs  []api.Arc
-	total [api.MapStrata]uint64
-	hosts map[packet.Addr]struct{}
-	last  time.Time
-	where places
+	mu     sync.Mutex
+	arcs   []api.Arc
+	recent []gathered // of the last two seconds, the newest last
+	where  places
 }
 
-// mostArcs bounds what waits between two frames.
-const mostArcs = 20_000
+// gathered is what came between two frames.
+type gathered struct {
+	at    time.Time
+	total [api.MapStrata]uint64
+	hosts map[packet.Addr]struct{}
+}
+
+const (
+	mostArcs = 20_000          // that wait between two frames
+	window   = 2 * time.Second // over which the map's figures are means
+)
+
+func newMapFeed(table *geo.Table) *mapFeed {
+	m := &mapFeed{where: places{table}}
+	m.recent = []gathered{{at: time.Now(), hosts: map[packet.Addr]struct{}{}}}
+	return m
+}
 
 // see takes one second of data from one worker.
 func (m *mapFeed) see(s telescope.Second) {
@@ -224,11 +237,12 @@ func (m *mapFeed) see(s telescope.Second) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	now := &m.recent[len(m.recent)-1]
 	for i, t := range s.Total {
-		m.total[i] += uint64(t)
+		now.total[i] += uint64(t)
 	}
 	for _, g := range s.Sample {
-		m.hosts[g.Source] = struct{}{}
+		now.hosts[g.Source] = struct{}{}
 	}
 	for k, c := range n {
 		if len(m.arcs) < mostArcs {
@@ -237,14 +251,32 @@ func (m *mapFeed) see(s telescope.Second) {
 	}
 }
 
-// frame empties what was gathered.
+// frame gives the arcs that wait, and the figures of the last two seconds.
 func (m *mapFeed) frame(now time.Time) (arcs []api.Arc, t api.MapTotals) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	arcs, t.Packets, t.Hosts = m.arcs, m.total, uint64(len(m.hosts))
-	if !m.last.IsZero() {
-		t.Elapsed = now.Sub(m.last)
+	arcs, m.arcs = m.arcs, nil
+	hosts := map[packet.Addr]struct{}{}
+	for _, g := range m.recent {
+		for i, n := range g.total {
+			t.Packets[i] += n
+		}
+		for a := range g.hosts {
+			hosts[a] = struct{}{}
+		}
 	}
-	m.arcs, m.total, m.hosts, m.last = nil, [api.MapStrata]uint64{}, map[packet.Addr]struct{}{}, now
+	t.Hosts, t.Elapsed = uint64(len(hosts)), now.Sub(m.recent[0].at)
+	for len(m.recent) > 1 && now.Sub(m.recent[1].at) >= window {
+		m.recent = m.recent[1:]
+	}
+	m.recent = append(m.recent, gathered{at: now, hosts: map[packet.Addr]struct{}{}})
 	return arcs, t
+}
+
+// forget drops what was gathered.
+func (m *mapFeed) forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.arcs = nil
+	m.recent = []gathered{{at: time.Now(), hosts: map[packet.Addr]struct{}{}}}
 }

@@ -219,7 +219,7 @@ func (l *listening) take(b reading, g *gauge) {
 	}
 	l.w.tel.Ingest(b.block)
 	now := time.Now()
-	g.packets(uint64(n), at, now)
+	g.packets(n, at, now)
 	g.set(func(in *api.Input) {
 		in.Dropped.Kernel = b.dropped
 		in.Rate = float64(in.Packets) / max(now.Sub(g.began).Seconds(), 1)

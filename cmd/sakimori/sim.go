@@ -25,7 +25,7 @@ ever sent. Scenes: ` + strings.Join(sim.Names(), ", ") + `
 
 小さな模擬インターネットのキャプチャと、その正解を書き出します。何も送信しません。`,
 		Example: "  sakimori sim autumn2016 --out day.pcap --truth day.json",
-		Args: func(c *cobra.Command, args []string) error {
+		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usage("name one scene: %s", strings.Join(sim.Names(), ", "))
 			}
@@ -48,7 +48,7 @@ ever sent. Scenes: ` + strings.Join(sim.Names(), ", ") + `
 			if err != nil {
 				return err
 			}
-			return os.WriteFile(truth, b, 0o644)
+			return os.WriteFile(truth, b, 0o600)
 		},
 	}
 	c.Flags().StringVar(&out, "out", "sim.pcap", "capture to write")

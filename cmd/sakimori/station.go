@@ -17,7 +17,6 @@ import (
 	"sakimori/base/geo"
 	"sakimori/base/run"
 	"sakimori/base/telemetry"
-	"sakimori/base/wire/packet"
 	"sakimori/console/api"
 	"sakimori/console/web"
 	"sakimori/detect"
@@ -69,7 +68,7 @@ func newStation(ctx context.Context, cfg config, log *slog.Logger, demo bool, sp
 		return nil, errors.Join(err, s.keeper.Close())
 	}
 	s.live = api.NewLive(clock.System{})
-	s.feed = &mapFeed{hosts: map[packet.Addr]struct{}{}, where: places{s.table}}
+	s.feed = newMapFeed(s.table)
 	s.engine.Glance = s.feed.see
 	s.jobs = newJobs(s)
 	s.api, err = api.New(api.Deps{
@@ -107,6 +106,9 @@ func (s *station) facts() api.Facts {
 	}
 	s.mu.Lock()
 	f.StoreBytes = s.size
+	if s.watch != nil {
+		f.Dark.Hit = s.watch.hit.Load()
+	}
 	s.mu.Unlock()
 	for _, src := range s.table.Sources() {
 		f.Attribution = append(f.Attribution, src.Attribution)

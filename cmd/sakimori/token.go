@@ -3,14 +3,13 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"sakimori/base/clock"
 	"sakimori/console/api"
-
-	"path/filepath"
 )
 
 func newToken() *cobra.Command {

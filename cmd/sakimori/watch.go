@@ -4,9 +4,9 @@ import (
 	"cmp"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"sakimori/base/wire/packet"
 	"sakimori/detect"
 	"sakimori/detect/ddos"
 	"sakimori/detect/infected"
@@ -28,6 +28,7 @@ type watch struct {
 	surge *surge.Detector
 	keep  bool // somebody will take pending
 	tell  func(detect.Finding)
+	hit   atomic.Uint64 // dark addresses hit, as of the last snapshot
 
 	mu      sync.Mutex
 	pending pending
@@ -211,9 +212,6 @@ func (w *watch) finish() {
 }
 
 var _ telescope.Sink = (*watch)(nil)
-
-// place looks an address up for the telescope.
-type place func(packet.Addr) ([2]byte, uint32)
 
 // pendingBuckets is how many buckets wait.
 func (w *watch) pendingBuckets() int {

@@ -159,7 +159,7 @@ func versions(ctx context.Context, tx *store.Tx, ids []string) (known map[versio
 // Query selects findings as they stand; zero fields select everything.
 type Query struct {
 	Detector string
-	State    detect.State // with Opened, those that last: opened and changed
+	State    detect.State
 	Severity detect.Severity
 	Range    observe.Range // findings that were open in it
 	Limit    int           // 1..500
@@ -179,9 +179,7 @@ func (r *Register) List(ctx context.Context, q Query) (out []detect.Finding, nex
 	}
 	switch q.State {
 	case "":
-	case detect.Opened:
-		add("state != ?", string(detect.Closed))
-	case detect.Changed, detect.Closed:
+	case detect.Opened, detect.Changed, detect.Closed:
 		add("state = ?", string(q.State))
 	default:
 		return nil, "", fmt.Errorf("register of findings: %q is no state: use opened, changed or closed", q.State)

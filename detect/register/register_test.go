@@ -114,7 +114,7 @@ func TestListSelectsAndPages(t *testing.T) {
 	}{
 		{"all", register.Query{}, func(detect.Finding) bool { return true }},
 		{"detector", register.Query{Detector: "ddos"}, func(f detect.Finding) bool { return f.Detector == "ddos" }},
-		{"lasting", register.Query{State: detect.Opened}, func(f detect.Finding) bool { return f.State != detect.Closed }},
+		{"opened", register.Query{State: detect.Opened}, func(f detect.Finding) bool { return f.State == detect.Opened }},
 		{"closed", register.Query{State: detect.Closed}, func(f detect.Finding) bool { return f.State == detect.Closed }},
 		{"severity", register.Query{Severity: detect.Urgent}, func(f detect.Finding) bool { return f.Severity == detect.Urgent }},
 		{"range", register.Query{Range: observe.Range{From: noon.Add(10 * time.Hour), To: noon.Add(20 * time.Hour)}}, func(f detect.Finding) bool {

@@ -56,7 +56,8 @@ func TestPackageComments(t *testing.T) {
 func TestDecodersAreFuzzed(t *testing.T) {
 	decodes, fuzzed := map[string]string{}, map[string]bool{}
 	for _, f := range sources(t) {
-		if strings.HasPrefix(f.dir, "base/wire/") && !f.test {
+		// What base/wire/ring reads of its own was written by the kernel.
+		if strings.HasPrefix(f.dir, "base/wire/") && f.dir != "base/wire/ring" && !f.test {
 			decodes[f.dir] = "it stands under base/wire"
 		}
 		for _, d := range f.ast.Decls {

@@ -21,9 +21,12 @@ type roomRule struct {
 // entry stands for everything below it.
 var rooms = []roomRule{
 	{"base", nil},
-	{"observe", []string{"base"}},
-	{"detect", []string{"observe", "base"}},
-	{"console", []string{"detect", "observe", "base"}},
+	{"lawful", []string{"base"}},
+	{"observe", []string{"lawful", "base"}},
+	{"detect", []string{"observe", "lawful", "base"}},
+	{"respond", []string{"detect", "lawful", "base"}},
+	{"account", []string{"respond", "detect", "observe", "lawful", "base"}},
+	{"console", []string{"account", "respond", "detect", "observe", "lawful", "base"}},
 	{"sim", []string{"base/wire", "base/clock"}},
 	{"docs", nil},
 	{"cmd", all},

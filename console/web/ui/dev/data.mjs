@@ -102,7 +102,7 @@ export const events = (n, offset = 0) =>
       id: String(1000 + i), source: i % 11 === 5 ? `2001:db8:${(i * 7).toString(16)}::${i.toString(16)}` : ip(i), own: false, key: port.key, name: port.name, port: kind === 'icmp-request' ? 2048 : Number(port.key.split('/')[0]), protocol: kind.startsWith('udp') ? 17 : kind.startsWith('icmp') ? 1 : 6,
       first: iso(first), last: iso(first + lasted), packets, targets: unique(targets), coverage: targets / 65536, rate: packets / Math.max(60, lasted / 1000),
       country: countries[Math.floor(hash('c', i) ** 1.6 * countries.length)].key, asn: 64496 + (i % 16), open: hash('o', i) > 0.6, sample: ['TCP SYN ttl 51 win 14600 len 40 seq=dst'],
-      kind, class: classOf[kind], tool, tool_versions, flags: [...(i % 9 === 4 ? ['research'] : []), ...(scan && packets > 300 ? ['scanner'] : []), ...(i % 13 === 2 ? ['spoof-hint'] : [])],
+      kind, class: classOf[kind], tool, tool_versions, flags: [...(i % 9 === 4 ? ['research'] : []), ...(scan && packets > 300 ? ['scanner'] : []), ...(i % 13 === 2 ? ['spoof_hint'] : [])],
     };
   }).sort((a, b) => b.packets - a.packets);
 

@@ -179,14 +179,14 @@ function frame() {
     const spread = () => (Math.random() + Math.random() - 1) * 7;
     return [c.lat + spread(), c.lon + spread() * 1.4, i % 10 === 0 ? Math.floor(Math.random() * 6) : pick(weights).i, Math.ceil(pps / 600)];
   });
-  send('map', { time: d.iso(d.dataNow()), sampled: true, shown: 600, total_pps: pps, arcs, by_proto: weights.map((w) => Math.round(pps * w.weight)), hosts: 2114 });
+  send('map', { time: d.iso(d.dataNow()), sampled: true, shown: 60, total_pps: pps, arcs, by_proto: weights.map((w) => Math.round(pps * w.weight)), hosts: 2114 });
 }
 
-/** Serves until the process ends. */
+/** Serves until the server that it returns is closed. */
 export function serve(port, token = process.env.SAKIMORI_TOKEN ?? '') {
-  setInterval(frame, 100);
-  setInterval(() => send('status', status()), 1000);
-  setInterval(() => streams.forEach((s) => s.write(': hb\n\n')), 15_000);
+  setInterval(frame, 100).unref();
+  setInterval(() => send('status', status()), 1000).unref();
+  setInterval(() => streams.forEach((s) => s.write(': hb\n\n')), 15_000).unref();
   return createServer((req, res) => {
     const u = new URL(req.url, 'http://x');
     const given = u.searchParams.get('token');

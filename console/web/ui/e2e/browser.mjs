@@ -12,6 +12,7 @@ const token = process.env.SAKIMORI_TOKEN ?? '';
 const shots = process.env.SAKIMORI_SHOTS ?? '';
 let base = process.env.SAKIMORI_URL?.replace(/\/$/, '') ?? '';
 let browser;
+let mock;
 let state; // the cookies of one login, for all contexts: a token may be good once
 
 const free = () =>
@@ -26,7 +27,7 @@ const free = () =>
 export const open = async () => {
   if (!base) {
     const port = await free();
-    serve(port, token);
+    mock = serve(port, token);
     base = `http://127.0.0.1:${port}`;
   }
   browser = await chromium.launch({
@@ -44,6 +45,8 @@ export const open = async () => {
 };
 export const close = async () => {
   await browser?.close();
+  mock?.closeAllConnections();
+  mock?.close();
 };
 
 /** A page with chosen settings, by default without motion: without a graphics

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Governor, percentile, thin } from '../src/lib/governor';
+import { Governor, percentile, thin, together } from '../src/lib/governor';
 
 const run = (g: Governor, ms: number, frames = Governor.window) => {
   let changed = 0;
@@ -60,6 +60,12 @@ describe('thin', () => {
     expect(thin(arcs, 0.5, 0)).toHaveLength(30);
   });
   it('shows in two turns what one leaves out', () => expect([...thin(arcs, 0.5, 0), ...thin(arcs, 0.5, 1)].sort((a, b) => a - b)).toEqual(arcs));
+});
+
+it('a second of frames sums what was drawn and averages the rates', () => {
+  const frame = (shown: number, pps: number, hosts: number) => ({ time: '', sampled: shown > 50, shown, total_pps: pps, arcs: null, by_proto: [pps, 0], hosts });
+  expect(together([frame(60, 4000, 90), frame(40, 6000, 120)], 2)).toEqual({ sampled: true, shown: 100, pps: 5000, by: [5000, 0], hosts: 120 });
+  expect(together([], 2)).toEqual({ sampled: false, shown: 0, pps: 0, by: [0, 0], hosts: 0 });
 });
 
 it('percentile', () => {

@@ -1,3 +1,5 @@
+import type { MapFrame } from './types';
+
 /** What the map may spend. */
 export type Budget = { share: number; scale: number; circles: boolean };
 
@@ -53,6 +55,25 @@ export class Governor {
     return false;
   }
 }
+
+/** What a second of frames says together. */
+export type Second = { sampled: boolean; shown: number; pps: number; by: number[]; hosts: number };
+
+/**
+ * Adds up the frames of one second: drawn arcs are summed, rates averaged.
+ * hosts is the most of any frame: the second had at least so many.
+ */
+export const together = (frames: readonly MapFrame[], strata: number): Second => {
+  const n = Math.max(1, frames.length);
+  const mean = (of: (f: MapFrame) => number) => frames.reduce((a, f) => a + of(f), 0) / n;
+  return {
+    sampled: frames.some((f) => f.sampled),
+    shown: frames.reduce((a, f) => a + f.shown, 0),
+    pps: mean((f) => f.total_pps),
+    by: Array.from({ length: strata }, (_, i) => mean((f) => f.by_proto?.[i] ?? 0)),
+    hosts: Math.max(0, ...frames.map((f) => f.hosts)),
+  };
+};
 
 /** The value below which the share p of the sample lies. */
 export const percentile = (sample: readonly number[], p: number): number => {

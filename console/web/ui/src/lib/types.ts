@@ -156,7 +156,8 @@ export type Job = {
   result: unknown;
 };
 
-/** One frame of the map: arcs are [lat, lon, index of the protocol, packets]. */
+/** One frame of the map, up to ten a second: arcs are [lat, lon, index of the
+ *  protocol, packets]; shown counts this frame's arcs, the rates are per second. */
 export type MapFrame = {
   time: string;
   sampled: boolean;
@@ -164,6 +165,7 @@ export type MapFrame = {
   total_pps: number;
   arcs: [number, number, number, number][] | null;
   by_proto: number[] | null;
+  rates?: number[]; // share of each protocol's arcs that is drawn
   hosts: number;
 };
 

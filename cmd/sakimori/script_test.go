@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestMain lets the scripts run this very binary as the command sakimori.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"sakimori": func() { os.Exit(Main(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
+	})
+}
+
+// TestScripts walks the commands as a person would; the scripts are the manual.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("HOME", e.WorkDir)
+			e.Setenv("LANG", "C")
+			e.Setenv("CORPUS", corpus(t))
+			return nil
+		},
+		Condition: func(cond string) (bool, error) { return cond == "corpus" && corpus(t) != "", nil },
+	})
+}
+
+// corpus is the folder of real captures, "" when there is none: then the
+// scripts that need it say so and pass, except on the machine that must have it.
+func corpus(t *testing.T) string {
+	dir := os.Getenv("SAKIMORI_CORPUS")
+	if dir == "" {
+		dir = filepath.Join("..", "..", "..", "shared", "data")
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "INDEX.tsv")); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("SAKIMORI_CORPUS: %v: the tests on real captures can't run", err)
+		}
+		t.Log("NO CORPUS: set SAKIMORI_CORPUS to run the tests on real captures")
+		return ""
+	}
+	return dir
+}
