@@ -34,13 +34,18 @@ func (f Form) Error() float64 { return 1.04 / math.Sqrt(float64(uint32(1)<<f.Pre
 // Set is a set of 32-bit identities. The zero Set is empty. It isn't safe for
 // use by several goroutines at once.
 type Set struct {
-	// few is an open-addressing table of a power of two, 0 is an empty slot;
-	// the identity 0 itself is kept in zero. nil once the set is dense.
+	// tiny holds the first elements, in order of their coming: most sets never
+	// have more, and so need no memory elsewhere. After that few is an
+	// open-addressing table of a power of two in which 0 is an empty slot; the
+	// identity 0 itself is kept in zero. Neither is in use once the set is dense.
+	tiny  [tinySize]uint32
+	n     uint32 // elements in tiny or few
+	zero  bool
 	few   []uint32
 	dense []uint8
-	n     uint32 // elements in few
-	zero  bool
 }
+
+const tinySize = 5
 
 // Hash spreads an identity over 64 bits (the finaliser of splitmix64, a
 // bijection: two identities never collide).
@@ -65,7 +70,7 @@ func (s *Set) Add(f Form, id uint32) bool {
 		return true
 	}
 	if len(s.few) == 0 {
-		s.few = make([]uint32, 4)
+		return s.addTiny(id)
 	}
 	mask := uint32(len(s.few) - 1) //nolint:gosec // at most 2^20 slots
 	i := slot(id) & mask
@@ -85,18 +90,52 @@ func (s *Set) Add(f Form, id uint32) bool {
 	}
 }
 
+func (s *Set) addTiny(id uint32) bool {
+	for _, have := range s.tiny[:s.n] {
+		if have == id {
+			return false
+		}
+	}
+	if s.n < tinySize {
+		s.tiny[s.n] = id
+		s.n++
+		return true
+	}
+	s.few = make([]uint32, 16)
+	for _, have := range s.tiny {
+		s.insert(have)
+	}
+	s.insert(id)
+	s.n++
+	return true
+}
+
+// insert puts an element into a table that has room and doesn't have it.
+func (s *Set) insert(id uint32) {
+	mask := uint32(len(s.few) - 1) //nolint:gosec // as above
+	i := slot(id) & mask
+	for s.few[i] != 0 {
+		i = (i + 1) & mask
+	}
+	s.few[i] = id
+}
+
 // slot picks the first place to look; a multiplication is enough, as the
 // table is small and never hostile for long.
 func slot(id uint32) uint32 { return (id * 0x9e3779b1) >> 7 }
 
-// Touch loads the memory that Add of the same id will need, so that many such
-// loads can be under way at once. What it returns means nothing.
+// Head loads the beginning of the set, and Touch the memory behind it that Add
+// of the same id will need: done for many sets first, the loads are under way
+// at once. What they return means nothing.
+func (s *Set) Head() uint32 { return s.n }
+
+// Touch loads what lies behind the head.
 func (s *Set) Touch(id uint32) uint32 {
 	if s.dense != nil {
 		return uint32(s.dense[Hash(id)>>(64-bits.Len(uint(len(s.dense)))+1)])
 	}
 	if len(s.few) == 0 {
-		return 0
+		return s.n
 	}
 	return s.few[slot(id)&uint32(len(s.few)-1)] //nolint:gosec // at most 2^20 slots
 }
@@ -108,22 +147,16 @@ func (s *Set) grow(f Form) {
 	}
 	old := s.few
 	s.few = make([]uint32, 2*len(old))
-	mask := uint32(len(s.few) - 1) //nolint:gosec // as above
 	for _, id := range old {
-		if id == 0 {
-			continue
+		if id != 0 {
+			s.insert(id)
 		}
-		i := slot(id) & mask
-		for s.few[i] != 0 {
-			i = (i + 1) & mask
-		}
-		s.few[i] = id
 	}
 }
 
 func (s *Set) densify(f Form) {
 	s.dense = make([]uint8, 1<<f.Precision)
-	for _, id := range s.few {
+	for _, id := range s.exact() {
 		if id != 0 {
 			s.addDense(Hash(id))
 		}
@@ -145,10 +178,18 @@ func (s *Set) addDense(h uint64) bool {
 	return true
 }
 
+// exact is where the elements of an exact set stand, zeros between them.
+func (s *Set) exact() []uint32 {
+	if len(s.few) == 0 {
+		return s.tiny[:s.n]
+	}
+	return s.few
+}
+
 // Merge adds everything in o. Both must have been filled with the same form.
 func (s *Set) Merge(f Form, o *Set) {
 	if o.dense == nil {
-		for _, id := range o.few {
+		for _, id := range o.exact() {
 			if id != 0 {
 				s.Add(f, id)
 			}
@@ -268,14 +309,9 @@ func tau(x float64) float64 {
 	}
 }
 
-// Reset empties the set and keeps its table for the next use when it is small.
+// Reset empties the set.
 func (s *Set) Reset() {
-	if len(s.few) > 64 {
-		s.few = nil
-	} else {
-		clear(s.few)
-	}
-	s.dense, s.n, s.zero = nil, 0, false
+	*s = Set{}
 }
 
 // Bytes is the memory that the set holds, beside the struct itself.
@@ -290,7 +326,7 @@ func (s *Set) IDs() []uint32 {
 	if s.zero {
 		ids = append(ids, 0)
 	}
-	for _, id := range s.few {
+	for _, id := range s.exact() {
 		if id != 0 {
 			ids = append(ids, id)
 		}

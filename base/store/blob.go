@@ -101,7 +101,7 @@ func (s *Store) writeBlob(file string, data []byte) (err error) {
 	if err = os.Rename(f.Name(), final); err != nil {
 		return err
 	}
-	d, err := os.Open(dir) //nolint:gosec // our own folder
+	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}

@@ -51,7 +51,7 @@ func takeLock(dir string, shared bool) (*lock, error) {
 	if shared {
 		how = unix.LOCK_SH
 	}
-	if err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB); err != nil { //nolint:gosec // a descriptor is small
+	if err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB); err != nil {
 		busy := readLock(dir, f)
 		_ = f.Close() // nothing was written
 		if errors.Is(err, unix.EWOULDBLOCK) {

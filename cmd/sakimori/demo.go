@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +18,8 @@ import (
 	"sakimori/base/telemetry"
 	"sakimori/base/wire/pcap"
 	"sakimori/console/api"
+	"sakimori/detect/surge"
+	"sakimori/observe"
 	"sakimori/observe/telescope"
 	"sakimori/sim"
 )
@@ -152,6 +156,9 @@ func (p *replay) begin(ctx context.Context) error {
 	if p.w, err = newWatch(engine, livePart, "replay", true, p.s.tell); err != nil {
 		return err
 	}
+	if err := p.past(); err != nil {
+		return err
+	}
 	p.s.watching(p.w)
 	p.g = p.s.gauge("autumn2016", "replay")
 	p.g.set(func(in *api.Input) { in.State = "running" })
@@ -162,6 +169,92 @@ func (p *replay) begin(ctx context.Context) error {
 	p.saved = time.Now()
 	return p.s.keeper.save(ctx, p.w, nil, time.Time{})
 }
+
+// past gives the surge detector five weeks to compare the day with: the level of
+// the day's first hours, before anything rises, scattered as counts do. Without
+// a past there is nothing that today could differ from.
+func (p *replay) past() error {
+	const hours = 3
+	calm := &calmHours{}
+	engine := p.s.engine
+	engine.Glance = nil // nobody looks on
+	tel, err := telescope.New(engine, calm)
+	if err != nil {
+		return err
+	}
+	defer tel.Close()
+	r, err := pcap.Open(p.file)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	for end := p.start.Add(hours * time.Hour).UnixNano(); ; {
+		b := tel.Block()
+		err := r.ReadBlock(&b.Block)
+		over := len(b.Frames) == 0 || b.Frames[len(b.Frames)-1].Time > end
+		tel.Ingest(b)
+		if err != nil || over {
+			break
+		}
+	}
+	tel.Totals()                       // waits until everything is counted
+	rnd := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // made-up figures
+	scatter := func(n uint64) uint64 {
+		mean := float64(n) / float64(calm.hours)
+		return uint64(max(mean+math.Sqrt(mean)*rnd.NormFloat64(), 0))
+	}
+	if calm.hours == 0 {
+		return nil
+	}
+	const weeks = 5
+	for at := p.start.Add(-weeks * 7 * 24 * time.Hour); at.Before(p.start); at = at.Add(time.Hour) {
+		points := make([]surge.Point, 0, len(calm.sum))
+		for _, k := range calm.order {
+			c := calm.sum[k]
+			points = append(points, surge.Point{Dim: k.dim, Key: k.key, Packets: scatter(c.packets), Sources: scatter(c.sources)})
+		}
+		p.w.surge.Hour(at, points)
+	}
+	return nil
+}
+
+// calmHours adds up the hours that it is given.
+type calmHours struct {
+	hours uint64
+	order []calmKey
+	sum   map[calmKey]calmSum
+}
+
+type (
+	calmKey struct {
+		dim observe.Dim
+		key uint32
+	}
+	calmSum struct{ packets, sources uint64 }
+)
+
+func (c *calmHours) Bucket(b telescope.Bucket) {
+	if b.Grain != observe.Hour || b.Open {
+		return
+	}
+	c.hours++
+	if c.sum == nil {
+		c.sum = map[calmKey]calmSum{}
+	}
+	for _, x := range points(b.Rows) {
+		k := calmKey{x.Dim, x.Key}
+		old, known := c.sum[k]
+		if !known {
+			c.order = append(c.order, k)
+		}
+		c.sum[k] = calmSum{old.packets + x.Packets, old.sources + x.Sources}
+	}
+}
+
+func (*calmHours) Sight([]observe.Sighting) {}
+func (*calmHours) Clock(time.Time)          {}
+func (*calmHours) Closed([]observe.Event)   {}
+func (*calmHours) Gap(time.Time, time.Time) {}
 
 // until feeds the frames up to a time of the data. It says whether there are more.
 func (p *replay) until(end time.Time) (more bool, err error) {

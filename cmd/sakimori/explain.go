@@ -60,8 +60,8 @@ func explain(w io.Writer, cfg *config) error {
 		}
 		p("   %s %s = 3 · 2^32 / (%g · N)", say("事象の時間切れ:", "an event ends after"), t.Idle(), engine.MinRate)
 	}
-	p("   %s %s", say("探索になる前の事象の保持:", "kept while it isn't a scan yet:"), engine.Slow)
-	p("   %s", say("探索の定義: 1ポートで未使用アドレス3件以上、または5分間に15ポート以上、または探索用プログラムの指紋",
+	p("   %s %s", say("スキャンと判定する前の事象の保持:", "kept while it isn't a scan yet:"), engine.Slow)
+	p("   %s", say("スキャンの定義: 1ポートで未使用アドレス3件以上、または5分間に15ポート以上、またはスキャンツールの指紋",
 		"a scan: 3 dark addresses on one port, or 15 ports in 5 minutes, or the fingerprint of a scanning tool"))
 	p("")
 	p("%s", say("2. 指紋(パケットがすべて一致したときだけ名前を付ける)", "2. fingerprints (a tool is named only if every packet agrees)"))
@@ -72,7 +72,7 @@ func explain(w io.Writer, cfg *config) error {
 	}
 	p("")
 	p("%s", say("3. 判定 (detect)", "3. detect"))
-	p("   infected  %s", say("自社アドレスからの探索(1〜2宛先だけの通信は設定誤りとみなす)", "a scan from an own address (one or two targets are a misconfiguration)"))
+	p("   infected  %s", say("自社アドレスからのスキャン(1〜2宛先だけの通信は設定誤りとみなす)", "a scan from an own address (one or two targets are a misconfiguration)"))
 	p("   ddos      %s", say("跳ね返り: 25パケット以上、60秒以上、いずれかの60秒間に30パケット以上", "backscatter: 25 packets, 60 s, and 30 packets in some 60 s"))
 	p("   surge     %s", say("同じ曜日・時刻の過去4週以上の中央値とMADに対する増加", "a rise against the median and MAD of the same hour of the week"))
 	p("")
@@ -80,7 +80,7 @@ func explain(w io.Writer, cfg *config) error {
 	for _, r := range telescope.Researchers {
 		names = append(names, r.Name)
 	}
-	p("%s %s: %s", say("調査目的と名乗る探索元", "scanners that say who they are"), telescope.ResearchDated.Format(time.DateOnly), strings.Join(names, ", "))
+	p("%s %s: %s", say("調査目的と名乗るスキャン元", "scanners that say who they are"), telescope.ResearchDated.Format(time.DateOnly), strings.Join(names, ", "))
 	p("%s %s: %d", say("IoTポート表", "IoT ports"), telescope.IoTDated.Format(time.DateOnly), len(telescope.IoTPorts))
 	return nil
 }

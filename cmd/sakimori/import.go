@@ -1,6 +1,9 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -39,7 +42,7 @@ With --data everything is kept in that folder: each content is counted once, an
 interrupted import goes on with the same command, and the console shows it.
 Without --data nothing is kept; the document is all.
 
-キャプチャを読み、探索元・攻撃の被害者・感染した自社アドレスを示します。
+キャプチャを読み、スキャン元・攻撃の被害者・感染した自社アドレスを示します。
 --data を付けると保存され、同じ内容は一度だけ数え、中断しても同じ命令で再開します。`,
 		Example: `  sakimori import telescope --dark 198.51.100.0/24 --own 203.0.113.0/24 day.pcap.gz
   sakimori import telescope --dark 198.51.100.0/24 --data sakimori-data -o json *.pcap
@@ -153,12 +156,43 @@ func newImporter(cfg *config, k *keeper) (*importer, error) {
 func (f *importFlags) print(w io.Writer, d telescope.Document) error {
 	switch f.format {
 	case "json":
-		return printJSON(w, d)
+		return printDocumentJSON(w, d)
 	case "csv":
 		head, rows := scannerRows(d, len(d.Scanners))
 		return printRows(w, "csv", head, rows)
 	}
 	return printDocument(w, d)
+}
+
+// printDocumentJSON writes the document as JSON, one scanner on a line: there may
+// be millions, and indenting them takes longer than finding them.
+func printDocumentJSON(w io.Writer, d telescope.Document) error {
+	list := d.Scanners
+	d.Scanners = []telescope.Scanner{}
+	head, err := json.MarshalIndent(d, "", "  ")
+	if err != nil {
+		return err
+	}
+	before, after, ok := bytes.Cut(head, []byte(`"scanners": []`))
+	if !ok || len(list) == 0 {
+		_, err := fmt.Fprintf(w, "%s\n", head)
+		return err
+	}
+	out := bufio.NewWriterSize(w, 1<<16)
+	fmt.Fprintf(out, "%s\"scanners\": [\n", before)
+	for i := range list {
+		line, err := json.Marshal(&list[i])
+		if err != nil {
+			return err
+		}
+		end := ",\n"
+		if i == len(list)-1 {
+			end = "\n  ]"
+		}
+		fmt.Fprintf(out, "    %s%s", line, end)
+	}
+	fmt.Fprintf(out, "%s\n", after)
+	return out.Flush()
 }
 
 func scannerRows(d telescope.Document, n int) (head []string, rows [][]string) {
@@ -191,7 +225,7 @@ func printDocument(w io.Writer, d telescope.Document) error {
 		return err
 	}
 	fmt.Fprintf(w, say("期間 %s – %s\n", "from %s to %s\n"), d.First.Format(time.RFC3339), d.Last.Format(time.RFC3339))
-	fmt.Fprintf(w, say("パケット %s、うち未使用アドレス宛 %s(探索 %s、跳ね返り %s、反射 %s、その他 %s)\n",
+	fmt.Fprintf(w, say("パケット %s、うち未使用アドレス宛 %s(スキャン %s、跳ね返り %s、反射 %s、その他 %s)\n",
 		"%s packets, %s of them to dark space (scan %s, backscatter %s, reflection %s, other %s)\n"),
 		thousands(d.Packets), thousands(d.DarkPackets), thousands(d.Classes.Scan), thousands(d.Classes.Backscatter), thousands(d.Classes.Reflection), thousands(d.Classes.Other))
 	fmt.Fprintf(w, say("送信元 %s%s、届いた未使用アドレス %s / %s\n", "%s sources%s, %s of %s dark addresses hit\n"),
@@ -220,7 +254,7 @@ func printDocument(w io.Writer, d telescope.Document) error {
 	for _, s := range d.Scanners {
 		rows = append(rows, []string{s.Source.String(), portText(s.Protocol, s.Port) + "/" + s.Protocol, thousands(s.Packets), thousands(s.Targets), fmt.Sprintf("%.2f %%", 100*s.Coverage), s.Tool + " " + s.ToolVersions})
 	}
-	if err := section(w, say("探索元", "scanners"), []string{"source", "port", "packets", "targets", "coverage", "tool"}, rows); err != nil {
+	if err := section(w, say("スキャン元", "scanners"), []string{"source", "port", "packets", "targets", "coverage", "tool"}, rows); err != nil {
 		return err
 	}
 	rows = nil

@@ -53,6 +53,11 @@ const rowsAtOnce = 1_000_000
 // error is in the document.
 func (im *importer) run(ctx context.Context, files []capture) (telescope.Document, error) {
 	var w *watch
+	if im.keeper != nil {
+		if err := im.keeper.addOwn(im.cfg.Own); err != nil {
+			return telescope.Document{}, err
+		}
+	}
 	defer func() {
 		if w != nil {
 			w.tel.Close()
@@ -293,13 +298,21 @@ func (im *importer) end(ctx context.Context, w *watch, imp *record.Import) (tele
 		return doc, nil
 	}
 	w.provisional(before)
-	text, err := json.Marshal(doc)
+	short := doc // what the store keeps; the whole list is in its events
+	short.Scanners = doc.Scanners[:min(len(doc.Scanners), keptScanners)]
+	text, err := json.Marshal(short)
 	if err != nil {
 		return doc, err
 	}
 	imp.Done, imp.Finished, imp.Result = true, im.now(), text
-	return doc, im.keeper.write(ctx, w, snap, imp, time.Time{})
+	if err := im.keeper.write(ctx, w, snap, imp, time.Time{}); err != nil {
+		return doc, err
+	}
+	return doc, im.keeper.arrange(ctx, w)
 }
+
+// keptScanners is how many scanners the stored document of an import lists.
+const keptScanners = 1000
 
 // rulesDigest names a configuration: imports with another one aren't joined.
 func rulesDigest(cfg telescope.Config) [16]byte {

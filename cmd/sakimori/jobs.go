@@ -60,7 +60,7 @@ func (j *jobs) List() []api.Job {
 }
 
 // Start takes an upload.
-func (j *jobs) Start(_ context.Context, name string, body io.Reader) (api.Job, error) {
+func (j *jobs) Start(_ context.Context, name string, body io.Reader, dark, own []netip.Prefix) (api.Job, error) {
 	dir := filepath.Join(j.s.cfg.Data, "uploads")
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return api.Job{}, err
@@ -73,7 +73,22 @@ func (j *jobs) Start(_ context.Context, name string, body io.Reader) (api.Job, e
 	if err = errors.Join(err, f.Close()); err != nil {
 		return api.Job{}, errors.Join(err, os.Remove(f.Name()))
 	}
-	return j.add(name, f.Name(), true, j.s.engine)
+	return j.add(name, f.Name(), true, j.engine(dark, own))
+}
+
+// engine is the configuration with the prefixes of one import, where it names any.
+func (j *jobs) engine(dark, own []netip.Prefix) telescope.Config {
+	e := j.s.engine
+	if len(dark) > 0 {
+		e.Dark = nil
+		for _, p := range dark {
+			e.Dark = append(e.Dark, telescope.DarkPrefix{Prefix: p})
+		}
+	}
+	if len(own) > 0 {
+		e.Own = own
+	}
+	return e
 }
 
 // StartPath takes a file of this machine, with prefixes of its own if given.
@@ -81,17 +96,7 @@ func (j *jobs) StartPath(_ context.Context, path string, dark, own []netip.Prefi
 	if _, err := os.Stat(path); err != nil {
 		return api.Job{}, refuse("ファイルが読めません: %v", "the file can't be read: %v", err)
 	}
-	engine := j.s.engine
-	if len(dark) > 0 {
-		engine.Dark = nil
-		for _, p := range dark {
-			engine.Dark = append(engine.Dark, telescope.DarkPrefix{Prefix: p})
-		}
-	}
-	if len(own) > 0 {
-		engine.Own = own
-	}
-	return j.add(filepath.Base(path), path, false, engine)
+	return j.add(filepath.Base(path), path, false, j.engine(dark, own))
 }
 
 func refuse(ja, en string, args ...any) error {

@@ -3,8 +3,13 @@ package main
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,7 +31,8 @@ type keeper struct {
 	register *register.Register
 
 	mu      sync.Mutex
-	leftOut uint64 // events too small to be kept by themselves
+	leftOut uint64         // events too small to be kept by themselves
+	own     []netip.Prefix // every own prefix that any import or capture has named
 }
 
 // openKeeper opens the data folder, or tells who has it (*store.ErrBusy).
@@ -39,11 +45,73 @@ func openKeeper(ctx context.Context, dir string) (*keeper, error) {
 	if k.record, err = record.New(ctx, s, mergeSets); err == nil {
 		k.register, err = register.New(ctx, s)
 	}
+	if err == nil {
+		k.own, err = readOwn(filepath.Join(dir, ownFile))
+	}
 	if err != nil {
 		_ = s.Close() // the first error says more
 		return nil, err
 	}
 	return k, nil
+}
+
+// ownFile lists the own prefixes of everything that is kept: what was imported
+// with an own prefix is masked for ever, whatever the configuration says later.
+const ownFile = "own.prefixes"
+
+func readOwn(path string) (own []netip.Prefix, err error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, line := range strings.Fields(string(b)) {
+		p, err := parsePrefix(line, "own")
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		own = append(own, p)
+	}
+	return own, nil
+}
+
+// addOwn notes own prefixes before anything is counted with them.
+func (k *keeper) addOwn(more []netip.Prefix) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	n := len(k.own)
+	for _, p := range more {
+		if !slices.Contains(k.own, p.Masked()) {
+			k.own = append(k.own, p.Masked())
+		}
+	}
+	if len(k.own) == n {
+		return nil
+	}
+	var b strings.Builder
+	for _, p := range k.own {
+		fmt.Fprintln(&b, p)
+	}
+	path := filepath.Join(k.dir, ownFile)
+	if err := os.WriteFile(path+".new", []byte(b.String()), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+// isOwn tells whether an address is under any of them.
+func (k *keeper) isOwn(a netip.Addr) bool {
+	a = a.Unmap()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, p := range k.own {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
 }
 
 func (k *keeper) Close() error { return k.store.Close() }
@@ -122,6 +190,23 @@ func (k *keeper) write(ctx context.Context, w *watch, snap snapshot, imp *record
 		}
 		return nil
 	})
+}
+
+// arrange sorts the days that a watch has gone through and closed, so that a
+// port's month is found at once.
+func (k *keeper) arrange(ctx context.Context, w *watch) error {
+	const day = 24 * time.Hour
+	first, last, ok := w.tel.Span()
+	if !ok {
+		return nil
+	}
+	const most = 400 // a capture whose clock jumped isn't a century of days
+	for d, n := first.Truncate(day), 0; !d.Add(day).After(last) && n < most; d, n = d.Add(day), n+1 {
+		if err := k.record.Cluster(ctx, d); err != nil {
+			return err
+		}
+	}
+	return k.record.Rollup(ctx)
 }
 
 // largest are the n events with most packets, in their order.

@@ -90,7 +90,7 @@ func newRoot() *cobra.Command {
 		Long: `sakimori watches addresses that nobody uses (a darknet): who scans, with what,
 who is under attack, and which of one's own subscribers are infected.
 
-sakimori は未使用アドレス(ダークネット)に届くパケットを観測し、誰が何で探索しているか、
+sakimori は未使用アドレス(ダークネット)に届くパケットを観測し、誰が何でスキャンしているか、
 誰が攻撃されているか、自社のどの利用者が感染しているかを示します。`,
 		Example: `  sakimori demo
   sakimori import telescope --dark 198.51.100.0/24 --own 203.0.113.0/24 day.pcap.gz

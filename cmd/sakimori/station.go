@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -64,6 +63,9 @@ func newStation(ctx context.Context, cfg config, log *slog.Logger, demo bool, sp
 	if s.keeper, err = openKeeper(ctx, cfg.Data); err != nil {
 		return nil, err
 	}
+	if err := s.keeper.addOwn(s.engine.Own); err != nil {
+		return nil, errors.Join(err, s.keeper.Close())
+	}
 	if s.tokens, err = api.OpenTokens(filepath.Join(cfg.Data, "tokens.json"), clock.System{}); err != nil {
 		return nil, errors.Join(err, s.keeper.Close())
 	}
@@ -73,7 +75,7 @@ func newStation(ctx context.Context, cfg config, log *slog.Logger, demo bool, sp
 	s.jobs = newJobs(s)
 	s.api, err = api.New(api.Deps{
 		Archive: archive{s.keeper.record}, Inputs: s, Tokens: s.tokens, Clock: clock.System{}, Findings: findings{s.keeper}, Jobs: s.jobs,
-		Geo: places{s.table}, Research: s.research, Rising: rises{s}, Live: s.live, Log: log, Facts: s.facts, Own: s.own,
+		Geo: places{s.table}, Research: s.research, Rising: rises{s}, Live: s.live, Log: log, Facts: s.facts, Own: s.keeper.isOwn,
 		Static: web.FS(), IoT: api.IoT{Dated: telescope.IoTDated.Format(time.DateOnly), Ports: telescope.IoTKeys()}, Reference: reference(),
 		Version: versionOf(), Demo: demo, Speed: speed, Hosts: cfg.Hosts, Secret: s.tokens.Secret(),
 	})
@@ -81,16 +83,6 @@ func newStation(ctx context.Context, cfg config, log *slog.Logger, demo bool, sp
 		return nil, errors.Join(err, s.keeper.Close())
 	}
 	return s, nil
-}
-
-func (s *station) own(a netip.Addr) bool {
-	a = a.Unmap()
-	for _, p := range s.engine.Own {
-		if p.Contains(a) {
-			return true
-		}
-	}
-	return false
 }
 
 // facts are for the status page.

@@ -94,8 +94,9 @@ type Inputs interface {
 // Refusal for what can't be done.
 type Jobs interface {
 	List() []Job
-	// Start reads body to its end before it returns.
-	Start(ctx context.Context, name string, body io.Reader) (Job, error)
+	// Start reads body to its end before it returns. Without dark or own
+	// prefixes those of the configuration hold.
+	Start(ctx context.Context, name string, body io.Reader, dark, own []netip.Prefix) (Job, error)
 	StartPath(ctx context.Context, path string, dark, own []netip.Prefix) (Job, error)
 	Stop(id string) (Job, error)
 	Resume(id string) (Job, error)

@@ -246,7 +246,7 @@ type memoryJobs struct {
 
 func (m *memoryJobs) List() []Job { return m.list }
 
-func (m *memoryJobs) Start(_ context.Context, name string, body io.Reader) (Job, error) {
+func (m *memoryJobs) Start(_ context.Context, name string, body io.Reader, _, _ []netip.Prefix) (Job, error) {
 	raw, err := io.ReadAll(body)
 	if err != nil {
 		return Job{}, err

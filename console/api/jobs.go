@@ -22,7 +22,9 @@ type (
 		Body   Job
 	}
 	uploadInput struct {
-		Name string `query:"name" required:"true" minLength:"1" maxLength:"255" doc:"file name, for people"`
+		Name string   `query:"name" required:"true" minLength:"1" maxLength:"255" doc:"file name, for people"`
+		Dark []string `query:"dark" maxItems:"256" doc:"dark prefixes, for this import"`
+		Own  []string `query:"own" maxItems:"256" doc:"own prefixes, for this import"`
 
 		body io.Reader
 	}
@@ -62,8 +64,16 @@ func (s *Server) upload(ctx context.Context, in *uploadInput) (*jobOutput, error
 	if name == "." || name == ".." || name == "/" {
 		return nil, fail("filter_invalid", in.Name, "name", "capture.pcap")
 	}
+	dark, err := prefixes(in.Dark)
+	if err != nil {
+		return nil, err
+	}
+	own, err := prefixes(in.Own)
+	if err != nil {
+		return nil, err
+	}
 	body := http.MaxBytesReader(nil, io.NopCloser(in.body), s.deps.ImportBytes)
-	job, err := s.deps.Jobs.Start(ctx, name, body)
+	job, err := s.deps.Jobs.Start(ctx, name, body, dark, own)
 	return started(job, err)
 }
 

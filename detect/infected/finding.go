@@ -81,6 +81,9 @@ func title(h *host, v *verdict) detect.Text {
 	moreJA, moreEN := " ", ""
 	if n := len(v.ports) - 1; n > 0 {
 		moreJA, moreEN = fmt.Sprintf(" ほか %d ポート", n), fmt.Sprintf(" and %d more ports", n)
+		if n == 1 {
+			moreEN = " and one more port"
+		}
 	}
 	targetsEN := "unused addresses"
 	if v.top.Targets == 1 {
@@ -121,10 +124,10 @@ func why(v *verdict, state detect.State, quiet time.Duration) detect.Text {
 		ja = "使われていないアドレスの多数のポートを順に調べており、通常の通信では起こりません。"
 		en = "It asks for many ports of an address that nobody uses, which no ordinary communication does."
 	case v.top.Targets <= fewTargets:
-		ja = "パケットの形が走査ツールの特徴に一致します。"
+		ja = "パケットの形がスキャンツールの特徴に一致します。"
 		en = "The form of its packets is that of a scanning tool."
 	default:
-		ja = "使われていない複数のアドレスの同じポートへ送っており、走査の定義(3 件以上)に当たります。"
+		ja = "使われていない複数のアドレスの同じポートへ送っており、スキャンの定義(3 件以上)に当たります。"
 		en = "It sends to the same port of several addresses that nobody uses, which meets the definition of a scan (3 or more)."
 	}
 	if !v.tcp && !v.mirai {

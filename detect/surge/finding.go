@@ -93,7 +93,7 @@ func why(cfg *Config, k *key, state detect.State) detect.Text {
 		ja = fmt.Sprintf("過去 %d 週間の同じ曜日・時刻の中央値と比べ、ホスト数もパケット数も通常のばらつきを大きく超えました。", weeks)
 		en = fmt.Sprintf("Against the median of the same hour of the week over the past %d weeks, both hosts and packets are far beyond their usual scatter.", weeks)
 	}
-	ja += "公表されている調査目的の走査元は含みません。"
+	ja += "公表されている調査目的のスキャン元は含みません。"
 	en += " Scanners that say openly who they are aren't counted."
 	if state == detect.Closed {
 		if k.Unseen {

@@ -69,7 +69,7 @@ func udpKind(p *packet.Packet) observe.Kind {
 	switch {
 	case len(p.Payload) > 0:
 		is = s.answer(p.Payload)
-	case p.Length <= 28: // an empty datagram answers nothing
+	case p.Length <= 28, p.Version == 6 && p.Length <= 48: // an empty datagram answers nothing
 	default: // cut off by the snapshot length: an answer goes to no service
 		_, service := services[p.DstPort]
 		is = when(!service && p.DstPort >= 1024)

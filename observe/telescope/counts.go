@@ -2,8 +2,10 @@ package telescope
 
 import (
 	"slices"
+	"sync"
 
 	"sakimori/base/sketch"
+	"sakimori/base/wire/packet"
 	"sakimori/observe"
 )
 
@@ -12,6 +14,16 @@ import (
 type counter struct {
 	packets          uint64
 	sources, targets sketch.Set
+	coarse           bool   // counted with sketch.Coarse once there are many
+	number           uint32 // of the AS, in a cell of one
+}
+
+// form is how sharply the cell counts.
+func (c *counter) form() sketch.Form {
+	if c.coarse {
+		return sketch.Coarse
+	}
+	return sketch.Fine
 }
 
 // counts are all cells of one bucket of time, for every port, protocol, class,
@@ -19,6 +31,8 @@ type counter struct {
 // hashing.
 type counts struct {
 	start int64 // Unix seconds
+	spare bool  // of a minute in which no frame came: open for late packets only
+	ases  *register
 	cells slab[counter]
 	keys  []cellKey // of cells, in order of their first use
 
@@ -26,9 +40,27 @@ type counts struct {
 	proto   [256]uint32
 	country [27 * 27]uint32
 	port    [2][1 << 16]uint32 // TCP, UDP
-	as      []uint32           // by the number that the owner gave to the AS, to spare it the map
-	asns    map[uint32]uint32  // the same by ASN
+	as      []uint32           // by the AS's number in ases
 	rest    map[uint32]uint32  // ports of other protocols, by key
+	touched uint32             // see merge
+}
+
+// register numbers the ASes that a telescope has seen, so that its tables find
+// their cells without hashing. Workers share it: it is asked once for a source.
+type register struct {
+	mu sync.Mutex
+	m  map[uint32]uint32
+}
+
+func (r *register) number(asn uint32) uint32 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n, ok := r.m[asn]
+	if !ok {
+		n = uint32(len(r.m)) //nolint:gosec // there are fewer ASes
+		r.m[asn] = n
+	}
+	return n
 }
 
 type cellKey struct {
@@ -36,21 +68,15 @@ type cellKey struct {
 	key uint32
 }
 
-// form is how sharp a cell counts distinct things once they are many: the ports
-// that people look at, and everything that there are few of, are counted with
-// 0.81 % standard error, the other ports and the ASes with 1.63 %.
-func (k cellKey) form() sketch.Form {
-	switch {
-	case k.dim == observe.ByAS:
-		return sketch.Coarse
-	case k.dim == observe.ByPort && k.key&0xffff >= 1024 && !iotPort[k.key]:
-		return sketch.Coarse
-	}
-	return sketch.Fine
+// coarse tells how sharply a cell counts distinct things once they are many: the
+// ports that people look at, and everything that there are few of, are counted
+// with 0.81 % standard error, the other ports and the ASes with 1.63 %.
+func (k cellKey) coarse() bool {
+	return k.dim == observe.ByAS || k.dim == observe.ByPort && k.key&0xffff >= 1024 && !iotPort[k.key]
 }
 
-func newCounts(start int64) *counts {
-	c := &counts{start: start}
+func newCounts(start int64, ases *register) *counts {
+	c := &counts{start: start, ases: ases}
 	c.cells.take() // index 0 means none
 	c.keys = append(c.keys, cellKey{})
 	return c
@@ -71,10 +97,9 @@ func (c *counts) reset(start int64) {
 	}
 	c.cells.n = 1
 	c.keys = c.keys[:1]
-	c.start = start
+	c.start, c.spare = start, false
 	clear(c.as)
 	clear(c.rest)
-	clear(c.asns)
 }
 
 // slot is where the index of a cell stands, nil for those in a map.
@@ -105,48 +130,88 @@ func (c *counts) cell(k cellKey) uint32 {
 		}
 		return *slot
 	}
-	m := &c.rest
 	if k.dim == observe.ByAS {
-		m = &c.asns
+		return c.asCell(c.ases.number(k.key), k.key)
 	}
-	if *m == nil {
-		*m = map[uint32]uint32{}
+	if c.rest == nil {
+		c.rest = map[uint32]uint32{}
 	}
-	i, ok := (*m)[k.key]
+	i, ok := c.rest[k.key]
 	if !ok {
 		i = c.add(k)
-		(*m)[k.key] = i
+		c.rest[k.key] = i
 	}
 	return i
 }
 
-// asCell is cell for an AS that the owner has given a number.
+// asCell is cell for an AS whose number is known.
 func (c *counts) asCell(number, asn uint32) uint32 {
 	if int(number) >= len(c.as) {
 		c.as = append(c.as, make([]uint32, int(number)+1-len(c.as))...)
 	}
 	if c.as[number] == 0 {
-		c.as[number] = c.cell(cellKey{observe.ByAS, asn})
+		c.as[number] = c.add(cellKey{observe.ByAS, asn})
+		c.cells.at(c.as[number]).number = number
 	}
 	return c.as[number]
 }
 
 func (c *counts) add(k cellKey) uint32 {
 	i := c.cells.take()
+	c.cells.at(i).coarse = k.coarse()
 	c.keys = append(c.keys, k)
 	return i
 }
 
-// merge adds everything in o.
-func (c *counts) merge(o *counts) {
-	for i, k := range o.keys[1:] {
-		from := o.cells.at(uint32(i + 1)) //nolint:gosec // a slab's index
-		to := c.cells.at(c.cell(k))
-		f := k.form()
-		to.packets += from.packets
-		to.sources.Merge(f, &from.sources)
-		to.targets.Merge(f, &from.targets)
+// at is the cell whose index stands in slot, made when there is none.
+func (c *counts) at(slot *uint32, d observe.Dim, key uint32) uint32 {
+	if *slot == 0 {
+		*slot = c.add(cellKey{d, key})
 	}
+	return *slot
+}
+
+// portCell is the cell of a port.
+func (c *counts) portCell(proto uint8, port uint16) uint32 {
+	switch proto {
+	case packet.TCP:
+		return c.at(&c.port[0][port], observe.ByPort, portKey(proto, port))
+	case packet.UDP:
+		return c.at(&c.port[1][port], observe.ByPort, portKey(proto, port))
+	}
+	return c.cell(cellKey{observe.ByPort, portKey(proto, port)})
+}
+
+// merge adds everything in o. Like packets, cells are looked up in batches: the
+// memory of many is asked for before the first is needed.
+func (c *counts) merge(o *counts) {
+	var at [batch]uint32
+	var sum uint32
+	for first := 1; first < len(o.keys); first += batch {
+		keys := o.keys[first:min(first+batch, len(o.keys))]
+		for i, k := range keys {
+			from := o.cells.at(uint32(first + i)) //nolint:gosec // a slab's index
+			if k.dim == observe.ByAS {
+				at[i] = c.asCell(from.number, k.key)
+			} else {
+				at[i] = c.cell(k)
+			}
+			to := c.cells.at(at[i])
+			sum += to.sources.Head() + to.targets.Head()
+		}
+		for i := range keys {
+			to := c.cells.at(at[i])
+			sum += to.sources.Touch(0) + to.targets.Touch(0)
+		}
+		for i := range keys {
+			from, to := o.cells.at(uint32(first+i)), c.cells.at(at[i]) //nolint:gosec // as above
+			f := to.form()
+			to.packets += from.packets
+			to.sources.Merge(f, &from.sources)
+			to.targets.Merge(f, &from.targets)
+		}
+	}
+	c.touched = sum
 }
 
 // total is the sum over the classes: every packet is in exactly one.

@@ -83,10 +83,10 @@ func newSpace(in, out []netip.Prefix) (*space, error) {
 	}
 	all := make([]side, 0, len(in)+len(out))
 	for _, p := range out {
-		all = append(all, side{p.Masked(), false})
+		all = append(all, side{plain(p), false})
 	}
 	for _, p := range in {
-		all = append(all, side{p.Masked(), true})
+		all = append(all, side{plain(p), true})
 	}
 	slices.SortStableFunc(all, func(a, b side) int { return cmp.Compare(a.Bits(), b.Bits()) })
 	var set netipx.IPSetBuilder
@@ -115,6 +115,15 @@ func newSpace(in, out []netip.Prefix) (*space, error) {
 		}
 	}
 	return s, nil
+}
+
+// plain is the prefix without host bits, and an IPv4-mapped one (RFC 4291
+// §2.5.5.2) as the IPv4 prefix that it means: packets have no other form of it.
+func plain(p netip.Prefix) netip.Prefix {
+	if p.Addr().Is4In6() && p.Bits() >= 96 {
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
+	return p.Masked()
 }
 
 const (

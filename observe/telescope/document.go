@@ -146,7 +146,8 @@ func (t *Telescope) Document(closed []observe.Event) Document {
 			sum.port(k, n)
 		}
 	}
-	for k, p := range sum.ports {
+	for _, k := range sum.ports.keys() {
+		p := sum.portOf(k)
 		d.Ports = append(d.Ports, PortCount{
 			Port: uint16(k), Protocol: ProtocolName(uint8(k >> 16)), //nolint:gosec // as portKey packs them
 			Packets: p.packets, Sources: p.sources.Count(), SourcesErr: p.sources.Error(),
@@ -177,68 +178,6 @@ func Empty(cfg Config) (Document, error) {
 		return Document{}, err
 	}
 	return t.Document(nil), nil
-}
-
-// scannerOf is a scan as a row of the document.
-func scannerOf(e *observe.Event) Scanner {
-	return Scanner{
-		Source: e.Source, Port: e.Port, Protocol: ProtocolName(e.Proto), Packets: e.Packets,
-		Targets: e.Targets.N, TargetsErr: e.Targets.Err, Tool: e.Tool.String(), ToolVersions: e.Tool.Versions(),
-		Research: e.Flags&observe.Research != 0, First: e.First, Last: e.Last,
-	}
-}
-
-// scanners are all scans, ended or not, joined by source, port and protocol: the
-// packets add up, and the targets are those of the largest event.
-func (t *Telescope) scanners(closed []observe.Event) []Scanner {
-	lists := make([][]Scanner, len(t.workers))
-	t.each(func(s *shard) {
-		for i := range s.entries.n {
-			e := s.entries.at(i)
-			if e.marks&(markFree|markShadow) == 0 && e.total > 0 && e.last >= t.first && s.flags(e, s.sources.at(e.source))&observe.Scanner != 0 {
-				v := s.summary(e, true)
-				lists[s.id] = append(lists[s.id], scannerOf(&v))
-			}
-		}
-	})
-	all := slices.Concat(lists...)
-	for i := range closed {
-		if closed[i].Flags&observe.Scanner != 0 && closed[i].Last.UnixNano() >= t.first {
-			all = append(all, scannerOf(&closed[i]))
-		}
-	}
-	slices.SortFunc(all, func(a, b Scanner) int {
-		return cmp.Or(a.Source.Compare(b.Source), cmp.Compare(a.Port, b.Port), cmp.Compare(a.Protocol, b.Protocol), a.First.Compare(b.First))
-	})
-	out := all[:0]
-	for _, s := range all {
-		if n := len(out); n > 0 && out[n-1].Source == s.Source && out[n-1].Port == s.Port && out[n-1].Protocol == s.Protocol {
-			out[n-1].join(s)
-		} else {
-			out = append(out, s)
-		}
-	}
-	for i := range out {
-		if dark := t.union.v4; dark > 0 && out[i].Source.Is4() {
-			out[i].Coverage = min(float64(out[i].Targets)/float64(dark), 1)
-		}
-	}
-	slices.SortStableFunc(out, func(a, b Scanner) int { return cmp.Compare(b.Packets, a.Packets) })
-	return out
-}
-
-// join adds a later event of the same source, port and protocol.
-func (s *Scanner) join(o Scanner) {
-	s.Packets += o.Packets
-	if o.Targets > s.Targets {
-		s.Targets, s.TargetsErr = o.Targets, o.TargetsErr
-	}
-	if o.Last.After(s.Last) {
-		s.Last = o.Last
-	}
-	if s.Tool != o.Tool {
-		s.Tool, s.ToolVersions = observe.Unknown.String(), ""
-	}
 }
 
 // ProtocolName is the protocol's short name, its number where it has none here.

@@ -24,7 +24,8 @@ func (s *shard) idle(e *entry) int64 {
 // close ends an event and leaves its entry empty for the next one of this key.
 func (s *shard) close(e *entry) {
 	if e.marks&markQueued != 0 {
-		s.flush(e, s.counts(e.minute))
+		c := s.counts(e.minute)
+		s.flush(e, c, s.cells(e, c))
 	}
 	if s.notable(e) {
 		s.closed = append(s.closed, s.report(e, false))
@@ -71,10 +72,11 @@ func (s *shard) makeRoom() {
 	want := max(s.cfg.MaxEvents/int(s.of)/8, 1)
 	now := int64(s.top+1) * 60e9
 	for _, scans := range []bool{false, true} {
-		for limit := int64(s.cfg.Slow); limit > int64(time.Second); limit /= 4 {
+		for limit := int64(s.cfg.Slow); ; limit /= 4 {
+			all := limit <= int64(time.Second)
 			for i := range s.entries.n {
 				e := s.entries.at(i)
-				if e.marks&markFree != 0 || (e.marks&markScanner != 0) != scans || now-e.last <= limit {
+				if e.marks&markFree != 0 || (e.marks&markScanner != 0) != scans || now-e.last <= limit && !all {
 					continue
 				}
 				s.drop(i)
@@ -83,14 +85,8 @@ func (s *shard) makeRoom() {
 					return
 				}
 			}
-		}
-	}
-	for i := range s.entries.n { // all of them are of this second
-		if e := s.entries.at(i); e.marks&markFree == 0 {
-			s.drop(i)
-			s.tally.Evicted++
-			if want--; want <= 0 {
-				return
+			if all {
+				break
 			}
 		}
 	}
@@ -122,7 +118,7 @@ func (s *shard) summary(e *entry, open bool) observe.Event {
 	if d := last.Sub(first).Seconds(); d > 0 {
 		v.Rate = float64(e.total-1) / d
 	}
-	if n := s.now.v4; e.src.Is4() && n > 0 {
+	if n := s.dark.at(e.last).v4; e.src.Is4() && n > 0 {
 		v.Coverage = min(float64(v.Targets.N)/float64(n), 1)
 	}
 	if k := countryOfIndex(src.country); k != 0 {

@@ -20,6 +20,7 @@ type part struct {
 type merger struct {
 	sink  Sink
 	dark  darkness
+	ases  *register
 	of    int // shards
 	in    chan part
 	free  chan *counts // counts to be used again
@@ -43,9 +44,9 @@ type span struct {
 	looked int64 // seconds of it that were watched
 }
 
-func newMerger(of int, dark darkness, sink Sink) *merger {
+func newMerger(of int, dark darkness, ases *register, sink Sink) *merger {
 	return &merger{
-		sink: sink, dark: dark, of: of, in: make(chan part, 4*of), free: make(chan *counts, 4*of),
+		sink: sink, dark: dark, ases: ases, of: of, in: make(chan part, 4*of), free: make(chan *counts, 4*of),
 		ended: make(chan struct{}), waiting: map[uint32]*minute{},
 	}
 }
@@ -98,15 +99,15 @@ func (g *merger) giveBack(c *counts) {
 // have looked: not a single frame, dark or not, for an hour.
 const longest = 3600
 
-// minute is called for the minutes in which frames came, and some empty ones
-// around them, in order.
+// minute is called for the minutes in which frames came, and some spare ones
+// before them, in order.
 func (g *merger) minute(start int64, m *minute) {
 	if len(m.closed) > 0 {
 		sortEvents(m.closed)
 		g.sink.Closed(m.closed)
 	}
-	if len(m.counts.keys) == 1 && (g.last == 0 || start > g.last+60) {
-		return // opened for late packets that did not come
+	if m.counts.spare && len(m.counts.keys) == 1 {
+		return // no late packet came: watched or not, the next minute tells
 	}
 	switch missing := start - g.last - 60; {
 	case g.last == 0:
@@ -130,7 +131,7 @@ func (g *merger) watched(start int64, c *counts) {
 	b := g.bucket(observe.Minute, &span{c, 60}, start, false)
 	g.sink.Bucket(b)
 	if g.hour == nil {
-		g.hour = &span{newCounts(start - start%3600), 0}
+		g.hour = &span{newCounts(start-start%3600, g.ases), 0}
 	}
 	if c != nil {
 		g.hour.merge(c)
@@ -156,7 +157,7 @@ func (g *merger) roll(start int64) {
 // with is the day with an hour added; s may be nil.
 func (s *span) with(hour *span) *span {
 	if s == nil {
-		s = &span{newCounts(hour.start - hour.start%86400), 0}
+		s = &span{newCounts(hour.start-hour.start%86400, hour.ases), 0}
 	}
 	s.merge(hour.counts)
 	s.looked += hour.looked
@@ -170,7 +171,7 @@ func (g *merger) open() []Bucket {
 	if g.hour != nil {
 		b = append(b, g.bucket(observe.Hour, g.hour, g.hour.start, true))
 		if day != nil { // keep the day itself as it is
-			copied := &span{newCounts(day.start), day.looked}
+			copied := &span{newCounts(day.start, g.ases), day.looked}
 			copied.merge(day.counts)
 			day = copied
 		}
@@ -194,7 +195,7 @@ func (g *merger) bucket(grain observe.Grain, s *span, start int64, open bool) Bu
 }
 
 // join adds up sightings of one source, port and kind: a minute may have come
-// in pieces, and two shards may have seen errors about one victim.
+// in pieces.
 func join(v []observe.Sighting) []observe.Sighting {
 	out := v[:0]
 	for _, s := range v {
@@ -205,15 +206,19 @@ func join(v []observe.Sighting) []observe.Sighting {
 		}
 		o := &out[n-1]
 		o.Packets += s.Packets
+		switch {
+		case o.Tool == s.Tool:
+		case o.Since != s.Since:
+			o.Tool = observe.Unknown
+		case s.Total > o.Total: // the later piece of one event knows more
+			o.Tool = s.Tool
+		}
 		o.Total = max(o.Total, s.Total)
 		o.Targets = max(o.Targets, s.Targets)
 		o.First, o.Last, o.Since = min(o.First, s.First), max(o.Last, s.Last), min(o.Since, s.Since)
 		o.Flags |= s.Flags
 		for i, b := range s.Bins {
 			o.Bins[i] += b
-		}
-		if o.Tool != s.Tool {
-			o.Tool = observe.Unknown
 		}
 	}
 	return out

@@ -55,7 +55,7 @@ var services = map[uint16]service{
 	17185: {"vxworks-wdb", true, rpcAnswer},
 	27015: {"steam", true, steamAnswer},
 	32414: {"plex", true, prefix("HTTP/1.")},
-	37810: {"dhdiscover", true, always},
+	37810: {"dhdiscover", true, dhipAnswer},
 }
 
 func always([]byte) answer { return isAnswer }
@@ -199,12 +199,19 @@ func steamAnswer(p []byte) answer {
 		return notAnswer
 	}
 	switch binary.BigEndian.Uint32(p) {
-	case 0xfffffffe:
+	case 0xfeffffff: // -2, little-endian
 		return isAnswer
 	case 0xffffffff:
 		return when(bytes.IndexByte([]byte("IADEm"), p[4]) >= 0)
 	}
 	return notAnswer
+}
+
+// dhipAnswer is true of what a recorder says to a DHDiscover.search: both begin
+// with the same mark. The port is one of those that hosts ask from, so a
+// datagram without it is nothing of this service.
+func dhipAnswer(p []byte) answer {
+	return when(bytes.HasPrefix(p, []byte(" \x00\x00\x00DHIP")) && !bytes.Contains(p, []byte("DHDiscover.search")))
 }
 
 // quicAnswer is true of long-header packets from the server's port: version
@@ -229,3 +236,7 @@ func amplifierAsk(port uint16, p []byte) bool {
 	}
 	return false
 }
+
+// peerAsk tells a question of BitTorrent's DHT (BEP 5): it goes to an address
+// that was a peer once, and its sender isn't looking for hosts.
+func peerAsk(p []byte) bool { return bytes.HasPrefix(p, []byte("d1:ad2:id20:")) }

@@ -137,8 +137,8 @@ type entry struct {
 	kind    uint8
 	proto   uint8
 	marks   uint8
-	few     uint8 // targets in near; one more than fits: they are in set
-	asks    uint16
+	few     uint8     // targets in near; one more than fits: they are in set
+	asks    uint16    // packets that ask for an amplified answer; in answers, those that may have been asked for
 	near    [4]uint32 // the first targets
 	recent  [8]uint32 // targets of this minute that aren't in the counts yet
 	waiting uint8     // how many of these
@@ -151,12 +151,13 @@ type entry struct {
 
 // The marks of an entry.
 const (
-	markSpoof     uint8 = 1 << iota // a packet had a hint of a forged source
-	markSolicited                   // answers to a dark address that had sent something
-	markShadow                      // stands for the victim that an ICMP error quotes: not counted
-	markQueued                      // on the list of this minute
-	markScanner                     // has met the definition of a scan
-	markFree                        // no event: the place is free
+	markSpoof   uint8 = 1 << iota // a packet had a hint of a forged source
+	markShadow                    // stands for the victim that an ICMP error quotes: not counted
+	markQueued                    // on the list of this minute
+	markScanner                   // has met the definition of a scan
+	markFree                      // no event: the place is free
+	markTallied                   // its source is in the present tally
+	markPeer                      // asks as a peer asks a peer
 )
 
 // sample is the event's first packet, as evidence.

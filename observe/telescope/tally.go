@@ -2,6 +2,7 @@ package telescope
 
 import (
 	"math/bits"
+	"slices"
 
 	"sakimori/base/sketch"
 	"sakimori/base/wire/packet"
@@ -17,7 +18,7 @@ type tally struct {
 	hits4     sketch.Set             // the same of a larger space
 	hits6     sketch.Set             // the IPv6 ones
 	Answering map[packet.Addr]uint64 // dark addresses that sent something, and how often
-	ports     map[uint32]*portTally  // nil when nobody asked for them
+	ports     *portTallies           // nil when nobody asked for them
 }
 
 // Totals are the plain sums of a tally.
@@ -67,11 +68,13 @@ func (t *tally) hit(dst packet.Addr, number uint32) {
 	t.hits6.Add(sketch.Exact, number)
 }
 
-func (t *tally) newEvent(e *entry) {
-	if t.ports == nil {
-		return
+// event notes who an event is of: once for each tally.
+func (t *tally) event(e *entry) {
+	id := identity(e.src)
+	t.sources.Add(sketch.Exact, id)
+	if t.ports != nil && observe.Kind(e.kind).Class() == observe.Scan {
+		t.portOf(portKey(e.proto, e.port)).sources.Add(sketch.Exact, id)
 	}
-	t.portOf(portKey(e.proto, e.port)).sources.Add(sketch.Exact, identity(e.src))
 }
 
 func (t *tally) port(key uint32, packets uint64) {
@@ -81,12 +84,56 @@ func (t *tally) port(key uint32, packets uint64) {
 }
 
 func (t *tally) portOf(key uint32) *portTally {
-	p := t.ports[key]
-	if p == nil {
-		p = &portTally{}
-		t.ports[key] = p
+	at := t.ports.at(key)
+	if *at == nil {
+		*at = &portTally{}
 	}
-	return p
+	return *at
+}
+
+// portTallies are found by index for TCP and UDP, as they are asked for with
+// every event and minute.
+type portTallies struct {
+	tcp, udp [1 << 16]*portTally
+	rest     map[uint32]*restTally
+}
+
+type restTally struct{ *portTally }
+
+func (p *portTallies) at(key uint32) **portTally {
+	switch key >> 16 {
+	case packet.TCP:
+		return &p.tcp[key&0xffff]
+	case packet.UDP:
+		return &p.udp[key&0xffff]
+	}
+	r := p.rest[key]
+	if r == nil {
+		r = &restTally{}
+		p.rest[key] = r
+	}
+	return &r.portTally
+}
+
+// keys are those of the ports that were seen, in order.
+func (p *portTallies) keys() []uint32 {
+	var keys []uint32
+	if p == nil {
+		return nil
+	}
+	for i := range p.tcp {
+		if p.tcp[i] != nil {
+			keys = append(keys, portKey(packet.TCP, uint16(i)))
+		}
+		if p.udp[i] != nil {
+			keys = append(keys, portKey(packet.UDP, uint16(i)))
+		}
+	}
+	for k := range p.rest {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
 }
 
 // merge adds the tally of another shard of the same telescope.
@@ -112,8 +159,8 @@ func (t *tally) merge(o *tally) {
 	for a, n := range o.Answering { // every shard has the same list
 		t.Answering[a] = max(t.Answering[a], n)
 	}
-	for key, p := range o.ports {
-		to := t.portOf(key)
+	for _, key := range o.ports.keys() {
+		p, to := o.portOf(key), t.portOf(key)
 		to.packets += p.packets
 		to.sources.Merge(sketch.Exact, &p.sources)
 	}
@@ -128,7 +175,7 @@ func newTally(v4 uint64, ports bool) tally {
 		t.hits = make([]uint64, (v4+63)/64)
 	}
 	if ports {
-		t.ports = map[uint32]*portTally{}
+		t.ports = &portTallies{rest: map[uint32]*restTally{}}
 	}
 	return t
 }

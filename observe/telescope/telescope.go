@@ -45,7 +45,7 @@ type Config struct {
 	Slow time.Duration
 
 	Readers int // goroutines that hold a Block each while they wait; 0 is 1
-	Workers int // 0: one for each processor, at most 8
+	Workers int // 0: one for each processor; at most 8
 
 	// Place gives country (zero unknown) and AS (0 unknown) of a source;
 	// Research tells whether it belongs to a scanner that says who it is.
@@ -61,6 +61,9 @@ type Config struct {
 	own   *space
 	idle4 time.Duration
 }
+
+// maxWorkers is where more no longer help: each decodes every frame.
+const maxWorkers = 8
 
 // DefaultConfig is the configuration without addresses.
 func DefaultConfig() Config {
@@ -108,6 +111,7 @@ type Telescope struct {
 	union   *space
 	workers []*worker
 	merger  *merger
+	ases    *register
 	frames  uint64
 	late    uint64
 	started bool
@@ -120,6 +124,11 @@ type Telescope struct {
 // New makes a telescope. It starts its workers on the first Ingest; Close ends
 // them.
 func New(cfg Config, sink Sink) (*Telescope, error) {
+	for _, p := range cfg.Own {
+		if !p.IsValid() {
+			return nil, errors.New("an own prefix is empty: write it as address/length, for example 203.0.113.0/24")
+		}
+	}
 	dark, err := newDarkness(cfg.Dark, cfg.Own)
 	if err != nil {
 		return nil, err
@@ -134,19 +143,15 @@ func New(cfg Config, sink Sink) (*Telescope, error) {
 			return nil, err
 		}
 	}
-	for _, p := range cfg.Own {
-		if !p.IsValid() {
-			return nil, errors.New("an own prefix is empty: write it as address/length, for example 203.0.113.0/24")
-		}
-	}
 	if len(cfg.Own) > 0 {
 		if cfg.own, err = newSpace(cfg.Own, nil); err != nil {
 			return nil, err
 		}
 	}
 	if cfg.Workers <= 0 {
-		cfg.Workers = min(runtime.GOMAXPROCS(0), 8)
+		cfg.Workers = runtime.GOMAXPROCS(0)
 	}
+	cfg.Workers = min(cfg.Workers, maxWorkers)
 	if cfg.MaxEvents < 1024 {
 		return nil, fmt.Errorf("room for %d events is too little: give at least 1024", cfg.MaxEvents)
 	}
@@ -154,11 +159,11 @@ func New(cfg Config, sink Sink) (*Telescope, error) {
 		return nil, fmt.Errorf("the slowest scanner's rate (%g) and the memory for slow scans (%s) must be above zero", cfg.MinRate, cfg.Slow)
 	}
 	cfg.idle4 = cfg.timeout(union.v4)
-	t := &Telescope{cfg: cfg, dark: dark, union: union, first: maxTime, last: minTime, pool: make(chan *Block, blocks+cfg.Readers)}
+	t := &Telescope{ases: &register{m: map[uint32]uint32{}}, cfg: cfg, dark: dark, union: union, first: maxTime, last: minTime, pool: make(chan *Block, blocks+cfg.Readers)}
 	for range cap(t.pool) {
 		t.pool <- &Block{}
 	}
-	t.merger = newMerger(cfg.Workers, dark, sink)
+	t.merger = newMerger(cfg.Workers, dark, t.ases, sink)
 	for i := range cfg.Workers {
 		t.workers = append(t.workers, newWorker(t, uint32(i))) //nolint:gosec // at most 8
 	}
@@ -174,11 +179,7 @@ func (t *Telescope) Monitored(at time.Time) uint64 { return t.dark.at(at.UnixNan
 // Begin starts a new tally: the document of what follows. Events, counts and
 // everything that verdicts rest on go on.
 func (t *Telescope) Begin() {
-	t.each(func(s *shard) {
-		answering := s.tally.Answering
-		s.tally = newTally(s.union.v4, s.cfg.Detail)
-		s.tally.Answering = answering
-	})
+	t.each((*shard).retally)
 	t.frames, t.late, t.first, t.last = 0, 0, maxTime, minTime
 }
 

@@ -112,7 +112,7 @@ func newWorker(t *Telescope, id uint32) *worker {
 	s := &shard{
 		cfg: &t.cfg, id: id, of: uint32(t.cfg.Workers), dark: t.dark, now: &t.dark[0], union: t.union, //nolint:gosec // at most 8
 		decode:   packet.Decoder{Tunnels: t.cfg.Tunnels},
-		bySource: newIndex(0), byKey: newIndex(0), asNumbers: map[uint32]uint32{},
+		bySource: newIndex(0), byKey: newIndex(0), ases: t.ases,
 		tally: newTally(t.union.v4, t.cfg.Detail), free: t.merger.free,
 	}
 	s.sets.take() // index 0 means none
@@ -161,11 +161,13 @@ func (w *worker) out(minute uint32, c *counts, sights []observe.Sighting) {
 }
 
 // Advance tells the telescope that the data's time has come to at although no
-// frame has: for live input that has fallen silent.
+// frame has: for live input that has fallen silent. When it returns, the sink
+// has been given all that ended by then.
 func (t *Telescope) Advance(at time.Time) {
 	if m := uint32(at.Unix() / 60); t.started && m > t.top { //nolint:gosec // minutes since the epoch
 		t.top = m
 		t.send(order{until: m})
+		t.each(func(*shard) {})
 	}
 }
 
@@ -204,6 +206,12 @@ func (t *Telescope) Close() {
 // Totals are the sums so far; exact at a call, as it waits for the workers.
 func (t *Telescope) Totals() Totals { ta := t.summed(); return ta.Totals }
 
+// Hit is how many dark IPv4 addresses have been hit.
+func (t *Telescope) Hit() uint64 {
+	sum := t.summed()
+	return sum.hitV4()
+}
+
 // summed is the tally of all shards.
 func (t *Telescope) summed() tally {
 	sum := newTally(t.union.v4, t.cfg.Detail)
@@ -217,7 +225,8 @@ func (t *Telescope) summed() tally {
 }
 
 // Open are the events that haven't ended and have had a packet since then: of
-// those worth keeping the most largest ones. left is how many more there are.
+// those worth keeping the largest ones, at most so many. left is how many more
+// there are.
 func (t *Telescope) Open(since time.Time, most int) (events []observe.Event, left int) {
 	from := since.UnixNano()
 	if since.IsZero() {
@@ -233,6 +242,9 @@ func (t *Telescope) Open(since time.Time, most int) (events []observe.Event, lef
 	})
 	least := uint32(0)
 	if all := slices.Concat(totals...); len(all) > most {
+		if most <= 0 {
+			return nil, len(all)
+		}
 		slices.Sort(all)
 		least, left = all[len(all)-most], len(all)
 	}
@@ -246,6 +258,11 @@ func (t *Telescope) Open(since time.Time, most int) (events []observe.Event, lef
 	})
 	events = slices.Concat(lists...)
 	sortEvents(events)
+	if len(events) > most { // many have as few packets as the last one of them
+		slices.SortStableFunc(events, func(a, b observe.Event) int { return cmp.Compare(b.Packets, a.Packets) })
+		events = events[:most]
+		sortEvents(events)
+	}
 	return events, max(left-len(events), 0)
 }
 

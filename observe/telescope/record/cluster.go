@@ -103,13 +103,23 @@ func (r *Record) rollMonth(ctx context.Context, tx *store.Tx, from, to int64) er
 	if err != nil {
 		return err
 	}
-	// Those with merged sketches have their own rows; the rest is summed here.
+	// First as upper bounds; those with merged sketches are put right after.
 	err = tx.Exec(ctx, fmt.Sprintf(`INSERT INTO %s SELECT %d, dim, key, sum(packets)::UBIGINT, sum(sources)::UBIGINT, sum(targets)::UBIGINT,
 		max(sources_err), max(targets_err), count(*) > 1, 0 FROM %s WHERE start >= %d AND start < %d
 		GROUP BY dim, key ORDER BY dim, key`, month.counts(), from, days.counts(), from, to))
-	if err != nil || len(merged) == 0 {
+	if err == nil && len(merged) > 0 {
+		err = replaceMerged(ctx, tx, from, merged)
+	}
+	if err != nil {
 		return err
 	}
+	return tx.Exec(ctx, fmt.Sprintf(`INSERT INTO %s SELECT * FROM %s WHERE start = %d
+		QUALIFY dim NOT IN (%d, %d) OR row_number() OVER (PARTITION BY dim ORDER BY packets DESC, key) <= %d ORDER BY dim, key`,
+		month.heads(), month.counts(), from, observe.ByPort, observe.ByAS, r.head))
+}
+
+// replaceMerged puts what merged sketches say in place of the upper bounds.
+func replaceMerged(ctx context.Context, tx *store.Tx, from int64, merged []Row) error {
 	values := make([]driver.Value, len(countColumns))
 	if err := tx.Append(month.sets(), func(row store.Row) error {
 		for i := range merged {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"sakimori/base/store"
@@ -139,7 +141,7 @@ func (r *Record) Series(ctx context.Context, dim observe.Dim, key uint32, in obs
 // series is one key's points in spans of one grain.
 func (r *Record) series(ctx context.Context, a store.Asker, dim observe.Dim, key uint32, g observe.Grain, spans []span) ([]observe.Point, error) {
 	p := pick{dim, []uint32{key}}
-	rows, err := a.Query(ctx, `SELECT start, `+sumColumns+` FROM `+union(spans, level.counts, rowColumns, p)+` GROUP BY start`)
+	rows, err := a.Query(ctx, `SELECT start, `+sumColumns+` FROM `+union(spans, table(p.dim), rowColumns, p)+` GROUP BY start`)
 	if err != nil {
 		return nil, err
 	}
@@ -225,7 +227,7 @@ func (r *Record) Total(ctx context.Context, in observe.Range) (out observe.Point
 // keys that are shown. BIGINT, as DuckDB adds it up twice as fast as UBIGINT.
 func ranked(ctx context.Context, a store.Asker, spans []span, dim observe.Dim, column string, limit, offset int) (keys []uint32, sums []uint64, err error) {
 	rows, err := a.Query(ctx, fmt.Sprintf(`SELECT key, sum(n::BIGINT)::UBIGINT AS s FROM %s GROUP BY key ORDER BY s DESC, key LIMIT %d OFFSET %d`,
-		union(spans, level.counts, "key, "+column+" AS n", pick{dim: dim}), limit, offset))
+		union(spans, table(dim), "key, "+column+" AS n", pick{dim: dim}), limit, offset))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -242,27 +244,27 @@ func ranked(ctx context.Context, a store.Asker, spans []span, dim observe.Dim, c
 }
 
 // sums are the picked keys added up over spans, in the order of the keys picked.
+// A key that stands in the head of every bucket is summed from there; only for
+// the others the large tables are read.
 func (r *Record) sums(ctx context.Context, a store.Asker, spans []span, p pick) ([]sum, error) {
-	if len(p.keys) == 0 {
+	if len(p.keys) == 0 || len(spans) == 0 {
 		return nil, nil
 	}
-	rows, err := a.Query(ctx, `SELECT key, `+sumColumns+` FROM `+union(spans, level.counts, rowColumns, p)+` GROUP BY key`)
-	if err != nil {
+	by := map[uint32]*sum{}
+	if err := addUp(ctx, a, spans, level.heads, p, by); err != nil {
 		return nil, err
 	}
-	defer rows.Close()
-	by := map[uint32]*sum{}
-	for rows.Next() {
-		var key uint32
-		s, err := scanSum(rows, &key)
+	if manyKeys(p.dim) {
+		n, err := buckets(ctx, a, spans)
 		if err != nil {
 			return nil, err
 		}
-		s.key = key
-		by[key] = &s
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
+		rest := slices.DeleteFunc(slices.Clone(p.keys), func(k uint32) bool { return by[k] != nil && by[k].sources.n == n })
+		if len(rest) > 0 {
+			if err := addUp(ctx, a, spans, level.counts, pick{p.dim, rest}, by); err != nil {
+				return nil, err
+			}
+		}
 	}
 	var out []sum
 	for _, k := range p.keys {
@@ -271,6 +273,38 @@ func (r *Record) sums(ctx context.Context, a store.Asker, spans []span, p pick) 
 		}
 	}
 	return out, nil
+}
+
+func addUp(ctx context.Context, a store.Asker, spans []span, table func(level) string, p pick, by map[uint32]*sum) error {
+	rows, err := a.Query(ctx, `SELECT key, `+sumColumns+` FROM `+union(spans, table, rowColumns, p)+` GROUP BY key`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var key uint32
+		s, err := scanSum(rows, &key)
+		if err != nil {
+			return err
+		}
+		s.key = key
+		by[key] = &s
+	}
+	return rows.Err()
+}
+
+// buckets counts the buckets, of all parts, that spans are made of.
+func buckets(ctx context.Context, a store.Asker, spans []span) (n uint64, err error) {
+	parts := make([]string, len(spans))
+	for i, s := range spans {
+		from := fmt.Sprintf("telescope_bucket WHERE grain = %d", s.level)
+		if s.level == month {
+			from = "telescope_month WHERE true"
+		}
+		parts[i] = fmt.Sprintf("(SELECT count(*) FROM %s AND start >= %d AND start < %d)", from, s.from, s.to)
+	}
+	err = a.QueryRow(ctx, `SELECT (`+strings.Join(parts, " + ")+`)::UBIGINT`).Scan(&n)
+	return n, err
 }
 
 // sketches loads the sketches of the sums that need them.

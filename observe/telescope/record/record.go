@@ -70,14 +70,20 @@ type Merge func(a, b []byte) ([]byte, observe.Unique, error)
 type Record struct {
 	store *store.Store
 	merge Merge
+	head  int // see headRows
 }
+
+// headRows is how many of a bucket's busiest ports, and ASes, stand in its head
+// table as well, with all rows of the dimensions that have few keys. Rankings
+// are made from heads, and proven there; see busiest.
+const headRows = 300
 
 // New prepares the tables.
 func New(ctx context.Context, s *store.Store, merge Merge) (*Record, error) {
 	if err := s.Migrate(ctx, "telescope", migrations()); err != nil {
 		return nil, err
 	}
-	return &Record{s, merge}, nil
+	return &Record{s, merge, headRows}, nil
 }
 
 // level is a table of counts: the three grains, and the month that Rollup makes
@@ -91,6 +97,19 @@ var levels = [...]string{"minute", "hour", "day", "month"}
 func (l level) String() string { return levels[l] }
 
 func (l level) counts() string { return "telescope_count_" + l.String() }
+
+func (l level) heads() string { return "telescope_head_" + l.String() }
+
+// manyKeys tells which dimensions don't fit in a head.
+func manyKeys(d observe.Dim) bool { return d == observe.ByPort || d == observe.ByAS }
+
+// table is the smaller table that has all rows of a dimension.
+func table(d observe.Dim) func(level) string {
+	if manyKeys(d) {
+		return level.counts
+	}
+	return level.heads
+}
 
 func (l level) sets() string { return "telescope_set_" + l.String() }
 

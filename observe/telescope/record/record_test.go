@@ -218,9 +218,11 @@ func TestRetention(t *testing.T) {
 	gap := func(d int64) observe.Gap {
 		return observe.Gap{From: at(epoch + d*86400), To: at(epoch + d*86400 + 5), Input: "eth0", Reason: "restart", Dropped: 3}
 	}
-	write(t, s, r, record.Batch{Part: 1, Buckets: b, Gaps: []observe.Gap{gap(1), gap(8)},
+	write(t, s, r, record.Batch{
+		Part: 1, Buckets: b, Gaps: []observe.Gap{gap(1), gap(8)},
 		Closed: []observe.Event{event(1, "192.0.2.1", 1, observe.KindUDP, epoch, epoch+86400), event(2, "192.0.2.1", 1, observe.KindUDP, epoch, epoch+9*86400)},
-		Open:   []observe.Event{event(3, "192.0.2.1", 1, observe.KindUDP, epoch, epoch)}})
+		Open:   []observe.Event{event(3, "192.0.2.1", 1, observe.KindUDP, epoch, epoch)},
+	})
 	if err := r.Rollup(ctx); err != nil {
 		t.Fatal(err)
 	}

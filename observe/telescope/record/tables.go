@@ -139,6 +139,7 @@ func migrations() []store.Migration {
 	var b strings.Builder
 	for l := range levels {
 		ddl(&b, level(l).counts(), countColumns)
+		ddl(&b, level(l).heads(), countColumns)
 		ddl(&b, level(l).sets(), setColumns)
 	}
 	ddl(&b, "telescope_bucket", bucketColumns)
@@ -184,16 +185,16 @@ func line[T any](row store.Row, columns []column[T], values []driver.Value, of *
 // Docs describes the tables in Markdown.
 func Docs() string {
 	var b strings.Builder
-	table(&b, "telescope_count_minute, _hour, _day, _month", countColumns)
-	table(&b, "telescope_set_minute, _hour, _day, _month", setColumns)
-	table(&b, "telescope_bucket", bucketColumns)
-	table(&b, "telescope_event, telescope_event_open", eventColumns)
-	table(&b, "telescope_gap", gapColumns)
-	table(&b, "telescope_import", importColumns)
+	describe(&b, "telescope_count_minute, _hour, _day, _month; telescope_head_minute, _hour, _day, _month", countColumns)
+	describe(&b, "telescope_set_minute, _hour, _day, _month", setColumns)
+	describe(&b, "telescope_bucket", bucketColumns)
+	describe(&b, "telescope_event, telescope_event_open", eventColumns)
+	describe(&b, "telescope_gap", gapColumns)
+	describe(&b, "telescope_import", importColumns)
 	return b.String()
 }
 
-func table[T any](b *strings.Builder, name string, columns []column[T]) {
+func describe[T any](b *strings.Builder, name string, columns []column[T]) {
 	fmt.Fprintf(b, "### %s\n\n| column | type | meaning |\n|---|---|---|\n", name)
 	for _, c := range columns {
 		fmt.Fprintf(b, "| %s | %s | %s |\n", c.name, c.kind, strings.ReplaceAll(c.doc, "|", "\\|"))

@@ -36,26 +36,22 @@ func (r *Record) Top(ctx context.Context, dim observe.Dim, in observe.Range, ord
 		if err != nil {
 			return err
 		}
-		return before(ctx, a, dim, in, out)
+		return r.before(ctx, a, dim, in, out)
 	})
 	return out, wrap(err, "ranking")
 }
 
 func (r *Record) topPackets(ctx context.Context, a store.Asker, dim observe.Dim, spans []span, limit, offset int) ([]observe.Row, error) {
-	keys, _, err := ranked(ctx, a, spans, dim, "packets", limit, offset)
+	sums, err := r.busiest(ctx, a, spans, dim, limit, offset)
 	if err != nil {
 		return nil, err
 	}
-	return r.rows(ctx, a, spans, pick{dim, keys})
+	return r.rows(ctx, a, spans, dim, sums)
 }
 
-// rows are the final figures of some keys, in their order.
-func (r *Record) rows(ctx context.Context, a store.Asker, spans []span, p pick) ([]observe.Row, error) {
-	sums, err := r.sums(ctx, a, spans, p)
-	if err != nil {
-		return nil, err
-	}
-	if err := r.sketches(ctx, a, spans, p.dim, sums); err != nil {
+// rows are the final figures of sums, in their order.
+func (r *Record) rows(ctx context.Context, a store.Asker, spans []span, dim observe.Dim, sums []sum) ([]observe.Row, error) {
+	if err := r.sketches(ctx, a, spans, dim, sums); err != nil {
 		return nil, err
 	}
 	out := make([]observe.Row, 0, len(sums))
@@ -84,7 +80,11 @@ func (r *Record) topSources(ctx context.Context, a store.Asker, dim observe.Dim,
 			break
 		}
 		next := min(len(keys), i+max(need, 20))
-		some, err := r.rows(ctx, a, spans, pick{dim, keys[i:next]})
+		sums, err := r.sums(ctx, a, spans, pick{dim, keys[i:next]})
+		if err != nil {
+			return nil, err
+		}
+		some, err := r.rows(ctx, a, spans, dim, sums)
 		if err != nil {
 			return nil, err
 		}
@@ -98,7 +98,7 @@ func (r *Record) topSources(ctx context.Context, a store.Asker, dim observe.Dim,
 }
 
 // before fills in the packets of the period of equal length just before.
-func before(ctx context.Context, a store.Asker, dim observe.Dim, in observe.Range, rows []observe.Row) error {
+func (r *Record) before(ctx context.Context, a store.Asker, dim observe.Dim, in observe.Range, rows []observe.Row) error {
 	if len(rows) == 0 {
 		return nil
 	}
@@ -111,76 +111,18 @@ func before(ctx context.Context, a store.Asker, dim observe.Dim, in observe.Rang
 	if err != nil {
 		return err
 	}
-	by := map[uint32]*uint64{}
+	at := map[uint32]int{}
 	var keys []uint32
 	for i := range rows {
 		rows[i].Before = new(uint64)
-		by[rows[i].Key] = rows[i].Before
+		at[rows[i].Key] = i
 		keys = append(keys, rows[i].Key)
 	}
-	found, err := a.Query(ctx, `SELECT key, sum(packets)::UBIGINT FROM `+union(spans, level.counts, "key, packets", pick{dim, keys})+` GROUP BY key`)
-	if err != nil {
-		return err
+	sums, err := r.sums(ctx, a, spans, pick{dim, keys})
+	for _, s := range sums {
+		*rows[at[s.key]].Before = s.packets
 	}
-	defer found.Close()
-	for found.Next() {
-		var key uint32
-		var packets uint64
-		if err := found.Scan(&key, &packets); err != nil {
-			return err
-		}
-		*by[key] = packets
-	}
-	return found.Err()
-}
-
-// Heat is packets and sources of the busiest ports by hour: packets[i][j] is of
-// keys[i] in hours[j]. Hours that weren't looked at are not among hours. Sources
-// that several parts saw are added up.
-func (r *Record) Heat(ctx context.Context, in observe.Range, ports int) (hours []time.Time, keys []uint32, packets, sources [][]uint64, err error) {
-	err = r.store.View(ctx, func(a store.Asker) error {
-		spans, err := cover(ctx, a, in)
-		if err != nil || len(spans) == 0 {
-			return err
-		}
-		from, to := down(in.From.Unix(), hour), up(in.To.Unix(), hour)
-		starts, err := looked(ctx, a, observe.Hour, from, to)
-		if err != nil || len(starts) == 0 {
-			return err
-		}
-		column := map[int64]int{}
-		for j, t := range starts {
-			hours, column[t] = append(hours, at(t)), j
-		}
-		keys, _, err = ranked(ctx, a, spans, observe.ByPort, "packets", max(ports, 1), 0)
-		if err != nil || len(keys) == 0 {
-			return err
-		}
-		line := map[uint32]int{}
-		for i, k := range keys {
-			line[k] = i
-			packets, sources = append(packets, make([]uint64, len(starts))), append(sources, make([]uint64, len(starts)))
-		}
-		rows, err := a.Query(ctx, `SELECT start, key, sum(packets)::UBIGINT, sum(sources)::UBIGINT FROM `+
-			union([]span{{level(observe.Hour), from, to}}, level.counts, "start, key, packets, sources", pick{observe.ByPort, keys})+` GROUP BY start, key`)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var start int64
-			var key uint32
-			var p, s uint64
-			if err := rows.Scan(&start, &key, &p, &s); err != nil {
-				return err
-			}
-			if j, ok := column[start]; ok {
-				packets[line[key]][j], sources[line[key]][j] = p, s
-			}
-		}
-		return rows.Err()
-	})
-	return hours, keys, packets, sources, wrap(err, "heat strip")
+	return err
 }
 
 // Baseline is the same hour of the week as the one that before is in, in each of
@@ -280,7 +222,7 @@ func (r *Record) years(ctx context.Context, a store.Asker, iotPorts []uint32) ([
 }
 
 func perBucket(ctx context.Context, a store.Asker, spans []span, p pick, each func(start int64, packets uint64)) error {
-	rows, err := a.Query(ctx, `SELECT start, sum(packets)::UBIGINT FROM `+union(spans, level.counts, "start, packets", p)+` GROUP BY start`)
+	rows, err := a.Query(ctx, `SELECT start, sum(packets)::UBIGINT FROM `+union(spans, table(p.dim), "start, packets", p)+` GROUP BY start`)
 	if err != nil {
 		return err
 	}

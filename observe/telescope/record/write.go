@@ -54,11 +54,11 @@ func (r *Record) writeBuckets(ctx context.Context, tx *store.Tx, part uint64, bu
 		if b.Grain > observe.Day || b.Start%b.Grain.Seconds() != 0 {
 			return fmt.Errorf("bucket at %d is not the start of a %s", b.Start, b.Grain)
 		}
-		if p := (place{b.Grain, b.Start}); twice[p] {
+		p := place{b.Grain, b.Start}
+		if twice[p] {
 			return fmt.Errorf("the %s at %d is twice in one batch", b.Grain, b.Start)
-		} else { //nolint:revive // p belongs to both branches
-			twice[p] = true
 		}
+		twice[p] = true
 		if b.Grain == observe.Day {
 			m, _ := monthOf(b.Start)
 			months[m] = true
@@ -73,7 +73,7 @@ func (r *Record) writeBuckets(ctx context.Context, tx *store.Tx, part uint64, bu
 		if n == 0 {
 			continue
 		}
-		for _, table := range []string{level(b.Grain).counts(), level(b.Grain).sets()} {
+		for _, table := range []string{level(b.Grain).counts(), level(b.Grain).heads(), level(b.Grain).sets()} {
 			if err := tx.Exec(ctx, fmt.Sprintf(`DELETE FROM %s WHERE start = %d AND part = %d`, table, b.Start, part)); err != nil {
 				return err
 			}
@@ -99,22 +99,32 @@ func (r *Record) writeBuckets(ctx context.Context, tx *store.Tx, part uint64, bu
 		if !slices.ContainsFunc(buckets, func(b Bucket) bool { return b.Grain == g }) {
 			continue
 		}
-		if err := appendRows(tx, level(g).counts(), countColumns, values, g, part, buckets, func(*Row) bool { return true }); err != nil {
-			return err
-		}
-		if err := appendRows(tx, level(g).sets(), setColumns, values, g, part, buckets, func(r *Row) bool { return r.SourceSet != nil || r.TargetSet != nil }); err != nil {
-			return err
+		for _, t := range []struct {
+			table   string
+			columns []column[counted]
+			take    func(rows []Row) func(*Row) bool
+		}{
+			{level(g).counts(), countColumns, func([]Row) func(*Row) bool { return func(*Row) bool { return true } }},
+			{level(g).heads(), countColumns, r.inHead},
+			{level(g).sets(), setColumns, func([]Row) func(*Row) bool {
+				return func(w *Row) bool { return w.SourceSet != nil || w.TargetSet != nil }
+			}},
+		} {
+			if err := appendRows(tx, t.table, t.columns, values, g, part, buckets, t.take); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-func appendRows(tx *store.Tx, table string, columns []column[counted], values []driver.Value, g observe.Grain, part uint64, buckets []Bucket, take func(*Row) bool) error {
+func appendRows(tx *store.Tx, table string, columns []column[counted], values []driver.Value, g observe.Grain, part uint64, buckets []Bucket, taker func(rows []Row) func(*Row) bool) error {
 	return tx.Append(table, func(row store.Row) error {
 		for i := range buckets {
 			if buckets[i].Grain != g {
 				continue
 			}
+			take := taker(buckets[i].Rows)
 			for j := range buckets[i].Rows {
 				c := counted{buckets[i].Start, part, &buckets[i].Rows[j]}
 				if !take(c.Row) {
@@ -129,13 +139,50 @@ func appendRows(tx *store.Tx, table string, columns []column[counted], values []
 	})
 }
 
+// inHead tells which rows of a bucket belong in its head, asked in their order:
+// those of the dimensions with few keys, and the busiest of the others. No row
+// left out has more packets than one taken in.
+func (r *Record) inHead(rows []Row) func(*Row) bool {
+	var cut, ties [observe.Dims]uint64 // at or above cut; of those on it, only so many
+	for _, d := range []observe.Dim{observe.ByPort, observe.ByAS} {
+		var packets []uint64
+		for i := range rows {
+			if rows[i].Dim == d {
+				packets = append(packets, rows[i].Packets)
+			}
+		}
+		if len(packets) <= r.head {
+			ties[d] = uint64(len(packets))
+			continue
+		}
+		slices.Sort(packets)
+		busiest := packets[len(packets)-r.head:]
+		cut[d] = busiest[0]
+		for _, n := range busiest {
+			if n == cut[d] {
+				ties[d]++
+			}
+		}
+	}
+	return func(w *Row) bool {
+		if !manyKeys(w.Dim) || w.Packets > cut[w.Dim] {
+			return true
+		}
+		if w.Packets < cut[w.Dim] || ties[w.Dim] == 0 {
+			return false
+		}
+		ties[w.Dim]--
+		return true
+	}
+}
+
 // dropMonths takes back roll-ups whose days changed or went.
 func dropMonths(ctx context.Context, tx *store.Tx, op string, start int64) error {
 	n, err := tx.Count(ctx, `DELETE FROM telescope_month WHERE start `+op+` ?`, start)
 	if err != nil || n == 0 {
 		return err
 	}
-	for _, table := range []string{month.counts(), month.sets()} {
+	for _, table := range []string{month.counts(), month.heads(), month.sets()} {
 		if err := tx.Exec(ctx, `DELETE FROM `+table+` WHERE start `+op+` ?`, start); err != nil {
 			return err
 		}
@@ -227,22 +274,24 @@ func (r *Record) Retain(ctx context.Context, now time.Time, p Policy) (Deleted, 
 			if keep <= 0 {
 				continue
 			}
-			width := observe.Grain(g).Seconds() //nolint:gosec // below 3
+			width := observe.Grain(g).Seconds()
 			before := now.Add(-keep).Unix()
-			before -= (before%width + width) % width                                                                                           // the bucket that the cut goes through stays
-			if d.Buckets[g], err = tx.Count(ctx, `DELETE FROM telescope_bucket WHERE grain = ? AND start < ?`, uint8(g), before); err != nil { //nolint:gosec // below 3
+			before -= (before%width + width) % width // the bucket that the cut goes through stays
+			if d.Buckets[g], err = tx.Count(ctx, `DELETE FROM telescope_bucket WHERE grain = ? AND start < ?`, uint8(g), before); err != nil {
 				return err
 			}
 			if d.Buckets[g] == 0 {
 				continue
 			}
-			if d.Rows[g], err = tx.Count(ctx, `DELETE FROM `+level(g).counts()+` WHERE start < ?`, before); err != nil { //nolint:gosec // below 3
+			if d.Rows[g], err = tx.Count(ctx, `DELETE FROM `+level(g).counts()+` WHERE start < ?`, before); err != nil {
 				return err
 			}
-			if err = tx.Exec(ctx, `DELETE FROM `+level(g).sets()+` WHERE start < ?`, before); err != nil { //nolint:gosec // below 3
-				return err
+			for _, table := range []string{level(g).heads(), level(g).sets()} {
+				if err = tx.Exec(ctx, `DELETE FROM `+table+` WHERE start < ?`, before); err != nil {
+					return err
+				}
 			}
-			if observe.Grain(g) == observe.Day { //nolint:gosec // below 3
+			if observe.Grain(g) == observe.Day {
 				if err = dropMonths(ctx, tx, "<", before); err != nil {
 					return err
 				}

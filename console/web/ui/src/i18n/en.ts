@@ -77,6 +77,7 @@ export const en = {
     disclaimer: 'The location of a source address is an estimate and does not show where an attacker is. Lines end at the place where the sensor is drawn.',
     drawn: (shown: string, all: string) => `Drawn ${shown}/s · all ${all} pkt/s`,
     whole: (all: string) => `All drawn · ${all} pkt/s`,
+    replay: (speed: string) => ` (replay ×${speed})`,
     reduced: (part: string) => `thinned to ${part} for this machine`,
     circles: 'Area of a circle = packets of the last 60 s (motion is off)',
     waiting: 'Waiting for the first packet',
@@ -245,6 +246,10 @@ export const en = {
     failed: 'The file could not be sent.',
     close: 'Close',
     see: 'Show the imported period',
+    dark: 'Unused addresses (dark space)',
+    own: 'Addresses of your subscribers',
+    prefixNote: 'Left empty, those of the configuration hold. Separate several by commas.',
+    prefixDemo: 'They will not be those of the sample: enter the unused addresses that your capture watches. Separate several by commas.',
   },
   login: {
     title: 'Log in',

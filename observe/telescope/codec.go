@@ -1,0 +1,366 @@
+package telescope
+
+import (
+	"encoding/binary"
+	"errors"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"sakimori/base/sketch"
+	"sakimori/base/wire/packet"
+	"sakimori/observe"
+)
+
+// writer and reader are the plainest of encodings: little-endian numbers in a
+// fixed order.
+type writer struct{ b []byte }
+
+func (w *writer) u32(v uint32) { w.b = binary.LittleEndian.AppendUint32(w.b, v) }
+func (w *writer) u64(v uint64) { w.b = binary.LittleEndian.AppendUint64(w.b, v) }
+func (w *writer) i64(v int64)  { w.u64(uint64(v)) } //nolint:gosec // the same bits
+
+func (w *writer) bool(v bool) {
+	b := byte(0)
+	if v {
+		b = 1
+	}
+	w.b = append(w.b, b)
+}
+
+// any writes fixed-size values; they can't fail to be written.
+func (w *writer) any(values ...any) {
+	for _, v := range values {
+		if b, err := binary.Append(w.b, binary.LittleEndian, v); err == nil {
+			w.b = b
+		}
+	}
+}
+
+func (w *writer) u8(v uint8)   { w.b = append(w.b, v) }
+func (w *writer) u16(v uint16) { w.b = binary.LittleEndian.AppendUint16(w.b, v) }
+
+func (w *writer) addr(a packet.Addr) {
+	w.u64(a.Hi)
+	w.u64(a.Lo)
+}
+
+func (w *writer) evidence(v *evidence) {
+	w.u16(v.agreed)
+	w.u16(v.differ)
+	w.u16(v.port)
+	w.u32(v.seq)
+	w.u32(v.dst)
+}
+
+func (w *writer) entry(e *entry) {
+	w.addr(e.src)
+	w.i64(e.last)
+	w.i64(e.first)
+	w.i64(e.firstIn)
+	w.u32(e.minute)
+	w.u32(e.packets)
+	w.u32(e.total)
+	w.u16(e.port)
+	w.u16(e.asks)
+	w.b = append(w.b, e.kind, e.proto, e.marks, e.few)
+	for _, v := range e.near {
+		w.u32(v)
+	}
+	for _, v := range e.bins {
+		w.u16(v)
+	}
+	w.evidence(&e.evidence)
+	m := &e.sample
+	w.addr(m.dst)
+	w.u32(m.seq)
+	w.u16(m.id)
+	w.u16(m.window)
+	w.u16(m.srcPort)
+	w.u16(m.toPort)
+	w.u16(m.length)
+	w.b = append(w.b, m.ttl, m.flags, m.options)
+}
+
+func (w *writer) counts(c *counts) {
+	w.i64(c.start)
+	w.bool(c.spare)
+	w.u32(uint32(len(c.keys) - 1)) //nolint:gosec // below 2^32
+	for i, k := range c.keys[1:] {
+		cell := c.cells.at(uint32(i + 1)) //nolint:gosec // a slab's index
+		w.b = append(w.b, byte(k.dim))
+		w.u32(k.key)
+		w.u64(cell.packets)
+		w.b = cell.sources.Append(w.b)
+		w.b = cell.targets.Append(w.b)
+	}
+}
+
+func (w *writer) span(s *span) {
+	w.bool(s != nil)
+	if s != nil {
+		w.i64(s.looked)
+		w.counts(s.counts)
+	}
+}
+
+func (w *writer) answering(m map[packet.Addr]uint64) {
+	w.u32(uint32(len(m))) //nolint:gosec // at most maxAnswering
+	for _, a := range slices.SortedFunc(maps.Keys(m), packet.Addr.Compare) {
+		w.addr(a)
+		w.u64(m[a])
+	}
+}
+
+func (w *writer) fragments(f *fragments) {
+	w.bool(f.slots != nil)
+	for _, d := range f.slots {
+		w.u64(d.key)
+		w.i64(d.seen)
+	}
+}
+
+// events are those that have ended and wait for the end of the minute.
+func (w *writer) events(v []observe.Event) {
+	w.u32(uint32(len(v))) //nolint:gosec // below 2^32
+	for i := range v {
+		e := &v[i]
+		w.u64(e.ID)
+		w.addr(packet.FromNetip(e.Source))
+		w.u16(e.Port)
+		w.b = append(w.b, e.Proto, byte(e.Kind), byte(e.Tool), byte(e.Flags))
+		w.i64(e.First.UnixNano())
+		w.i64(e.Last.UnixNano())
+		w.u64(e.Packets)
+		w.u64(e.Targets.N)
+		w.any(e.Targets.Err, e.Coverage, e.Rate)
+		w.text(e.Country)
+		w.u32(e.ASN)
+		w.text(strings.Join(e.Sample, "\n"))
+	}
+}
+
+func (w *writer) text(s string) {
+	w.u16(uint16(min(len(s), math.MaxUint16))) //nolint:gosec // a line
+	w.b = append(w.b, s[:min(len(s), math.MaxUint16)]...)
+}
+
+func (w *writer) sights(v []observe.Sighting) {
+	w.u32(uint32(len(v))) //nolint:gosec // below 2^32
+	w.any(v)
+}
+
+type reader struct {
+	ases *register // for the counts that are read
+	b    []byte
+	err  error
+}
+
+func (r *reader) fail(what string) {
+	if r.err == nil {
+		r.err = errors.New(what)
+	}
+	r.b = nil
+}
+
+func (r *reader) take(n int) []byte {
+	if len(r.b) < n {
+		r.fail("it ends too early")
+		return make([]byte, min(n, 8))
+	}
+	b := r.b[:n]
+	r.b = r.b[n:]
+	return b
+}
+
+func (r *reader) u32() uint32 { return binary.LittleEndian.Uint32(r.take(4)) }
+func (r *reader) u64() uint64 { return binary.LittleEndian.Uint64(r.take(8)) }
+func (r *reader) i64() int64  { return int64(r.u64()) } //nolint:gosec // the same bits
+func (r *reader) bool() bool  { return r.take(1)[0] != 0 }
+
+func (r *reader) u8() uint8   { return r.take(1)[0] }
+func (r *reader) u16() uint16 { return binary.LittleEndian.Uint16(r.take(2)) }
+
+func (r *reader) addr() packet.Addr { return packet.Addr{Hi: r.u64(), Lo: r.u64()} }
+
+func (r *reader) evidence() evidence {
+	return evidence{agreed: r.u16(), differ: r.u16(), port: r.u16(), seq: r.u32(), dst: r.u32()}
+}
+
+func (r *reader) entry() (e entry) {
+	e.src, e.last, e.first, e.firstIn = r.addr(), r.i64(), r.i64(), r.i64()
+	e.minute, e.packets, e.total = r.u32(), r.u32(), r.u32()
+	e.port, e.asks = r.u16(), r.u16()
+	e.kind, e.proto, e.marks, e.few = r.u8(), r.u8(), r.u8(), r.u8()
+	for i := range e.near {
+		e.near[i] = r.u32()
+	}
+	for i := range e.bins {
+		e.bins[i] = r.u16()
+	}
+	e.evidence = r.evidence()
+	e.sample = sample{
+		dst: r.addr(), seq: r.u32(), id: r.u16(), window: r.u16(), srcPort: r.u16(), toPort: r.u16(), length: r.u16(),
+		ttl: r.u8(), flags: r.u8(), options: r.u8(),
+	}
+	return e
+}
+
+func (r *reader) any(values ...any) {
+	for _, v := range values {
+		n, err := binary.Decode(r.b, binary.LittleEndian, v)
+		if err != nil {
+			r.fail("it ends too early")
+			return
+		}
+		r.b = r.b[n:]
+	}
+}
+
+func (r *reader) set() *sketch.Set {
+	if r.err != nil {
+		return &sketch.Set{}
+	}
+	s, rest, err := sketch.Read(r.b)
+	if err != nil {
+		r.fail(err.Error())
+		return &sketch.Set{}
+	}
+	r.b = rest
+	return s
+}
+
+// counts adds what was written to c.
+func (r *reader) counts(c *counts) {
+	o := newCounts(r.i64(), r.ases)
+	if r.err != nil || o.start != c.start {
+		r.fail("the counts are of another minute")
+		return
+	}
+	c.spare = r.bool()
+	r.cells(o)
+	c.merge(o)
+}
+
+func (r *reader) cells(o *counts) {
+	for range r.u32() {
+		k := cellKey{observe.Dim(r.take(1)[0]), r.u32()}
+		if r.err != nil || !k.valid() {
+			r.fail("the counts have an unknown dimension")
+			return
+		}
+		cell := o.cells.at(o.cell(k))
+		cell.packets += r.u64()
+		cell.sources, cell.targets = *r.set(), *r.set()
+	}
+}
+
+// valid tells whether there is a cell with this key.
+func (k cellKey) valid() bool {
+	switch k.dim {
+	case observe.ByClass:
+		return k.key < uint32(observe.Classes)
+	case observe.ByProtocol:
+		return k.key < 256
+	case observe.ByCountry:
+		return k.key == 0 || countryIndex(k.key) != 0
+	case observe.ByPort, observe.ByAS:
+		return true
+	}
+	return false
+}
+
+// span reads an hour or a day, of so many seconds.
+func (r *reader) span(seconds int64) *span {
+	if !r.bool() {
+		return nil
+	}
+	looked := r.i64()
+	s := &span{newCounts(r.i64(), r.ases), looked}
+	if s.start < 0 || s.start > maxTime/1_000_000_000 || s.start%seconds != 0 || looked < 0 || looked > seconds {
+		r.fail("an hour or a day that is none")
+		return nil
+	}
+	r.bool() // only minutes are spare
+	r.cells(s.counts)
+	return s
+}
+
+func (r *reader) answering() map[packet.Addr]uint64 {
+	n := r.u32()
+	if n > maxAnswering {
+		r.fail("too many dark addresses that answer")
+		return nil
+	}
+	m := map[packet.Addr]uint64{}
+	for range n {
+		a, packets := r.addr(), r.u64()
+		if r.err != nil {
+			break
+		}
+		m[a] = packets
+	}
+	return m
+}
+
+func (r *reader) fragments() []datagram {
+	if !r.bool() {
+		return nil
+	}
+	slots := make([]datagram, fragmentSlots)
+	for i := range slots {
+		slots[i] = datagram{r.u64(), r.i64()}
+	}
+	return slots
+}
+
+func (r *reader) events() (v []observe.Event) {
+	for range r.u32() {
+		e := observe.Event{
+			ID: r.u64(), Source: r.addr().Netip(), Port: r.u16(),
+			Proto: r.u8(), Kind: observe.Kind(r.u8()), Tool: observe.Tool(r.u8()), Flags: observe.Flags(r.u8()),
+			First: r.time(), Last: r.time(), Packets: r.u64(), Targets: observe.Unique{N: r.u64()},
+		}
+		r.any(&e.Targets.Err, &e.Coverage, &e.Rate)
+		e.Country, e.ASN, e.Sample = r.text(), r.u32(), strings.Split(r.text(), "\n")
+		if r.err == nil && int(e.Kind) >= observe.Kinds {
+			r.fail("an event of an unknown kind")
+		}
+		if r.err != nil {
+			return nil
+		}
+		v = append(v, e)
+	}
+	return v
+}
+
+func (r *reader) time() time.Time { return time.Unix(0, r.i64()).UTC() }
+
+func (r *reader) text() string {
+	n := int(r.u16())
+	if len(r.b) < n {
+		r.fail("it ends too early")
+		return ""
+	}
+	return string(r.take(n))
+}
+
+func (r *reader) sights() []observe.Sighting {
+	n := r.u32()
+	size := uint32(binary.Size(observe.Sighting{})) //nolint:gosec // about a hundred
+	if uint64(n)*uint64(size) > uint64(len(r.b)) {
+		r.fail("it ends too early")
+		return nil
+	}
+	v := make([]observe.Sighting, n)
+	r.any(v)
+	for i := range v {
+		if int(v[i].Kind) >= observe.Kinds {
+			r.fail("a sighting of an unknown kind")
+			return nil
+		}
+	}
+	return v
+}

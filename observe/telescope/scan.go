@@ -1,0 +1,144 @@
+package telescope
+
+import (
+	"math"
+
+	"sakimori/base/sketch"
+	"sakimori/observe"
+)
+
+func (s *shard) sighting(e *entry, src *source) observe.Sighting {
+	g := observe.Sighting{
+		Source: e.src, Minute: int64(e.minute) * 60, First: e.firstIn, Last: e.last, Since: e.first,
+		Packets: e.packets, Targets: uint32(s.targets(e).N), Total: e.total, //nolint:gosec // at most 2^24 dark addresses
+		ASN: src.asn, Port: e.port, Proto: e.proto, Kind: observe.Kind(e.kind),
+		Tool: tool(&e.evidence, &src.evidence), Flags: s.flags(e, src),
+	}
+	if k := countryOfIndex(src.country); k != 0 {
+		g.Country = [2]byte{byte(k >> 8), byte(k)}
+	}
+	for i, n := range e.bins {
+		g.Bins[i] = uint32(n)
+	}
+	if e.first/60e9 == int64(e.minute) {
+		g.Flags |= observe.FirstMinute
+	}
+	return g
+}
+
+func (s *shard) flags(e *entry, src *source) observe.Flags {
+	f := observe.Flags(src.flags)
+	if e.marks&markSpoof != 0 {
+		f |= observe.SpoofHint
+	}
+	if e.solicited() {
+		f |= observe.Solicited
+	}
+	if observe.Kind(e.kind) == observe.KindICMPError && e.marks&markShadow == 0 {
+		f |= observe.Solicited // a router's error proves nothing about the router
+	}
+	baits := s.baits(e)
+	if observe.Kind(e.kind) == observe.KindUDP && e.asks > 0 {
+		f |= observe.AmplifierAsk
+	}
+	// Whoever baits has usually asked three addresses before it shows.
+	if e.marks&markScanner != 0 && !baits || s.isScan(e) {
+		f |= observe.Scanner
+	}
+	return f
+}
+
+// solicited tells whether one in sixteen of an event's packets or more are
+// answers to dark addresses that had sent something. Not one packet alone: the
+// answers of a flood's victim go everywhere, and reach such an address sooner or
+// later.
+func (e *entry) solicited() bool {
+	return observe.Kind(e.kind).SourcePort() && e.asks > 0 && (e.asks == math.MaxUint16 || 16*uint32(e.asks) >= e.total)
+}
+
+// isScan is the telescope's definition of a scan. One host that keeps calling
+// one dark address, or two (a primary and its secondary), is misconfigured; a
+// scan asks many. So: three addresses on one port, or fifteen ports in five
+// minutes, or packets that only a scanning tool sends. A source that asks few
+// addresses again and again for an amplified answer may be the intended victim.
+func (s *shard) isScan(e *entry) bool {
+	if observe.Kind(e.kind).Class() != observe.Scan || e.marks&markShadow != 0 {
+		return false
+	}
+	src := s.sources.at(e.source)
+	if src.ports {
+		return true
+	}
+	n := uint64(e.few)
+	if e.set != 0 {
+		n = s.sets.at(e.set).Count()
+	}
+	if s.baits(e) || e.marks&markPeer != 0 && n < peerTargets {
+		return false
+	}
+	if n >= scanTargets {
+		return true
+	}
+	t := tool(&e.evidence, &src.evidence)
+	return t != observe.Unknown && t != observe.IrregularSYN
+}
+
+const scanTargets = 3
+
+// peerTargets is how many dark addresses a program that talks to peers must ask
+// until it is a scanner of peers, and not one whose peers have gone: Zeek's
+// number of hosts for an address scan.
+const peerTargets = 25
+
+// baits tells whether a source asks few addresses, ten times each and more, for
+// an amplified answer: so behaves an attacker who forges the victim's address
+// and takes dark addresses for reflectors, not a scanner who looks for them.
+func (s *shard) baits(e *entry) bool {
+	return observe.Kind(e.kind) == observe.KindUDP && e.asks > 0 && e.total >= 10 && uint64(e.total) >= 10*s.targets(e).N
+}
+
+func (s *shard) addTarget(e *entry, id uint32) {
+	if e.set != 0 {
+		set := s.sets.at(e.set)
+		before := set.Bytes()
+		set.Add(s.setForm(), id)
+		s.setBytes += set.Bytes() - before
+		return
+	}
+	for _, have := range e.near[:e.few] {
+		if have == id {
+			return
+		}
+	}
+	if int(e.few) < len(e.near) {
+		e.near[e.few] = id
+		e.few++
+		return
+	}
+	e.set = s.sets.take()
+	set := s.sets.at(e.set)
+	set.Reset()
+	for _, have := range e.near {
+		set.Add(sketch.Coarse, have)
+	}
+	set.Add(sketch.Coarse, id)
+	s.setBytes += set.Bytes()
+}
+
+// setForm is how sharply the targets of events are counted: exactly up to 512,
+// then with 1.63 %; when the sets take more memory than the configuration gives
+// them, exactly up to 32, then with 6.5 % in 256 bytes.
+func (s *shard) setForm() sketch.Form {
+	if s.setBytes > s.cfg.SetBytes/int(s.of) {
+		return sketch.Form{Precision: 8, Exact: 32}
+	}
+	return sketch.Coarse
+}
+
+func (s *shard) targets(e *entry) observe.Unique {
+	if e.set == 0 {
+		return observe.Unique{N: uint64(e.few)}
+	}
+	set := s.sets.at(e.set)
+	return observe.Unique{N: set.Count(), Err: set.Error()}
+}
