@@ -45,7 +45,7 @@ data. Nothing is kept when it ends.
 	c.Flags().StringVar(&d.listen, "listen", "127.0.0.1:8630", "address of the console; the next free port when it is taken")
 	c.Flags().BoolVar(&d.noOpen, "no-open", false, "don't open a browser")
 	c.Flags().Float64Var(&d.speed, "speed", 60, "times faster than real time")
-	c.Flags().DurationVar(&d.ahead, "ahead", 14*time.Hour, "how much of the day is there at the start")
+	c.Flags().DurationVar(&d.ahead, "ahead", 18*time.Hour, "how much of the day is there at the start")
 	c.Flags().Uint64Var(&d.seed, "seed", 1, "another seed, another day")
 	return c
 }

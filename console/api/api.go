@@ -157,8 +157,8 @@ func add[I, O any](s *Server, method, path, id, summary string, h func(context.C
 // report logs what isn't the client's fault. The text may name a subscriber,
 // so it goes through the masker as well.
 func (s *Server) report(ctx context.Context, p *Problem) {
-	if p.Status < 500 || p.cause == nil {
-		return
+	if p.Status < 500 || p.cause == nil || errors.Is(ctx.Err(), context.Canceled) {
+		return // who went away needs no answer, and broke nothing
 	}
 	c := callOf(ctx)
 	s.deps.Log.ErrorContext(ctx, "request failed", slog.String("request_id", c.requestID),

@@ -222,7 +222,7 @@ func nextStep(detector string) detect.Text {
 	case "ddos":
 		return detect.Text{JA: "被害先が自網か取引先かを確かめ、流量を見る。", EN: "See whether the victim is yours or a partner's, and look at its traffic."}
 	case "surge":
-		return detect.Text{JA: "送信元と使われた道具を観測ページで確かめる。", EN: "Look at the sources and tools behind the rise."}
+		return detect.Text{JA: "送信元と使われたツールを観測ページで確かめる。", EN: "Look at the sources and tools behind the rise."}
 	default:
 		return detect.Text{JA: "証拠を確かめる。", EN: "Look at the evidence."}
 	}
