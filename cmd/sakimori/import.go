@@ -164,19 +164,22 @@ func (f *importFlags) print(w io.Writer, d telescope.Document) error {
 	return printDocument(w, d)
 }
 
-// printDocumentJSON writes the document as JSON, one scanner on a line: there may
-// be millions, and indenting them takes longer than finding them.
+// printDocumentJSON writes the document as JSON; of a long list of scanners each
+// takes one line, as indenting a million takes longer than finding them.
 func printDocumentJSON(w io.Writer, d telescope.Document) error {
+	const long = 10_000
 	list := d.Scanners
+	if len(list) <= long {
+		return printJSON(w, d)
+	}
 	d.Scanners = []telescope.Scanner{}
 	head, err := json.MarshalIndent(d, "", "  ")
 	if err != nil {
 		return err
 	}
 	before, after, ok := bytes.Cut(head, []byte(`"scanners": []`))
-	if !ok || len(list) == 0 {
-		_, err := fmt.Fprintf(w, "%s\n", head)
-		return err
+	if !ok {
+		return printJSON(w, d)
 	}
 	out := bufio.NewWriterSize(w, 1<<16)
 	fmt.Fprintf(out, "%s\"scanners\": [\n", before)
