@@ -142,6 +142,18 @@ func (w *writer) events(v []observe.Event) {
 	}
 }
 
+func (w *writer) scan(v *scan) {
+	w.addr(v.src)
+	w.i64(v.first)
+	w.i64(v.last)
+	w.u64(v.packets)
+	w.u64(v.targets)
+	w.any(v.err)
+	w.u16(v.port)
+	w.b = append(w.b, v.proto, byte(v.tool))
+	w.bool(v.research)
+}
+
 func (w *writer) text(s string) {
 	w.u16(uint16(min(len(s), math.MaxUint16))) //nolint:gosec // a line
 	w.b = append(w.b, s[:min(len(s), math.MaxUint16)]...)
@@ -333,6 +345,13 @@ func (r *reader) events() (v []observe.Event) {
 		}
 		v = append(v, e)
 	}
+	return v
+}
+
+func (r *reader) scan() scan {
+	v := scan{src: r.addr(), first: r.i64(), last: r.i64(), packets: r.u64(), targets: r.u64()}
+	r.any(&v.err)
+	v.port, v.proto, v.tool, v.research = r.u16(), r.u8(), observe.Tool(r.u8()), r.bool()
 	return v
 }
 

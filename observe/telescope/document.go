@@ -112,9 +112,10 @@ type Answering struct {
 	Packets uint64     `json:"packets"`
 }
 
-// Document sums up everything since New; closed are the events that the sink
-// was given. It needs Config.Detail.
-func (t *Telescope) Document(closed []observe.Event) Document {
+// Document sums up everything since New, or since Begin. It needs
+// Config.Detail. The events are no longer looked at: the telescope itself knows
+// the scans that have ended, also those before a restart.
+func (t *Telescope) Document(_ []observe.Event) Document {
 	sum := t.summed()
 	d := Document{
 		Packets: sum.Frames, DarkPackets: sum.DarkPackets, FromDark: sum.FromDark, Malformed: sum.Malformed,
@@ -131,7 +132,7 @@ func (t *Telescope) Document(closed []observe.Event) Document {
 	c := sum.Classes
 	d.Classes.Scan, d.Classes.Backscatter = c[observe.Scan], c[observe.Backscatter]
 	d.Classes.Reflection, d.Classes.Other = c[observe.Reflection], c[observe.Other]
-	if d.Scanners = t.scanners(closed); d.Scanners == nil {
+	if d.Scanners = t.scanners(); d.Scanners == nil {
 		d.Scanners = []Scanner{}
 	}
 	for a, n := range sum.Answering {

@@ -29,6 +29,9 @@ func (s *shard) close(e *entry) {
 	}
 	if s.notable(e) {
 		s.closed = append(s.closed, s.report(e, false))
+		if src := s.sources.at(e.source); s.cfg.Detail && s.flags(e, src)&observe.Scanner != 0 {
+			s.tally.scans = append(s.tally.scans, s.scan(e, src))
+		}
 	}
 	if e.set != 0 {
 		set := s.sets.at(e.set)

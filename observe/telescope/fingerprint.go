@@ -22,8 +22,9 @@ type Rule struct {
 	Chance  float64   // that one SYN with random header fields fits
 	Least   int       // matching packets, each different, before the tool is named
 	Kinds   []observe.Kind
-	// SameSeq says that the tool sends one sequence number to all its targets:
-	// a packet with another one contradicts it.
+	// SameSeq says that the tool sends one sequence number to all its targets,
+	// but for the number of the try, mirrored in both halves: a packet whose
+	// halves differ in another way contradicts it.
 	SameSeq bool
 	match   func(p *packet.Packet) bool
 }
@@ -86,9 +87,9 @@ var Rules = []Rule{
 		},
 	},
 	{
-		Tool: observe.Nmap, Version: 1, From: date(2007, 12, 1),
-		Source: "nmap scan_engine_raw.cc, tcpip.cc; measured with nmap 7.93",
-		Form:   "SYN, window 1024, 2048, 3072 or 4096, option MSS 1460 alone, TTL from 37–59, one sequence number for all targets",
+		Tool: observe.Nmap, Version: 2, From: date(2007, 12, 1),
+		Source: "nmap scan_engine_raw.cc (seq32_encode), tcpip.cc; measured with nmap 7.93 and on two captures",
+		Form:   "SYN, window 1024, 2048, 3072 or 4096, option MSS 1460 alone, TTL from 37–59, one sequence number for all targets but for the number of the try, which stands in both halves of it",
 		Chance: math.Ldexp(1, -14), Least: 3,
 		Kinds: syn, SameSeq: true,
 		match: func(p *packet.Packet) bool {
@@ -197,7 +198,7 @@ func (e *evidence) add(m uint16, seq, dst uint32, port uint16) {
 	case e.seq == seq && e.dst == dst && e.port == port:
 		e.agreed &= m // a repetition can contradict, but confirms nothing
 	default:
-		if e.seq != seq {
+		if halves(e.seq) != halves(seq) {
 			m &^= sameSeq
 		}
 		e.agreed &= m
@@ -207,6 +208,10 @@ func (e *evidence) add(m uint16, seq, dst uint32, port uint16) {
 	}
 	e.seq, e.dst, e.port = seq, dst, port
 }
+
+// halves is what stays of a sequence number when something is mirrored into
+// both of its halves. To dark space each probe of nmap is tried again.
+func halves(seq uint32) uint16 { return uint16(seq>>16) ^ uint16(seq) } //nolint:gosec // both halves
 
 // tool is what an event's packets agree on, helped out by the other events of
 // its source when these agree on the same: a scan of a thousand ports sends one

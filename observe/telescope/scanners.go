@@ -27,9 +27,9 @@ type scan struct {
 // packets add up, and the targets are those of the largest event. The busiest
 // stand first. A source's events are all in one shard, so each shard makes its
 // own list.
-func (t *Telescope) scanners(closed []observe.Event) []Scanner {
+func (t *Telescope) scanners() []Scanner {
 	lists := make([][]scan, len(t.workers))
-	t.each(func(s *shard) { lists[s.id] = s.scans(closed, t.first) })
+	t.each(func(s *shard) { lists[s.id] = s.scans(t.first) })
 	n := 0
 	for _, l := range lists {
 		n += len(l)
@@ -66,39 +66,31 @@ func (a *scan) compare(b *scan) int {
 	return cmp.Compare(a.proto, b.proto)
 }
 
+// scan is an event as a row.
+func (s *shard) scan(e *entry, src *source) scan {
+	u := s.targets(e)
+	return scan{
+		src: e.src, first: e.first, last: e.last, packets: uint64(e.total), targets: u.N, err: float32(u.Err), port: e.port, proto: e.proto,
+		tool: tool(&e.evidence, &src.evidence), research: src.flags&uint8(observe.Research) != 0,
+	}
+}
+
 // scans are those of one shard that have had a packet since the given time.
-func (s *shard) scans(closed []observe.Event, since int64) []scan {
+func (s *shard) scans(since int64) []scan {
 	list := []scan{}
 	for i := range s.entries.n {
 		e := s.entries.at(i)
 		if e.marks&(markFree|markShadow) != 0 || e.total == 0 || e.last < since {
 			continue
 		}
-		src := s.sources.at(e.source)
-		if s.flags(e, src)&observe.Scanner == 0 {
-			continue
+		if src := s.sources.at(e.source); s.flags(e, src)&observe.Scanner != 0 {
+			list = append(list, s.scan(e, src))
 		}
-		u := s.targets(e)
-		list = append(list, scan{
-			src: e.src, first: e.first, last: e.last, packets: uint64(e.total), targets: u.N, err: float32(u.Err), port: e.port, proto: e.proto,
-			tool: tool(&e.evidence, &src.evidence), research: src.flags&uint8(observe.Research) != 0,
-		})
 	}
-	add := func(e *observe.Event) {
-		a := packet.FromNetip(e.Source)
-		if e.Flags&observe.Scanner == 0 || e.Last.UnixNano() < since || shardOf(mix(a), s.of) != s.id {
-			return
+	for _, v := range s.tally.scans {
+		if v.last >= since {
+			list = append(list, v)
 		}
-		list = append(list, scan{
-			src: a, first: e.First.UnixNano(), last: e.Last.UnixNano(), packets: e.Packets, targets: e.Targets.N, err: float32(e.Targets.Err),
-			port: e.Port, proto: e.Proto, tool: e.Tool, research: e.Flags&observe.Research != 0,
-		})
-	}
-	for i := range closed {
-		add(&closed[i])
-	}
-	for i := range s.closed { // ended by the last sweep, and not handed on yet
-		add(&s.closed[i])
 	}
 	slices.SortFunc(list, func(a, b scan) int {
 		if c := a.compare(&b); c != 0 {

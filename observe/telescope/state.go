@@ -15,7 +15,7 @@ import (
 // on. Restored into a telescope of the same configuration it goes on as if it
 // had never stopped: no event is split, no source counted twice. The number of
 // workers may be another one.
-const stateMagic = "sakimori-telescope-2\n"
+const stateMagic = "sakimori-telescope-3\n"
 
 // State writes the state down. Buckets that are still open are part of it, and
 // are also given to the sink (Bucket.Open), so that a reader sees them; they
@@ -194,6 +194,15 @@ func (t *Telescope) readShard(r *reader, id, of uint32) {
 	}
 	home.closed = append(home.closed, r.events()...)
 	home.tally.read(r)
+	for range r.u32() {
+		v := r.scan()
+		if r.err != nil {
+			return
+		}
+		if to := t.workers[shardOf(mix(v.src), uint32(len(t.workers)))].shard; to.tally.ports != nil { //nolint:gosec // at most 8
+			to.tally.scans = append(to.tally.scans, v)
+		}
+	}
 }
 
 // adopt puts a restored event into the tables.
@@ -230,6 +239,10 @@ func (t *tally) write(w *writer) {
 		p := t.portOf(k)
 		w.u64(p.packets)
 		w.b = p.sources.Append(w.b)
+	}
+	w.u32(uint32(len(t.scans))) //nolint:gosec // below 2^32
+	for i := range t.scans {
+		w.scan(&t.scans[i])
 	}
 }
 

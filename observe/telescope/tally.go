@@ -19,6 +19,7 @@ type tally struct {
 	hits6     sketch.Set             // the IPv6 ones
 	Answering map[packet.Addr]uint64 // dark addresses that sent something, and how often
 	ports     *portTallies           // nil when nobody asked for them
+	scans     []scan                 // that have ended, of this shard's sources; as the ports only when asked for
 }
 
 // Totals are the plain sums of a tally.
