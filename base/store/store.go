@@ -16,6 +16,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"os"
@@ -166,23 +167,55 @@ type Asker interface {
 // View runs f on one unchanging picture of the data, so that several questions
 // agree with each other although somebody writes meanwhile.
 func (s *Store) View(ctx context.Context, f func(v Asker) error) error {
-	// DuckDB fixes the picture at the first statement of a transaction.
-	tx, err := s.db.BeginTx(ctx, nil)
+	// DuckDB fixes the picture at the first statement of a transaction. Not
+	// sql.Tx: when ctx ends it rolls back behind f's back, fails while a query of
+	// f is being interrupted, and gives the connection to the next one with the
+	// transaction still open.
+	conn, err := s.begin(ctx)
 	if err != nil {
 		return fmt.Errorf("read the store: %w", err)
 	}
-	defer func() { _ = tx.Rollback() }() // nothing was written
-	return f(view{tx})
+	defer s.rollback(ctx, conn) // nothing was written
+	return f(view{conn})
 }
 
-type view struct{ tx *sql.Tx }
+// begin takes a connection and begins a transaction on it.
+func (s *Store) begin(ctx context.Context) (*sql.Conn, error) {
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.ExecContext(ctx, "BEGIN TRANSACTION"); err != nil {
+		discard(conn)
+		return nil, err
+	}
+	return conn, nil
+}
+
+// rollback ends a transaction without a trace and gives the connection back; one
+// that doesn't roll back is closed for good.
+func (s *Store) rollback(ctx context.Context, conn *sql.Conn) {
+	if _, err := conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK"); err != nil {
+		discard(conn)
+		return
+	}
+	_ = conn.Close() // only gives it back
+}
+
+// discard closes a connection instead of giving it back.
+func discard(conn *sql.Conn) {
+	_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // says: don't use it again
+	_ = conn.Close()                                           // as it is broken already
+}
+
+type view struct{ conn *sql.Conn }
 
 func (v view) Query(ctx context.Context, q string, args ...any) (*sql.Rows, error) {
-	return v.tx.QueryContext(ctx, q, args...)
+	return v.conn.QueryContext(ctx, q, args...)
 }
 
 func (v view) QueryRow(ctx context.Context, q string, args ...any) *sql.Row {
-	return v.tx.QueryRowContext(ctx, q, args...)
+	return v.conn.QueryRowContext(ctx, q, args...)
 }
 
 // Checkpoint folds the write-ahead log into the database and gives the room of

@@ -29,26 +29,19 @@ func (s *Store) Tx(ctx context.Context, f func(tx *Tx) error) (err error) {
 		return err
 	}
 	defer s.yield()
-	conn, err := s.db.Conn(ctx)
+	conn, err := s.begin(ctx)
 	if err != nil {
-		return fmt.Errorf("begin a transaction: %w", err)
-	}
-	defer func() { err = errors.Join(err, conn.Close()) }()
-	// Not sql.Tx: it rolls back by itself in the moment that ctx ends, even
-	// while an appender of ours works on the same connection.
-	if _, err := conn.ExecContext(ctx, "BEGIN TRANSACTION"); err != nil {
 		return fmt.Errorf("begin a transaction: %w", err)
 	}
 	last := context.WithoutCancel(ctx) // a commit is never stopped half way
 	tx := &Tx{store: s, conn: conn}
 	done := false
-	defer func() { // also when f panics: the connection goes back to the pool
+	defer func() { // also when f panics
 		if done {
+			_ = conn.Close() // only gives it back
 			return
 		}
-		if _, rerr := conn.ExecContext(last, "ROLLBACK"); rerr != nil {
-			err = errors.Join(err, fmt.Errorf("roll back: %w", rerr))
-		}
+		s.rollback(last, conn)
 		if tx.blobs {
 			err = errors.Join(err, s.sweep(last))
 		}

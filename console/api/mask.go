@@ -207,6 +207,9 @@ type maskWriter struct {
 const heldBytes = 1 << 20 // a line longer than this is cut where no address can be
 
 func (w *maskWriter) WriteHeader(status int) {
+	if w.begun {
+		return // a handler that fails after it began can't take it back
+	}
 	w.begun = true
 	w.Header().Del("Content-Length")
 	w.ResponseWriter.WriteHeader(status)
