@@ -370,7 +370,8 @@ func TestQuotes(t *testing.T) {
 		{"a router's", []rec{quote(router, target, victim)}, []seen{{victim, 53, packet.UDP, 1, false}, router3}},
 		{"the victim's own", []rec{quote(victim, target, victim)}, []seen{{victim, 53, packet.UDP, 1, false}, {victim, 0x0301, packet.ICMP, 1, true}}},
 		{"two routers, one victim", []rec{quote(router, target, victim), quote("203.0.113.2", target, victim)}, []seen{
-			{victim, 53, packet.UDP, 2, false}, router3, {"203.0.113.2", 0x0301, packet.ICMP, 1, true}}},
+			{victim, 53, packet.UDP, 2, false}, router3, {"203.0.113.2", 0x0301, packet.ICMP, 1, true},
+		}},
 		{"of TCP, eight bytes of it", []rec{tcpQuote}, []seen{{victim, 80, packet.TCP, 1, false}, {router, 0x0b00, packet.ICMP, 1, true}}},
 		{"of IPv6", []rec{v6}, []seen{{"2001:db8:f::1", 0x0103, packet.ICMPv6, 1, true}, {"2001:db8:f::80", 53, packet.UDP, 1, false}}},
 		{"whose source isn't dark", []rec{quote(router, "192.0.2.1", victim)}, []seen{router3}},

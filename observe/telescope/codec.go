@@ -39,7 +39,6 @@ func (w *writer) any(values ...any) {
 	}
 }
 
-func (w *writer) u8(v uint8)   { w.b = append(w.b, v) }
 func (w *writer) u16(v uint16) { w.b = binary.LittleEndian.AppendUint16(w.b, v) }
 
 func (w *writer) addr(a packet.Addr) {
@@ -89,7 +88,7 @@ func (w *writer) counts(c *counts) {
 	w.bool(c.spare)
 	w.u32(uint32(len(c.keys) - 1)) //nolint:gosec // below 2^32
 	for i, k := range c.keys[1:] {
-		cell := c.cells.at(uint32(i + 1)) //nolint:gosec // a slab's index
+		cell := c.cells.at(uint32(i + 1))
 		w.b = append(w.b, byte(k.dim))
 		w.u32(k.key)
 		w.u64(cell.packets)
@@ -155,7 +154,7 @@ func (w *writer) scan(v *scan) {
 }
 
 func (w *writer) text(s string) {
-	w.u16(uint16(min(len(s), math.MaxUint16))) //nolint:gosec // a line
+	w.u16(uint16(min(len(s), math.MaxUint16)))
 	w.b = append(w.b, s[:min(len(s), math.MaxUint16)]...)
 }
 

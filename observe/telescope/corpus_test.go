@@ -79,39 +79,61 @@ var captures = []struct {
 	rows                    int    // its ports
 	tool                    string
 }{
-	{file: "scan/mirai-signature-2pkt.pcap", dark: []string{"185.100.143.115/32", "95.130.237.126/32"},
-		scan: count{2, "tcp[13] = 2 and tcp[4:4] = ip[16:4]"}, sources: 1, scanner: "116.90.231.16", rows: 1, tool: "mirai"},
+	{
+		file: "scan/mirai-signature-2pkt.pcap", dark: []string{"185.100.143.115/32", "95.130.237.126/32"},
+		scan: count{2, "tcp[13] = 2 and tcp[4:4] = ip[16:4]"}, sources: 1, scanner: "116.90.231.16", rows: 1, tool: "mirai",
+	},
 	// One of the two addresses alone: one packet is no evidence.
 	{file: "scan/mirai-signature-2pkt.pcap", dark: []string{"185.100.143.115/32"}, scan: count{1, "dst 185.100.143.115"}, sources: 1},
-	{file: "scan/pcaphunt-ps-tcp_syn.pcap", dark: []string{"10.0.0.0/30", "10.0.0.254/32"},
-		scan: count{4993, isSyn}, sources: 1, scanner: "10.0.0.140", rows: 1000, tool: "nmap"},
-	{file: "scan/synscan.pcap", dark: []string{"64.13.134.52/32"}, scan: count{1994, isSyn + " and dst 64.13.134.52"},
-		from: count{17, "src 64.13.134.52"}, sources: 1, scanner: "172.16.0.8", rows: 1000, tool: "nmap"},
+	{
+		file: "scan/pcaphunt-ps-tcp_syn.pcap", dark: []string{"10.0.0.0/30", "10.0.0.254/32"},
+		scan: count{4993, isSyn}, sources: 1, scanner: "10.0.0.140", rows: 1000, tool: "nmap",
+	},
+	{
+		file: "scan/synscan.pcap", dark: []string{"64.13.134.52/32"}, scan: count{1994, isSyn + " and dst 64.13.134.52"},
+		from: count{17, "src 64.13.134.52"}, sources: 1, scanner: "172.16.0.8", rows: 1000, tool: "nmap",
+	},
 	// The other side: the scanned host's answers aren't an attack on it, as they
 	// were asked for, and its 17 packets no scan.
-	{file: "scan/synscan.pcap", dark: []string{"172.16.0.8/32"}, back: count{17, "(" + isSynAck + " or " + isRst + ") and dst 172.16.0.8"},
-		from: count{1994, "src 172.16.0.8"}, sources: 1},
-	{file: "scan/simplescan-445_scan.pcap", dark: []string{"10.10.0.0/16", "192.168.0.0/16"}, scan: count{21, "vlan and dst port 445 and " + isSyn},
-		sources: 1, scanner: "176.192.150.3", rows: 1, tool: "unknown"},
-	{file: "scan/simplescan-multiport_scan.pcap", dark: []string{"10.10.0.0/16", "192.168.0.0/16"}, scan: count{10, "vlan and src 125.27.226.209 and " + isSyn},
-		from: count{6, "vlan and dst 125.27.226.209"}, sources: 1, scanner: "125.27.226.209", rows: 1, tool: "irregular-syn"},
+	{
+		file: "scan/synscan.pcap", dark: []string{"172.16.0.8/32"}, back: count{17, "(" + isSynAck + " or " + isRst + ") and dst 172.16.0.8"},
+		from: count{1994, "src 172.16.0.8"}, sources: 1,
+	},
+	{
+		file: "scan/simplescan-445_scan.pcap", dark: []string{"10.10.0.0/16", "192.168.0.0/16"}, scan: count{21, "vlan and dst port 445 and " + isSyn},
+		sources: 1, scanner: "176.192.150.3", rows: 1, tool: "unknown",
+	},
+	{
+		file: "scan/simplescan-multiport_scan.pcap", dark: []string{"10.10.0.0/16", "192.168.0.0/16"}, scan: count{10, "vlan and src 125.27.226.209 and " + isSyn},
+		from: count{6, "vlan and dst 125.27.226.209"}, sources: 1, scanner: "125.27.226.209", rows: 1, tool: "irregular-syn",
+	},
 	// Ten ports of one host: fewer than the fifteen of a port scan.
 	{file: "scan/simplescan-port_scan.pcap", dark: []string{"192.168.2.22/32"}, scan: count{10, isSyn}, sources: 1},
-	{file: "scan/simplescan-scan_with_zero_windows.pcap", dark: []string{"10.0.0.0/32", "10.0.0.2/31", "10.0.0.4/30", "10.0.0.8/31"},
-		scan: count{9, isSyn + " and not dst 10.0.0.1"}, sources: 1, scanner: "10.0.0.1", rows: 1, tool: "irregular-syn"},
-	{file: "scan/slips-icmp-sweep.pcap", dark: []string{"192.168.1.112/28"}, scan: count{8, "icmp[0] = 8 and dst net 192.168.1.112/28"},
-		from: count{2, "src net 192.168.1.112/28"}, sources: 1, scanner: "192.168.1.109", rows: 1, tool: "unknown"},
-	{file: "scan/pcaphunt-hs-icmpScan.pcap", dark: []string{"10.0.0.32/27"}, scan: count{64, "icmp[0] = 8 and dst net 10.0.0.32/27"},
-		sources: 1, scanner: "10.0.0.128", rows: 1, tool: "unknown"},
+	{
+		file: "scan/simplescan-scan_with_zero_windows.pcap", dark: []string{"10.0.0.0/32", "10.0.0.2/31", "10.0.0.4/30", "10.0.0.8/31"},
+		scan: count{9, isSyn + " and not dst 10.0.0.1"}, sources: 1, scanner: "10.0.0.1", rows: 1, tool: "irregular-syn",
+	},
+	{
+		file: "scan/slips-icmp-sweep.pcap", dark: []string{"192.168.1.112/28"}, scan: count{8, "icmp[0] = 8 and dst net 192.168.1.112/28"},
+		from: count{2, "src net 192.168.1.112/28"}, sources: 1, scanner: "192.168.1.109", rows: 1, tool: "unknown",
+	},
+	{
+		file: "scan/pcaphunt-hs-icmpScan.pcap", dark: []string{"10.0.0.32/27"}, scan: count{64, "icmp[0] = 8 and dst net 10.0.0.32/27"},
+		sources: 1, scanner: "10.0.0.128", rows: 1, tool: "unknown",
+	},
 	// The scanner itself taken for dark: the answers that it gets were asked for.
 	{
 		file: "scan/nmap-vsn.pcap", dark: []string{"192.168.1.71/32"}, back: count{15, "dst 192.168.1.71 and (udp src port 53 or " + isSynAck + " or " + isRst + ")"},
 		from: count{29, "ip src 192.168.1.71"}, sources: 5,
 	},
-	{file: "scan/vnc-scanner.pcap", dark: []string{"10.0.0.149/32"}, scan: count{1, isSyn + " and dst 10.0.0.149"}, back: count{3, isRst + " and dst 10.0.0.149"},
-		other: count{6, isAck + " and dst 10.0.0.149"}, from: count{10, "src 10.0.0.149"}, sources: 1},
-	{file: "scan/sshguess.pcap", dark: []string{"192.168.56.103/32"}, scan: count{11, isSyn + " and dst 192.168.56.103"},
-		other: count{243, isAck + " and dst 192.168.56.103"}, from: count{177, "src 192.168.56.103"}, sources: 1},
+	{
+		file: "scan/vnc-scanner.pcap", dark: []string{"10.0.0.149/32"}, scan: count{1, isSyn + " and dst 10.0.0.149"}, back: count{3, isRst + " and dst 10.0.0.149"},
+		other: count{6, isAck + " and dst 10.0.0.149"}, from: count{10, "src 10.0.0.149"}, sources: 1,
+	},
+	{
+		file: "scan/sshguess.pcap", dark: []string{"192.168.56.103/32"}, scan: count{11, isSyn + " and dst 192.168.56.103"},
+		other: count{243, isAck + " and dst 192.168.56.103"}, from: count{177, "src 192.168.56.103"}, sources: 1,
+	},
 
 	// A flood that its victim sees: 37,623 forged sources, not one of them a scanner.
 	{file: "ddos/pkt.TCP.synflood.spoofed.pcap", dark: []string{"10.10.10.10/32"}, scan: count{37841, isSyn}, sources: 37623},

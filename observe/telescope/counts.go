@@ -190,7 +190,7 @@ func (c *counts) merge(o *counts) {
 	for first := 1; first < len(o.keys); first += batch {
 		keys := o.keys[first:min(first+batch, len(o.keys))]
 		for i, k := range keys {
-			from := o.cells.at(uint32(first + i)) //nolint:gosec // a slab's index
+			from := o.cells.at(uint32(first + i))
 			if k.dim == observe.ByAS {
 				at[i] = c.asCell(from.number, k.key)
 			} else {
@@ -204,7 +204,7 @@ func (c *counts) merge(o *counts) {
 			sum += to.sources.Touch(0) + to.targets.Touch(0)
 		}
 		for i := range keys {
-			from, to := o.cells.at(uint32(first+i)), c.cells.at(at[i]) //nolint:gosec // as above
+			from, to := o.cells.at(uint32(first+i)), c.cells.at(at[i])
 			f := to.form()
 			to.packets += from.packets
 			to.sources.Merge(f, &from.sources)
@@ -268,7 +268,7 @@ func (c *counts) rows(g observe.Grain) []Row {
 		cells[0] = &total
 	}
 	for i, k := range c.keys[1:] {
-		cell := c.cells.at(uint32(i + 1)) //nolint:gosec // a slab's index
+		cell := c.cells.at(uint32(i + 1))
 		if cell.packets == 0 {
 			continue // only its targets are known so far
 		}

@@ -199,7 +199,7 @@ func identity(a packet.Addr) uint32 {
 	if a.Is4() {
 		return a.V4()
 	}
-	return uint32(mix(a) >> 32) //nolint:gosec // the upper half
+	return uint32(mix(a) >> 32)
 }
 
 // mix hashes an address; also the choice of shard and of the place in a table.
@@ -208,14 +208,4 @@ func mix(a packet.Addr) uint64 {
 	x = (x ^ x>>32) * 0xd6e8feb86659fd93
 	x = (x ^ x>>32) * 0xd6e8feb86659fd93
 	return x ^ x>>32
-}
-
-// addr4 is the IPv4 address with number i of the dark space, for reports.
-func (s *space) addr4(i uint32) packet.Addr {
-	for _, r := range s.v4ranges {
-		if i >= r.base && i-r.base <= r.hi-r.lo {
-			return packet.V4(r.lo + (i - r.base))
-		}
-	}
-	return packet.Addr{}
 }

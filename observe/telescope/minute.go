@@ -33,7 +33,7 @@ func (s *shard) counts(minute uint32) *counts { return s.open[s.slot(minute)] }
 // packet of a minute.
 func (s *shard) indexOf(e *entry) uint32 {
 	tag := e.tag()
-	mask := uint32(len(s.byKey.slots) - 1)
+	mask := uint32(len(s.byKey.slots) - 1) //nolint:gosec // fewer than 2^32 slots
 	for i := tag & mask; ; i = (i + 1) & mask {
 		if sl := s.byKey.slots[i]; sl.tag == tag && s.entries.at(sl.ref-1) == e {
 			return sl.ref - 1

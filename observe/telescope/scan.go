@@ -2,6 +2,7 @@ package telescope
 
 import (
 	"math"
+	"slices"
 
 	"sakimori/base/sketch"
 	"sakimori/observe"
@@ -15,7 +16,7 @@ func (s *shard) sighting(e *entry, src *source) observe.Sighting {
 		Tool: tool(&e.evidence, &src.evidence), Flags: s.flags(e, src),
 	}
 	if k := countryOfIndex(src.country); k != 0 {
-		g.Country = [2]byte{byte(k >> 8), byte(k)}
+		g.Country = [2]byte{byte(k >> 8), byte(k)} //nolint:gosec // two letters
 	}
 	for i, n := range e.bins {
 		g.Bins[i] = uint32(n)
@@ -105,10 +106,8 @@ func (s *shard) addTarget(e *entry, id uint32) {
 		s.setBytes += set.Bytes() - before
 		return
 	}
-	for _, have := range e.near[:e.few] {
-		if have == id {
-			return
-		}
+	if slices.Contains(e.near[:e.few], id) {
+		return
 	}
 	if int(e.few) < len(e.near) {
 		e.near[e.few] = id

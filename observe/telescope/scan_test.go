@@ -195,7 +195,7 @@ func TestTimeout(t *testing.T) {
 // TestEventFields checks an event's every field once, against packets by hand.
 func TestEventFields(t *testing.T) {
 	cfg := dark("198.51.100.0/24")
-	cfg.Place = func(a packet.Addr) ([2]byte, uint32) { return [2]byte{'J', 'P'}, 64500 }
+	cfg.Place = func(packet.Addr) ([2]byte, uint32) { return [2]byte{'J', 'P'}, 64500 }
 	cfg.Research = func(a packet.Addr) bool { return a.String() == host }
 	var recs []rec
 	for i := range 20 {

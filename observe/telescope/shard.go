@@ -378,8 +378,8 @@ const (
 )
 
 func (s *shard) sourceOf(addr packet.Addr, h uint64) uint32 {
-	tag := uint32(h >> 8) //nolint:gosec // any 32 bits
-	mask := uint32(len(s.bySource.slots) - 1)
+	tag := uint32(h >> 8)                     //nolint:gosec // any 32 bits
+	mask := uint32(len(s.bySource.slots) - 1) //nolint:gosec // fewer than 2^32 slots
 	for i := tag & mask; ; i = (i + 1) & mask {
 		sl := s.bySource.slots[i]
 		if sl.ref == 0 {

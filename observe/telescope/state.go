@@ -83,7 +83,7 @@ func (t *Telescope) Restore(state []byte) (err error) {
 		of = 0
 	}
 	for id := range of {
-		t.readShard(&r, id, of)
+		t.readShard(&r, id)
 	}
 	if len(r.b) > 0 {
 		r.fail("it goes on after its end")
@@ -144,7 +144,7 @@ func (s *shard) write(w *writer) {
 
 // readShard reads what one shard wrote, and deals it out among t's shards: all
 // of it to the same one when there are as many as there were.
-func (t *Telescope) readShard(r *reader, id, of uint32) {
+func (t *Telescope) readShard(r *reader, id uint32) {
 	top, swept := r.u32(), r.u32()
 	if r.err == nil && top != t.top {
 		r.fail("its shards are at different minutes")

@@ -90,7 +90,7 @@ func (c *Config) timeout(n uint64) time.Duration {
 	return time.Duration(min(max(s, 600), 86400) * float64(time.Second))
 }
 
-func (c *Config) sweepMinutes() uint32 { return max(uint32(c.idle(true)/(8*time.Minute)), 1) }
+func (c *Config) sweepMinutes() uint32 { return max(uint32(c.idle(true)/(8*time.Minute)), 1) } //nolint:gosec // at most a day
 
 // Sink takes what a telescope makes of the packets. Its methods are called from
 // one goroutine, in order of time; arguments must not be kept after they return
@@ -165,7 +165,7 @@ func New(cfg Config, sink Sink) (*Telescope, error) {
 	}
 	t.merger = newMerger(cfg.Workers, dark, t.ases, sink)
 	for i := range cfg.Workers {
-		t.workers = append(t.workers, newWorker(t, uint32(i))) //nolint:gosec // at most 8
+		t.workers = append(t.workers, newWorker(t, uint32(i)))
 	}
 	return t, nil
 }
