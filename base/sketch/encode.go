@@ -90,6 +90,46 @@ func Read(b []byte) (*Set, []byte, error) {
 	return s, b[size:], nil
 }
 
+// MergeStored adds a stored set. Of the same precision it is read straight into
+// the registers: merging a month of days is mostly this.
+func (s *Set) MergeStored(f Form, b []byte) error {
+	if len(b) > 0 && b[0] >= denseV1+8 && b[0] <= denseV1+16 {
+		p := b[0] - denseV1
+		if s.dense == nil {
+			s.densify(Form{Precision: p})
+		}
+		if len(s.dense) == 1<<p {
+			return s.mergeRegisters(b[1:], p)
+		}
+	}
+	o, _, err := Read(b)
+	if err != nil {
+		return err
+	}
+	s.Merge(f, o)
+	return nil
+}
+
+func (s *Set) mergeRegisters(b []byte, p uint8) error {
+	if len(b) < 3*len(s.dense)/4 {
+		return errShort
+	}
+	most := 65 - p
+	d := s.dense
+	for len(d) >= 4 {
+		x := uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16
+		r := [4]uint8{uint8(x & 63), uint8(x >> 6 & 63), uint8(x >> 12 & 63), uint8(x >> 18 & 63)}
+		for i, v := range r {
+			if v > most {
+				return fmt.Errorf("sketch: stored set holds a register above %d: it is damaged", most)
+			}
+			d[i] = max(d[i], v)
+		}
+		b, d = b[3:], d[4:]
+	}
+	return nil
+}
+
 func readExact(b []byte) (*Set, []byte, error) {
 	n, k := binary.Uvarint(b)
 	if k <= 0 || n > uint64(len(b)) {

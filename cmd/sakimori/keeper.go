@@ -37,7 +37,7 @@ type keeper struct {
 
 // openKeeper opens the data folder, or tells who has it (*store.ErrBusy).
 func openKeeper(ctx context.Context, dir string) (*keeper, error) {
-	s, err := store.Open(ctx, dir, store.Options{})
+	s, err := store.Open(ctx, dir, store.Options{MemoryLimit: 384 << 20})
 	if err != nil {
 		return nil, err
 	}
@@ -116,18 +116,18 @@ func (k *keeper) isOwn(a netip.Addr) bool {
 
 func (k *keeper) Close() error { return k.store.Close() }
 
-// mergeSets unites two stored sets of sources or targets.
-func mergeSets(a, b []byte) ([]byte, observe.Unique, error) {
-	x, _, err := sketch.Read(a)
-	if err != nil {
-		return nil, observe.Unique{}, err
+// mergeSets unites stored sets of sources or targets.
+func mergeSets(sets [][]byte, keep bool) (union []byte, u observe.Unique, err error) {
+	var all sketch.Set
+	for _, b := range sets {
+		if err := all.MergeStored(sketch.Exact, b); err != nil {
+			return nil, u, err
+		}
 	}
-	y, _, err := sketch.Read(b)
-	if err != nil {
-		return nil, observe.Unique{}, err
+	if keep {
+		union = all.Append(nil)
 	}
-	x.Merge(sketch.Exact, y)
-	return x.Append(nil), observe.Unique{N: x.Count(), Err: x.Error()}, nil
+	return union, observe.Unique{N: all.Count(), Err: all.Error()}, nil
 }
 
 // Of the events that end, or go on, between two saves at most so many are kept

@@ -44,6 +44,7 @@ type station struct {
 	watch  *watch // the one that runs, or ran last
 	gauges []*gauge
 	size   int64
+	kept   time.Time // end of what was kept at the start
 }
 
 // newStation builds everything and starts nothing. The data folder is opened,
@@ -68,6 +69,9 @@ func newStation(ctx context.Context, cfg config, log *slog.Logger, demo bool, sp
 	}
 	if s.tokens, err = api.OpenTokens(filepath.Join(cfg.Data, "tokens.json"), clock.System{}); err != nil {
 		return nil, errors.Join(err, s.keeper.Close())
+	}
+	if at, ok := (stored{c: s.keeper}).DataTime(); ok {
+		s.kept = at.Add(-time.Nanosecond) // the end of a span isn't in it
 	}
 	s.live = api.NewLive(clock.System{})
 	s.feed = newMapFeed(s.table)
@@ -120,9 +124,11 @@ func (s *station) Inputs() []api.Input {
 	return out
 }
 
-// DataTime is the time of the newest packet.
+// DataTime is the time of the newest packet: of an input, or of what is kept.
 func (s *station) DataTime() (time.Time, bool) {
-	var last time.Time
+	s.mu.Lock()
+	last := s.kept
+	s.mu.Unlock()
 	for _, in := range s.Inputs() {
 		if in.LastPacket != nil && in.LastPacket.After(last) {
 			last = *in.LastPacket

@@ -14,7 +14,7 @@ import (
 
 const indexPage = "index.html"
 
-// static serves the built pages. A path without a dot that isn't a file belongs
+// static serves the built pages. A path without a dot, or below address/, belongs
 // to the router in the browser and gets the index page.
 func (s *Server) static(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -27,7 +27,7 @@ func (s *Server) static(w http.ResponseWriter, r *http.Request) {
 		s.exchange(w, r, token)
 		return
 	}
-	if name == "" || s.deps.Static != nil && !strings.Contains(path.Base(name), ".") {
+	if name == "" || s.deps.Static != nil && (!strings.Contains(path.Base(name), ".") || strings.HasPrefix(name, "address/")) {
 		name = indexPage
 	}
 	if s.deps.Static == nil || !fs.ValidPath(name) || strings.HasSuffix(name, ".br") || strings.HasSuffix(name, ".gz") {

@@ -248,13 +248,12 @@ type Bucket struct {
 	Rows   []Row
 }
 
-// Sets are stored for the keepSets busiest cells of a dimension in hours and
-// days (so that weeks can be merged exactly enough), and for every cell whose
-// set takes at most smallSet bytes. Minutes are never merged, and have none.
-const (
-	keepSets = 256
-	smallSet = 48
-)
+// Sets are stored for the busiest cells of a dimension in hours and days (so that
+// weeks can be merged exactly enough), keepSets of them, and for every cell whose
+// set takes at most smallSet bytes. Minutes have none.
+const smallSet = 48
+
+var keepSets = [...]int{observe.Minute: 0, observe.Hour: 48, observe.Day: 256}
 
 // rows writes the counts down, in order of dimension and key.
 func (c *counts) rows(g observe.Grain) []Row {
@@ -276,7 +275,7 @@ func (c *counts) rows(g observe.Grain) []Row {
 		cells = append(cells, cell)
 	}
 	if g != observe.Minute {
-		addSets(rows, cells)
+		addSets(rows, cells, keepSets[g])
 	}
 	slices.SortFunc(rows, func(a, b Row) int {
 		if a.Dim != b.Dim {
@@ -295,7 +294,7 @@ func row(k cellKey, c *counter) Row {
 	}
 }
 
-func addSets(rows []Row, cells []*counter) {
+func addSets(rows []Row, cells []*counter, keep int) {
 	// The packets that a cell must have to be among the busiest of its dimension.
 	var floor [observe.Dims]uint64
 	var by [observe.Dims][]uint64
@@ -303,9 +302,9 @@ func addSets(rows []Row, cells []*counter) {
 		by[rows[i].Dim] = append(by[rows[i].Dim], rows[i].Packets)
 	}
 	for d, p := range by {
-		if len(p) > keepSets {
+		if len(p) > keep {
 			slices.Sort(p)
-			floor[d] = p[len(p)-keepSets]
+			floor[d] = p[len(p)-keep]
 		}
 	}
 	for i := range rows {

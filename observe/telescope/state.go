@@ -21,7 +21,13 @@ const stateMagic = "sakimori-telescope-3\n"
 // are also given to the sink (Bucket.Open), so that a reader sees them; they
 // will be given again.
 func (t *Telescope) State() []byte {
-	w := writer{b: []byte(stateMagic)}
+	live := 0
+	t.each(func(*shard) {})
+	for _, w := range t.workers {
+		live += w.shard.entries.live()
+	}
+	const entryBytes = 200 // an event with its usual set of targets; growing by doubling would hold the state twice
+	w := writer{b: append(make([]byte, 0, live*entryBytes+1<<20), stateMagic...)}
 	w.u64(t.union.v4)
 	w.bool(t.started)
 	w.u64(t.frames)

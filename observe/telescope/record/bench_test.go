@@ -18,7 +18,11 @@ import (
 )
 
 // dense stands for a dense sketch of 12 KiB: merging is the greater of each byte.
-func mergeDense(a, b []byte) ([]byte, observe.Unique, error) {
+func mergeDense(sets [][]byte, _ bool) ([]byte, observe.Unique, error) {
+	return each(mergeDense2, sets)
+}
+
+func mergeDense2(a, b []byte) ([]byte, observe.Unique, error) {
 	out := make([]byte, len(a))
 	var n uint64
 	for i := range a {

@@ -176,12 +176,12 @@ func (r *Record) mergeMonth(ctx context.Context, tx *store.Tx, from, to int64) (
 
 // join adds the distinct things of b to those of a.
 func (r *Record) join(a, b *Row) error {
-	set, u, err := r.merge(a.SourceSet, b.SourceSet)
+	set, u, err := r.merge([][]byte{a.SourceSet, b.SourceSet}, true)
 	if err != nil {
 		return fmt.Errorf("merge sketches: %w", err)
 	}
 	a.SourceSet, a.Sources = set, min(u.N, a.Sources+b.Sources)
-	set, u, err = r.merge(a.TargetSet, b.TargetSet)
+	set, u, err = r.merge([][]byte{a.TargetSet, b.TargetSet}, true)
 	if err != nil {
 		return fmt.Errorf("merge sketches: %w", err)
 	}

@@ -56,10 +56,9 @@ func (r *Record) unique(t tally) (observe.Unique, error) {
 	}
 	rest := u.N - min(t.have, u.N)
 	merged := observe.Unique{N: t.have, Err: u.Err}
-	acc := t.sets[0]
-	for _, set := range t.sets[1:] {
+	if len(t.sets) > 1 {
 		var err error
-		if acc, merged, err = r.merge(acc, set); err != nil {
+		if _, merged, err = r.merge(t.sets, false); err != nil {
 			return u, fmt.Errorf("merge sketches: %w", err)
 		}
 	}

@@ -31,7 +31,25 @@ func exact(things map[uint16]bool) []byte {
 	return b
 }
 
-func mergeExact(a, b []byte) ([]byte, observe.Unique, error) {
+// each unites more than two by a function for two.
+func each(two func(a, b []byte) ([]byte, observe.Unique, error), sets [][]byte) (acc []byte, u observe.Unique, err error) {
+	for i, set := range sets {
+		if i == 0 {
+			acc = set
+			continue
+		}
+		if acc, u, err = two(acc, set); err != nil {
+			return nil, u, err
+		}
+	}
+	return acc, u, nil
+}
+
+func mergeExact(sets [][]byte, _ bool) ([]byte, observe.Unique, error) {
+	return each(mergeExact2, sets)
+}
+
+func mergeExact2(a, b []byte) ([]byte, observe.Unique, error) {
 	if len(a)%2+len(b)%2 != 0 {
 		return nil, observe.Unique{}, fmt.Errorf("odd sketch")
 	}

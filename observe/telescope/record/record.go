@@ -63,8 +63,9 @@ type Import struct {
 	Result   []byte // the JSON document at the end
 }
 
-// Merge unites two sketches of distinct things, and tells how many the union has.
-type Merge func(a, b []byte) ([]byte, observe.Unique, error)
+// Merge unites sketches of distinct things, and tells how many the union has.
+// Only with keep is the union itself asked for.
+type Merge func(sets [][]byte, keep bool) ([]byte, observe.Unique, error)
 
 // Record is the telescope's part of a store.
 type Record struct {
