@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/bits"
-	"slices"
 )
 
 // The stored form of a set, version 1: a byte 0x10 and the exact identities in
@@ -19,7 +17,7 @@ const (
 // Append writes the stored form of the set after b. The same elements give the
 // same bytes in whatever order they were added.
 func (s *Set) Append(b []byte) []byte {
-	if s.dense == nil {
+	if !s.dense {
 		ids := s.IDs()
 		b = append(b, exactV1)
 		b = binary.AppendUvarint(b, uint64(len(ids)))
@@ -30,21 +28,10 @@ func (s *Set) Append(b []byte) []byte {
 		}
 		return b
 	}
-	p := bits.Len(uint(len(s.dense))) - 1
-	b = append(b, denseV1+uint8(p)) //nolint:gosec // p is at most 16
-	var acc uint32
-	var have int
-	for _, r := range s.dense {
-		acc |= uint32(min(r, 63)) << have
-		have += 6
-		for have >= 8 {
-			b = append(b, byte(acc))
-			acc >>= 8
-			have -= 8
-		}
-	}
-	if have > 0 {
-		b = append(b, byte(acc))
+	b = append(b, denseV1+uint8(s.precision())) //nolint:gosec // at most 16
+	for _, w := range s.tab {                   // four registers in three bytes
+		x := min(w&0xff, 63) | min(w>>8&0xff, 63)<<6 | min(w>>16&0xff, 63)<<12 | min(w>>24, 63)<<18
+		b = append(b, byte(x), byte(x>>8), byte(x>>16))
 	}
 	return b
 }
@@ -66,40 +53,27 @@ func Read(b []byte) (*Set, []byte, error) {
 	if p < 4 || p > 16 {
 		return nil, nil, fmt.Errorf("sketch: stored set begins with 0x%02x: it isn't one, or a newer version wrote it", kind)
 	}
-	size := (6*(1<<p) + 7) / 8
-	if len(b) < size {
+	s := &Set{}
+	if len(b) < 3<<p/4 {
 		return nil, nil, errShort
 	}
-	s := &Set{dense: make([]uint8, 1<<p)}
-	var acc uint32
-	var have, at int
-	for i := range s.dense {
-		for have < 6 {
-			acc |= uint32(b[at]) << have
-			at++
-			have += 8
-		}
-		s.dense[i] = uint8(acc & 63)
-		acc >>= 6
-		have -= 6
+	s.densify(Form{Precision: uint8(p)}) //nolint:gosec // at most 16
+	if err := s.mergeRegisters(b); err != nil {
+		return nil, nil, err
 	}
-	q := 64 - p
-	if slices.Max(s.dense) > uint8(q+1) { //nolint:gosec // q is at most 60
-		return nil, nil, fmt.Errorf("sketch: stored set holds a register above %d: it is damaged", q+1)
-	}
-	return s, b[size:], nil
+	return s, b[3<<p/4:], nil
 }
 
 // MergeStored adds a stored set. Of the same precision it is read straight into
 // the registers: merging a month of days is mostly this.
 func (s *Set) MergeStored(f Form, b []byte) error {
-	if len(b) > 0 && b[0] >= denseV1+8 && b[0] <= denseV1+16 {
+	if len(b) > 0 && b[0] >= denseV1+4 && b[0] <= denseV1+16 {
 		p := b[0] - denseV1
-		if s.dense == nil {
+		if !s.dense {
 			s.densify(Form{Precision: p})
 		}
-		if len(s.dense) == 1<<p {
-			return s.mergeRegisters(b[1:], p)
+		if s.precision() == int(p) {
+			return s.mergeRegisters(b[1:])
 		}
 	}
 	o, _, err := Read(b)
@@ -110,22 +84,21 @@ func (s *Set) MergeStored(f Form, b []byte) error {
 	return nil
 }
 
-func (s *Set) mergeRegisters(b []byte, p uint8) error {
-	if len(b) < 3*len(s.dense)/4 {
+// mergeRegisters adds stored registers of the same precision.
+func (s *Set) mergeRegisters(b []byte) error {
+	if len(b) < 3*len(s.tab) {
 		return errShort
 	}
-	most := 65 - p
-	d := s.dense
-	for len(d) >= 4 {
+	most := uint32(65 - s.precision()) //nolint:gosec // above 48
+	for i := range s.tab {
 		x := uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16
-		r := [4]uint8{uint8(x & 63), uint8(x >> 6 & 63), uint8(x >> 12 & 63), uint8(x >> 18 & 63)}
-		for i, v := range r {
-			if v > most {
-				return fmt.Errorf("sketch: stored set holds a register above %d: it is damaged", most)
-			}
-			d[i] = max(d[i], v)
+		b = b[3:]
+		if x&63 > most || x>>6&63 > most || x>>12&63 > most || x>>18 > most {
+			return fmt.Errorf("sketch: stored set holds a register above %d: it is damaged", most)
 		}
-		b, d = b[3:], d[4:]
+		if w := x&63 | x>>6&63<<8 | x>>12&63<<16 | x>>18<<24; w != s.tab[i] {
+			s.tab[i] = highest(s.tab[i], w)
+		}
 	}
 	return nil
 }

@@ -32,17 +32,19 @@ var (
 func (f Form) Error() float64 { return 1.04 / math.Sqrt(float64(uint32(1)<<f.Precision)) }
 
 // Set is a set of 32-bit identities. The zero Set is empty. It isn't safe for
-// use by several goroutines at once.
+// use by several goroutines at once. It has 56 bytes, so that two of them and a
+// number share two cache lines: what a counter costs is the lines it touches.
 type Set struct {
-	// tiny holds the first elements, in order of their coming: most sets never
-	// have more, and so need no memory elsewhere. After that few is an
-	// open-addressing table of a power of two in which 0 is an empty slot; the
-	// identity 0 itself is kept in zero. Neither is in use once the set is dense.
+	// While dense is false, the first elements stand in tiny, in order of their
+	// coming: most sets never have more, and so need no memory elsewhere. After
+	// that tab is an open-addressing table of a power of two in which 0 is an
+	// empty slot; the identity 0 itself is kept in zero. A dense set has 2^p
+	// registers in tab, four to a word, lowest byte first.
 	tiny  [tinySize]uint32
-	n     uint32 // elements in tiny or few
+	n     uint32 // elements in tiny or tab
 	zero  bool
-	few   []uint32
-	dense []uint8
+	dense bool
+	tab   []uint32
 }
 
 const tinySize = 5
@@ -59,7 +61,7 @@ func Hash(id uint32) uint64 {
 // Add puts id into the set and tells whether the set may have changed: always
 // right while it is exact.
 func (s *Set) Add(f Form, id uint32) bool {
-	if s.dense != nil {
+	if s.dense {
 		return s.addDense(Hash(id))
 	}
 	if id == 0 {
@@ -69,19 +71,19 @@ func (s *Set) Add(f Form, id uint32) bool {
 		s.zero = true
 		return true
 	}
-	if len(s.few) == 0 {
+	if len(s.tab) == 0 {
 		return s.addTiny(id)
 	}
-	mask := uint32(len(s.few) - 1) //nolint:gosec // at most 2^20 slots
+	mask := uint32(len(s.tab) - 1) //nolint:gosec // at most 2^20 slots
 	i := slot(id) & mask
 	for {
-		switch s.few[i] {
+		switch s.tab[i] {
 		case id:
 			return false
 		case 0:
-			s.few[i] = id
+			s.tab[i] = id
 			s.n++
-			if s.n*4 > uint32(len(s.few))*3 { //nolint:gosec // as above
+			if s.n*4 > uint32(len(s.tab))*3 { //nolint:gosec // as above
 				s.grow(f)
 			}
 			return true
@@ -101,7 +103,7 @@ func (s *Set) addTiny(id uint32) bool {
 		s.n++
 		return true
 	}
-	s.few = make([]uint32, 16)
+	s.tab = make([]uint32, 16)
 	for _, have := range s.tiny {
 		s.insert(have)
 	}
@@ -112,41 +114,31 @@ func (s *Set) addTiny(id uint32) bool {
 
 // insert puts an element into a table that has room and doesn't have it.
 func (s *Set) insert(id uint32) {
-	mask := uint32(len(s.few) - 1) //nolint:gosec // as above
+	mask := uint32(len(s.tab) - 1) //nolint:gosec // as above
 	i := slot(id) & mask
-	for s.few[i] != 0 {
+	for s.tab[i] != 0 {
 		i = (i + 1) & mask
 	}
-	s.few[i] = id
+	s.tab[i] = id
 }
 
 // slot picks the first place to look; a multiplication is enough, as the
 // table is small and never hostile for long.
 func slot(id uint32) uint32 { return (id * 0x9e3779b1) >> 7 }
 
-// Head loads the beginning of the set, and Touch the memory behind it that Add
-// of the same id will need: done for many sets first, the loads are under way
-// at once. What they return means nothing.
-func (s *Set) Head() uint32 { return s.n }
-
-// Touch loads what lies behind the head.
-func (s *Set) Touch(id uint32) uint32 {
-	if s.dense != nil {
-		return uint32(s.dense[Hash(id)>>(64-bits.Len(uint(len(s.dense)))+1)])
-	}
-	if len(s.few) == 0 {
-		return s.n
-	}
-	return s.few[slot(id)&uint32(len(s.few)-1)] //nolint:gosec // at most 2^20 slots
-}
-
+// grow makes the table four times as large while it is small, as most that grow
+// at all go on growing, and then twice.
 func (s *Set) grow(f Form) {
 	if s.n > f.Exact {
 		s.densify(f)
 		return
 	}
-	old := s.few
-	s.few = make([]uint32, 2*len(old))
+	old := s.tab
+	by := 2
+	if len(old) <= 64 {
+		by = 4
+	}
+	s.tab = make([]uint32, by*len(old))
 	for _, id := range old {
 		if id != 0 {
 			s.insert(id)
@@ -155,40 +147,56 @@ func (s *Set) grow(f Form) {
 }
 
 func (s *Set) densify(f Form) {
-	s.dense = make([]uint8, 1<<f.Precision)
-	for _, id := range s.exact() {
+	old := s.exact()
+	if len(s.tab) == 0 { // a copy: the registers take the place of tiny too
+		old = append([]uint32(nil), old...)
+	}
+	zero := s.zero
+	*s = Set{dense: true, tab: make([]uint32, 1<<f.Precision/4)}
+	for _, id := range old {
 		if id != 0 {
 			s.addDense(Hash(id))
 		}
 	}
-	if s.zero {
+	if zero {
 		s.addDense(Hash(0))
 	}
-	s.few, s.n, s.zero = nil, 0, false
+}
+
+// registers is 2^p.
+func (s *Set) registers() int { return 4 * len(s.tab) }
+
+func (s *Set) precision() int { return bits.Len(uint(len(s.tab))) + 1 }
+
+func (s *Set) register(i int) uint8 { return uint8(s.tab[i>>2] >> (i & 3 * 8)) } //nolint:gosec // the byte
+
+// raise makes register i at least r, and tells whether it was below.
+func (s *Set) raise(i int, r uint8) bool {
+	w, shift := &s.tab[i>>2], i&3*8
+	if uint8(*w>>shift) >= r { //nolint:gosec // the byte
+		return false
+	}
+	*w = *w&^(0xff<<shift) | uint32(r)<<shift
+	return true
 }
 
 func (s *Set) addDense(h uint64) bool {
-	p := bits.Len(uint(len(s.dense))) - 1
-	i := h >> (64 - p)
+	p := s.precision()
 	rho := uint8(bits.LeadingZeros64(h<<p|1<<(p-1)) + 1) //nolint:gosec // at most 65
-	if s.dense[i] >= rho {
-		return false
-	}
-	s.dense[i] = rho
-	return true
+	return s.raise(int(h>>(64-p)), rho)                  //nolint:gosec // below 2^p
 }
 
 // exact is where the elements of an exact set stand, zeros between them.
 func (s *Set) exact() []uint32 {
-	if len(s.few) == 0 {
+	if len(s.tab) == 0 {
 		return s.tiny[:s.n]
 	}
-	return s.few
+	return s.tab
 }
 
-// Merge adds everything in o. Both must have been filled with the same form.
+// Merge adds everything in o. Sets of different precision meet at the lower one.
 func (s *Set) Merge(f Form, o *Set) {
-	if o.dense == nil {
+	if !o.dense {
 		for _, id := range o.exact() {
 			if id != 0 {
 				s.Add(f, id)
@@ -199,32 +207,44 @@ func (s *Set) Merge(f Form, o *Set) {
 		}
 		return
 	}
-	if s.dense == nil {
-		s.densify(Form{Precision: uint8(bits.Len(uint(len(o.dense))) - 1)}) //nolint:gosec // at most 16
+	if !s.dense {
+		s.densify(Form{Precision: uint8(o.precision())}) //nolint:gosec // at most 16
 	}
-	if len(s.dense) > len(o.dense) {
-		s.fold(len(o.dense))
-	}
-	fold := bits.Len(uint(len(o.dense))) - bits.Len(uint(len(s.dense)))
-	for i, r := range o.dense {
-		r = refold(i, r, fold)
-		if j := i >> fold; s.dense[j] < r {
-			s.dense[j] = r
+	if len(s.tab) == len(o.tab) {
+		for i, w := range o.tab {
+			if w != s.tab[i] {
+				s.tab[i] = highest(s.tab[i], w)
+			}
 		}
+		return
+	}
+	if len(s.tab) > len(o.tab) {
+		s.fold(len(o.tab))
+	}
+	by := o.precision() - s.precision()
+	for i := range o.registers() {
+		s.raise(i>>by, refold(i, o.register(i), by))
 	}
 }
 
-// fold lowers the precision to n registers, as if it had been so from the start.
-func (s *Set) fold(n int) {
-	by := bits.Len(uint(len(s.dense))) - bits.Len(uint(n))
-	d := make([]uint8, n)
-	for i, r := range s.dense {
-		r = refold(i, r, by)
-		if j := i >> by; d[j] < r {
-			d[j] = r
-		}
+// highest is the maximum of each of the four bytes.
+func highest(a, b uint32) uint32 {
+	var m uint32
+	for shift := 0; shift < 32; shift += 8 {
+		m |= max(a>>shift&0xff, b>>shift&0xff) << shift
 	}
-	s.dense = d
+	return m
+}
+
+// fold lowers the precision to words words of registers, as if it had been so
+// from the start.
+func (s *Set) fold(words int) {
+	d := Set{dense: true, tab: make([]uint32, words)}
+	by := s.precision() - d.precision()
+	for i := range s.registers() {
+		d.raise(i>>by, refold(i, s.register(i), by))
+	}
+	*s = d
 }
 
 // refold is the register value r of index i after the lowest by bits of the
@@ -240,35 +260,54 @@ func refold(i int, r uint8, by int) uint8 {
 	return uint8(by - bits.Len(uint(low)) + 1) //nolint:gosec // as above
 }
 
+// Head loads the beginning of the set, and Touch the memory behind it that Add
+// of the same id will need: done for many sets first, the loads are under way
+// at once. What they return means nothing.
+func (s *Set) Head() uint32 { return s.n }
+
+// Touch loads what lies behind the head.
+func (s *Set) Touch(id uint32) uint32 {
+	if len(s.tab) == 0 {
+		return s.n
+	}
+	i := slot(id) & uint32(len(s.tab)-1) //nolint:gosec // at most 2^20 slots
+	if s.dense {
+		i = uint32(Hash(id) >> (66 - s.precision())) //nolint:gosec // below 2^14
+	}
+	return s.tab[i]
+}
+
 // Exact tells whether Count is the exact number.
-func (s *Set) Exact() bool { return s.dense == nil }
+func (s *Set) Exact() bool { return !s.dense }
 
 // Error is the standard error of Count as a share of it, 0 while exact.
 func (s *Set) Error() float64 {
-	if s.dense == nil {
+	if !s.dense {
 		return 0
 	}
-	return 1.04 / math.Sqrt(float64(len(s.dense)))
+	return 1.04 / math.Sqrt(float64(s.registers()))
 }
 
 // Count is the number of distinct identities: exact, or the improved raw
 // estimator of Ertl (2017, arXiv 1702.01284, algorithm 6), which needs no
 // bias table and no switch for small numbers.
 func (s *Set) Count() uint64 {
-	if s.dense == nil {
+	if !s.dense {
 		n := uint64(s.n)
 		if s.zero {
 			n++
 		}
 		return n
 	}
-	p := bits.Len(uint(len(s.dense))) - 1
-	q := 64 - p
-	var c [66]int
-	for _, r := range s.dense {
-		c[r]++
+	q := 64 - s.precision()
+	var c [256]int
+	for _, w := range s.tab {
+		c[w&0xff]++
+		c[w>>8&0xff]++
+		c[w>>16&0xff]++
+		c[w>>24]++
 	}
-	m := float64(len(s.dense))
+	m := float64(s.registers())
 	z := m * tau(1-float64(c[q+1])/m)
 	for k := q; k >= 1; k-- {
 		z = 0.5 * (z + float64(c[k]))
@@ -315,11 +354,11 @@ func (s *Set) Reset() {
 }
 
 // Bytes is the memory that the set holds, beside the struct itself.
-func (s *Set) Bytes() int { return 4*cap(s.few) + cap(s.dense) }
+func (s *Set) Bytes() int { return 4 * cap(s.tab) }
 
 // IDs are the identities of an exact set in ascending order; nil of a dense one.
 func (s *Set) IDs() []uint32 {
-	if s.dense != nil {
+	if s.dense {
 		return nil
 	}
 	ids := make([]uint32, 0, s.n+1)

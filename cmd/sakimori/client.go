@@ -38,8 +38,8 @@ func newClient(dir string, busy *store.ErrBusy) (*client, error) {
 }
 
 func (c *client) notice() string {
-	return fmt.Sprintf(say("データは動作中のプロセス(pid %d)が使用中のため、その API(http://%s)を使います",
-		"the data belongs to a running process (pid %d): working through its API (http://%s)"), c.pid, c.address)
+	return fmt.Sprintf(say("データは動作中のプロセス(pid %d)が使用中のため、その API(http://%s)を使います。自社アドレスは伏せて表示します",
+		"the data belongs to a running process (pid %d): working through its API (http://%s), which masks own addresses"), c.pid, c.address)
 }
 
 // call does one request; out, if not nil, takes the JSON answer.

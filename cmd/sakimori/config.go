@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -94,7 +95,7 @@ func readConfig(path string, environ []string) (config, error) {
 	for _, kv := range environ {
 		name, value, _ := strings.Cut(kv, "=")
 		keys, ok := strings.CutPrefix(name, "SAKIMORI_")
-		if !ok || keys == "CORPUS" || keys == "BUILT" || strings.HasPrefix(keys, "URL") || strings.HasPrefix(keys, "TOKEN") || strings.HasPrefix(keys, "TEST") {
+		if !ok || slices.Contains(forTests, keys) {
 			continue
 		}
 		if err := decodeYAML([]byte(nested(strings.Split(strings.ToLower(keys), "__"), value)), &c); err != nil {
@@ -103,6 +104,9 @@ func readConfig(path string, environ []string) (config, error) {
 	}
 	return c, nil
 }
+
+// forTests are the variables that the project's own tests and scripts read.
+var forTests = []string{"CORPUS", "BUILT", "BINARY", "URL", "TOKEN", "SHOTS"}
 
 func decodeYAML(b []byte, c *config) error {
 	err := yaml.NewDecoder(bytes.NewReader(b), yaml.Strict()).Decode(c)

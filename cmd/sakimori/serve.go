@@ -77,7 +77,6 @@ func serve(ctx context.Context, cfg config, check bool, out, errs io.Writer) err
 	if err != nil {
 		return errors.Join(err, s.keeper.Close())
 	}
-	fmt.Fprintf(out, say("コンソール: %s\n", "console: %s\n"), url)
 	var inputs []run.Component
 	if len(cfg.Telescope.Interfaces) > 0 {
 		l, err := newListening(ctx, s)
@@ -86,6 +85,7 @@ func serve(ctx context.Context, cfg config, check bool, out, errs io.Writer) err
 		}
 		inputs = append(inputs, run.Component{Name: "telescope", Run: l.run})
 	}
+	fmt.Fprintf(out, say("コンソール: %s\n", "console: %s\n"), url)
 	return run.All(ctx, s.components(inputs...)...)
 }
 

@@ -32,8 +32,7 @@ type watch struct {
 
 	mu      sync.Mutex
 	pending pending
-	closed  []observe.Event // all of them, when the document needs them
-	now     time.Time       // the data's time
+	now     time.Time // the data's time
 }
 
 type pending struct {
@@ -119,7 +118,6 @@ func points(rows []telescope.Row) []surge.Point {
 func (w *watch) Closed(e []observe.Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.closed = append(w.closed, e...)
 	if w.keep {
 		w.pending.closed = append(w.pending.closed, e...)
 	}
@@ -171,10 +169,7 @@ func (w *watch) take() pending {
 // the detectors are shown the minutes that are still open, as they will never
 // be closed by a later packet.
 func (w *watch) document() telescope.Document {
-	w.mu.Lock()
-	closed := w.closed
-	w.mu.Unlock()
-	d := w.tel.Document(closed)
+	d := w.tel.Document()
 	first, _, ok := w.tel.Span()
 	if !ok {
 		return d

@@ -234,7 +234,7 @@ func (r *rig) finish() *rig {
 
 func (r *rig) document() telescope.Document {
 	r.Totals() // waits until the sink has everything that was closed
-	return r.Document(r.Ended)
+	return r.Document()
 }
 
 // move restores the rig's state into a new telescope with so many workers.

@@ -112,10 +112,9 @@ type Answering struct {
 	Packets uint64     `json:"packets"`
 }
 
-// Document sums up everything since New, or since Begin. It needs
-// Config.Detail. The events are no longer looked at: the telescope itself knows
-// the scans that have ended, also those before a restart.
-func (t *Telescope) Document(_ []observe.Event) Document {
+// Document sums up everything since New, or since Begin, also what was before a
+// restart. It needs Config.Detail.
+func (t *Telescope) Document() Document {
 	sum := t.summed()
 	d := Document{
 		Packets: sum.Frames, DarkPackets: sum.DarkPackets, FromDark: sum.FromDark, Malformed: sum.Malformed,
@@ -178,7 +177,7 @@ func Empty(cfg Config) (Document, error) {
 	if err != nil {
 		return Document{}, err
 	}
-	return t.Document(nil), nil
+	return t.Document(), nil
 }
 
 // ProtocolName is the protocol's short name, its number where it has none here.

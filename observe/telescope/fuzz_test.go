@@ -44,7 +44,7 @@ func use(t tb, tel *telescope.Telescope) {
 	tel.Advance(time.Unix(0, min(at, telescope.MaxTime-hour)).Add(5 * time.Minute))
 	tel.OpenBuckets()
 	tel.Open(time.Time{}, 10)
-	tel.Document(nil)
+	tel.Document()
 	if tel.Totals().Frames == 0 {
 		t.Fatal("no frames after Restore")
 	}

@@ -1,0 +1,172 @@
+//go:build linux
+
+// Bench measures sakimori on the machine at hand, side by side with the tools
+// of the field: whole imports (A), live capture (B), the console's questions (C),
+// and where the time of an import goes (D). `make bench` runs it.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// options are the command line.
+type options struct {
+	packets  uint64
+	rounds   int
+	timeout  time.Duration // of each command
+	parts    string
+	dir      string // cache of what is generated
+	sakimori string // the program that is measured
+	root     string // of the repository
+	hourDays int    // days of which hours are kept, in part C
+	yearDays int    // days of the year, in part C
+	trial    time.Duration
+	quick    bool
+	write    bool
+	log      io.Writer
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := command(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+const page = "docs/bench.md"
+
+func command(ctx context.Context, args []string, out, errs io.Writer) error {
+	o := options{log: errs}
+	fl := flag.NewFlagSet("bench", flag.ContinueOnError)
+	fl.SetOutput(errs)
+	fl.Uint64Var(&o.packets, "packets", 10_000_000, "size of the generated capture")
+	fl.IntVar(&o.rounds, "rounds", 3, "how often each command runs, in turn with the others")
+	fl.DurationVar(&o.timeout, "timeout", 10*time.Minute, "longest time for one command")
+	fl.StringVar(&o.parts, "parts", "ABCD", "A imports, B live, C console, D profile")
+	fl.StringVar(&o.dir, "dir", "", "where generated data is kept (default build/bench in the repository)")
+	fl.StringVar(&o.sakimori, "sakimori", "", "the program to measure (default bin/sakimori, built if it isn't there)")
+	fl.IntVar(&o.hourDays, "hour-days", 60, "days of which part C keeps hours, besides a year of days")
+	fl.BoolVar(&o.quick, "quick", false, "a smoke run of about a minute; its figures mean nothing")
+	fl.BoolVar(&o.write, "write", false, "put the result in "+page)
+	if err := fl.Parse(args); err != nil {
+		return err
+	}
+	o.yearDays, o.trial = 365, 2*time.Second
+	if o.quick {
+		o.packets, o.rounds, o.hourDays, o.yearDays, o.trial = min(o.packets, 200_000), 1, 3, 70, 300*time.Millisecond
+	}
+	o.parts = strings.ToUpper(o.parts)
+	if strings.Trim(o.parts, "ABCD") != "" || o.parts == "" || fl.NArg() > 0 || o.packets < 10_000 || o.rounds < 1 || o.hourDays < 2 {
+		return errors.New("usage: bench [-parts ABCD] [-packets N ≥ 10000] [-rounds N] [-hour-days N ≥ 2] [-quick] [-write]")
+	}
+	if o.write && (o.quick || o.parts != "ABCD") {
+		return errors.New("-write needs a whole run: leave -quick and -parts away")
+	}
+	if err := o.prepare(ctx); err != nil {
+		return err
+	}
+	r, err := measure(ctx, &o, out)
+	if err != nil {
+		return err
+	}
+	if o.write {
+		to := filepath.Join(o.root, page)
+		if err := os.WriteFile(to, []byte(r.page()), 0o644); err != nil {
+			return err
+		}
+		o.say("written: %s", page)
+	}
+	return r.wrong()
+}
+
+// measure runs the parts in an order in which the memory of one doesn't weigh
+// on another, and prints each as soon as it is there.
+func measure(ctx context.Context, o *options, out io.Writer) (*report, error) {
+	r := &report{machine: look(ctx, o)}
+	if _, err := io.WriteString(out, r.machine.text()); err != nil {
+		return nil, err
+	}
+	for _, p := range []struct {
+		name string
+		run  func(context.Context, *options, *report) (section, error)
+	}{{"A", imports}, {"B", live}, {"D", profile}, {"C", console}} {
+		if !strings.Contains(o.parts, p.name) {
+			continue
+		}
+		s, err := p.run(ctx, o, r)
+		if err != nil {
+			return nil, fmt.Errorf("part %s: %w", p.name, err)
+		}
+		r.sections = append(r.sections, s)
+		if _, err := io.WriteString(out, s.text()); err != nil {
+			return nil, err
+		}
+	}
+	r.machine.end()
+	_, err := io.WriteString(out, r.verdict())
+	return r, err
+}
+
+// prepare finds the repository, the program and the folder for what is made.
+func (o *options) prepare(ctx context.Context) error {
+	at, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	for o.root = at; ; o.root = filepath.Dir(o.root) {
+		if _, err := os.Stat(filepath.Join(o.root, "go.mod")); err == nil {
+			break
+		}
+		if o.root == filepath.Dir(o.root) {
+			return errors.New("run it inside the repository: go run ./test/bench")
+		}
+	}
+	if o.dir == "" {
+		o.dir = filepath.Join(o.root, "build", "bench")
+	}
+	if o.dir, err = filepath.Abs(o.dir); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(o.dir, 0o755); err != nil {
+		return err
+	}
+	if o.sakimori != "" {
+		o.sakimori, err = filepath.Abs(o.sakimori)
+		return err
+	}
+	o.sakimori = filepath.Join(o.root, "bin", "sakimori")
+	if _, err := os.Stat(o.sakimori); err == nil {
+		return nil
+	}
+	o.sakimori = filepath.Join(o.dir, "sakimori")
+	o.say("bin/sakimori isn't there (make build): building one")
+	return o.build(ctx, "build", "-o", o.sakimori, "./cmd/sakimori")
+}
+
+func (o *options) build(ctx context.Context, args ...string) error {
+	c := exec.CommandContext(ctx, "go", args...)
+	c.Dir = o.root
+	if out, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+// say tells how far it is.
+func (o *options) say(format string, args ...any) {
+	fmt.Fprintf(o.log, "bench: "+format+"\n", args...)
+}

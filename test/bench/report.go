@@ -1,0 +1,182 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// section is one part's table with the words around it.
+type section struct {
+	title string // 日本語 / English
+	head  []string
+	rows  [][]string
+	notes []string
+}
+
+// report is everything that was measured.
+type report struct {
+	machine  *machine
+	sections []section
+	whole    *figure  // the import with a store, if it ran
+	slow     []string // questions of the console beyond the aim
+	asked    int
+	latency  []step
+	faults   []string // results that aren't true
+}
+
+// The aims of the project.
+const (
+	aimRate   = 8.1e6 // packets/s: 701 billion, NICTER's 2025, in a day
+	leastRate = 3e6
+	mostRSS   = 2 << 30
+	mostP95   = 100 * time.Millisecond
+)
+
+func (s *section) row(cells ...string) { s.rows = append(s.rows, cells) }
+
+func (s *section) note(format string, args ...any) {
+	s.notes = append(s.notes, fmt.Sprintf(format, args...))
+}
+
+// text is the section in Markdown, its table aligned for reading as it is.
+func (s *section) text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n## %s\n\n", s.title)
+	if len(s.rows) > 0 {
+		width := make([]int, len(s.head))
+		for _, r := range append([][]string{s.head}, s.rows...) {
+			for i, c := range r {
+				width[i] = max(width[i], utf8.RuneCountInString(c))
+			}
+		}
+		line := func(r []string) {
+			for i := range s.head {
+				c := ""
+				if i < len(r) {
+					c = r[i]
+				}
+				fill := strings.Repeat(" ", width[i]-utf8.RuneCountInString(c))
+				if i > 0 { // figures to the right
+					b.WriteString("| " + fill + c + " ")
+				} else {
+					b.WriteString("| " + c + fill + " ")
+				}
+			}
+			b.WriteString("|\n")
+		}
+		line(s.head)
+		for i := range s.head {
+			if i > 0 {
+				b.WriteString("|" + strings.Repeat("-", width[i]+1) + ":")
+			} else {
+				b.WriteString("|" + strings.Repeat("-", width[i]+2))
+			}
+		}
+		b.WriteString("|\n")
+		for _, r := range s.rows {
+			line(r)
+		}
+		b.WriteString("\n")
+	}
+	for _, n := range s.notes {
+		b.WriteString("- " + n + "\n")
+	}
+	return b.String()
+}
+
+// verdict holds the figures against the aims.
+func (r *report) verdict() string {
+	v := section{title: "目標と結果 / Aims and outcome", head: []string{"目標 / aim", "結果 / outcome", ""}}
+	met := func(ok bool) string {
+		if ok {
+			return "達成 / met"
+		}
+		return "未達 / not met"
+	}
+	if f := r.whole; f != nil {
+		if f.err != nil {
+			v.row("import", f.err.Error(), met(false))
+		} else {
+			rate := f.rate(f.median().wall)
+			said := fmt.Sprintf("%s packets/s", million(rate))
+			v.row("全体で 8.1 M packets/s / the whole pipeline", said, met(rate >= aimRate))
+			v.row("最低 3 M packets/s / at least", said, met(rate >= leastRate))
+			v.row("メモリ 2 GiB 未満 / memory below", mib(f.rss())+" MiB", met(f.rss() < mostRSS))
+		}
+	}
+	if r.asked > 0 {
+		said := fmt.Sprintf("%d / %d", r.asked-len(r.slow), r.asked)
+		v.row("コンソールの p95 < 100 ms / console", said, met(len(r.slow) == 0))
+		if len(r.slow) > 0 {
+			v.note("100 ms を超えた問い / questions beyond 100 ms: %s", strings.Join(r.slow, "; "))
+		}
+	}
+	m := r.machine
+	v.note("測定中、ほかのプログラムが CPU の %.0f %%、仮想化基盤が %.0f %% を使った。/ Meanwhile other programs took %.0f %% of the processors, the hypervisor %.0f %%; load average %s at the start, %s at the end.",
+		100*m.others, 100*m.steal, 100*m.others, 100*m.steal, m.load0, m.load1)
+	if m.others > 0.1 || m.steal > 0.1 {
+		v.note("**機械は静かではなかった。比だけが意味を持つ。/ The machine wasn't quiet: only the ratios mean something.**")
+	}
+	for _, f := range r.faults {
+		v.note("**誤り / wrong: %s**", f)
+	}
+	return v.text()
+}
+
+// wrong is an error if a measured program gave a wrong answer: speed is
+// nothing then.
+func (r *report) wrong() error {
+	if len(r.faults) == 0 {
+		return nil
+	}
+	return errors.New("wrong results: " + strings.Join(r.faults, "; "))
+}
+
+// page is docs/bench.md.
+func (r *report) page() string {
+	var b strings.Builder
+	b.WriteString(`# 性能 / Speed
+
+` + "`make bench`" + ` が測り、` + "`go run ./test/bench -write`" + ` がこのページを書き換えます。手で直さないでください。
+` + "`make bench`" + ` measures, and ` + "`go run ./test/bench -write`" + ` writes this page: don't edit it by hand.
+
+`)
+	b.WriteString(r.machine.text())
+	b.WriteString(r.verdict())
+	for _, name := range []string{"A.", "B.", "C.", "D."} {
+		if i := slices.IndexFunc(r.sections, func(s section) bool { return strings.HasPrefix(s.title, name) }); i >= 0 {
+			b.WriteString(r.sections[i].text())
+		}
+	}
+	return b.String()
+}
+
+// Figures as people read them.
+
+func million(rate float64) string { return fmt.Sprintf("%.2f M", rate/1e6) }
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.2f", d.Seconds()) }
+
+func mib(n int64) string {
+	if n == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%d", (n+1<<19)>>20)
+}
+
+func ms(d time.Duration) string { return fmt.Sprintf("%.1f", float64(d.Microseconds())/1000) }
+
+// thousands writes a count with its groups set apart.
+func thousands[T ~int | ~int64 | ~uint64](n T) string {
+	s := fmt.Sprint(n)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}

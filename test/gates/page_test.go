@@ -1,0 +1,59 @@
+package gates_test
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"sakimori/sim"
+)
+
+// document is the page that is kept: the table, and how it was measured.
+func document(scenes []sim.NamedScene, all []*detector) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, `# 検知の適合率と再現率 / Precision and recall of the detectors
+
+測定日 / measured on %s (`+"`go test ./test/gates -update`"+`)
+
+## 測り方 / How it was measured
+
+模擬シナリオ %d 本を実際のバイナリで取り込み(`+"`sakimori import telescope --data`"+`)、その文書と検知結果を正解と突き合わせました。
+適合率が %.2f、再現率が %.2f を下回るとテストは失敗します。「告発しないこと」と合計は一つの誤りも許しません。
+
+Each of %d scenes of the simulator went through the real binary, and its document and findings were compared with the
+truth. The test fails below precision %.2f or recall %.2f; of the innocent and the totals not one may be wrong.
+
+「定義未満」は、正解にはあるが検知の定義に届かないものです。定義は、探索が未使用アドレス 3 個(または 5 分間に 15 ポート)、
+攻撃が RSDoS のしきい値、ツール名が 3 パケット、急増が「比較する前日があり、2 時間続けて 2 倍」からです。
+遅れは、正解の最初のパケットから検知の最初の版までの、データ上の時間です。
+
+"Below definition" is what the truth has, but what is less than the detectors' own definitions: a scan begins at three dark
+addresses (or fifteen ports in five minutes), an attack at the RSDoS thresholds, a tool's name at three packets, a surge at
+twice the hosts for two hours running, with a day before to compare with. The delay is the time in the data from the truth's
+first packet to the first version of the finding.
+
+## 結果 / Result
+
+%s
+`, time.Now().UTC().Format(time.DateOnly), len(scenes), leastPrecision, leastRecall, len(scenes), leastPrecision, leastRecall, table(all))
+	b.WriteString("| 検知 / detector | 何を数えるか / what counts |\n|---|---|\n")
+	for _, d := range all {
+		fmt.Fprintf(&b, "| %s | %s / %s |\n", d.name, d.ja, d.en)
+	}
+	b.WriteString("\n## 残る誤り / What is wrong all the same\n\n")
+	none := true
+	for _, d := range all {
+		for _, m := range d.total.misses {
+			none = false
+			fmt.Fprintf(&b, "- %s: %s\n", d.name, strings.NewReplacer("|", "\\|", "`", "'").Replace(m[:min(len(m), 200)]))
+		}
+	}
+	if none {
+		b.WriteString("なし / none\n")
+	}
+	b.WriteString("\n## シナリオ / Scenes\n\n| シナリオ / scene | 内容 / what is in it |\n|---|---|\n")
+	for _, s := range scenes {
+		fmt.Fprintf(&b, "| %s | %s / %s |\n", s.Name, s.JA, s.EN)
+	}
+	return b.String()
+}
