@@ -129,8 +129,16 @@ func (s *station) DataTime() (time.Time, bool) {
 	s.mu.Lock()
 	last := s.kept
 	s.mu.Unlock()
+	running := false
 	for _, in := range s.Inputs() {
-		if in.LastPacket != nil && in.LastPacket.After(last) {
+		if in.LastPacket == nil {
+			continue
+		}
+		// What comes in now is what the console follows; an old capture that is
+		// imported meanwhile doesn't carry it away, nor does one of tomorrow.
+		if now := in.Kind != "file" && in.State == "running"; now && !running {
+			running, last = true, *in.LastPacket
+		} else if now == running && in.LastPacket.After(last) {
 			last = *in.LastPacket
 		}
 	}

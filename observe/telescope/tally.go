@@ -137,6 +137,13 @@ func (p *portTallies) keys() []uint32 {
 	return keys
 }
 
+func (t *tally) mergeHits(o *tally) {
+	t.hits4.Merge(sketch.Exact, &o.hits4)
+	for i, w := range o.hits {
+		t.hits[i] |= w
+	}
+}
+
 // merge adds the tally of another shard of the same telescope.
 func (t *tally) merge(o *tally) {
 	t.Frames += o.Frames
@@ -153,10 +160,7 @@ func (t *tally) merge(o *tally) {
 	}
 	t.sources.Merge(sketch.Exact, &o.sources)
 	t.hits6.Merge(sketch.Exact, &o.hits6)
-	t.hits4.Merge(sketch.Exact, &o.hits4)
-	for i, w := range o.hits {
-		t.hits[i] |= w
-	}
+	t.mergeHits(o)
 	for a, n := range o.Answering { // every shard has the same list
 		t.Answering[a] = max(t.Answering[a], n)
 	}

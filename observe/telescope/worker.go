@@ -208,7 +208,12 @@ func (t *Telescope) Totals() Totals { ta := t.summed(); return ta.Totals }
 
 // Hit is how many dark IPv4 addresses have been hit.
 func (t *Telescope) Hit() uint64 {
-	sum := t.summed()
+	sum := newTally(t.union.v4, false)
+	shards := make([]*shard, len(t.workers))
+	t.each(func(s *shard) { shards[s.id] = s })
+	for _, s := range shards {
+		sum.mergeHits(&s.tally)
+	}
 	return sum.hitV4()
 }
 
