@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -142,12 +143,7 @@ func (g *Gate) Ask(ctx context.Context, m Measure, s Scope, f Facts) (Grant, err
 }
 
 func allows(r Rule, m Measure) bool {
-	for _, x := range r.Measures {
-		if x == m {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(r.Measures, m)
 }
 
 func (r *Rule) missing(f Facts) (list []Condition) {

@@ -31,7 +31,7 @@ func (s *Set) Append(b []byte) []byte {
 	b = append(b, denseV1+uint8(s.precision())) //nolint:gosec // at most 16
 	for _, w := range s.tab {                   // four registers in three bytes
 		x := min(w&0xff, 63) | min(w>>8&0xff, 63)<<6 | min(w>>16&0xff, 63)<<12 | min(w>>24, 63)<<18
-		b = append(b, byte(x), byte(x>>8), byte(x>>16))
+		b = append(b, byte(x), byte(x>>8), byte(x>>16)) //nolint:gosec // byte by byte
 	}
 	return b
 }
@@ -57,7 +57,7 @@ func Read(b []byte) (*Set, []byte, error) {
 	if len(b) < 3<<p/4 {
 		return nil, nil, errShort
 	}
-	s.densify(Form{Precision: uint8(p)}) //nolint:gosec // at most 16
+	s.densify(Form{Precision: uint8(p)})
 	if err := s.mergeRegisters(b); err != nil {
 		return nil, nil, err
 	}
@@ -121,7 +121,7 @@ func readExact(b []byte) (*Set, []byte, error) {
 		}
 		id += d
 		b = b[k:]
-		s.Add(Form{Precision: 14, Exact: 1<<32 - 1}, uint32(id))
+		s.Add(Form{Precision: 14, Exact: 1<<32 - 1}, uint32(id)) //nolint:gosec // checked above
 	}
 	return s, b, nil
 }

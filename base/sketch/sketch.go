@@ -93,10 +93,8 @@ func (s *Set) Add(f Form, id uint32) bool {
 }
 
 func (s *Set) addTiny(id uint32) bool {
-	for _, have := range s.tiny[:s.n] {
-		if have == id {
-			return false
-		}
+	if slices.Contains(s.tiny[:s.n], id) {
+		return false
 	}
 	if s.n < tinySize {
 		s.tiny[s.n] = id

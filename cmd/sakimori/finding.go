@@ -142,8 +142,13 @@ func printFinding(c *cobra.Command, f api.Found, history []detect.Finding) error
 	w := c.OutOrStdout()
 	fmt.Fprintf(w, "%s\n%s\n\n", say(f.Title.JA, f.Title.EN), say(f.Why.JA, f.Why.EN))
 	rows := [][]string{
-		{"id", f.ID}, {"detector", f.Detector}, {"state", string(f.State)}, {"severity", fmt.Sprint(int(f.Severity))},
-		{"confidence", fmt.Sprintf("%.3f", f.Confidence)}, {"opened", f.Opened.Format(time.RFC3339)}, {"changed", f.Changed.Format(time.RFC3339)},
+		{"id", f.ID},
+		{"detector", f.Detector},
+		{"state", string(f.State)},
+		{"severity", fmt.Sprint(int(f.Severity))},
+		{"confidence", fmt.Sprintf("%.3f", f.Confidence)},
+		{"opened", f.Opened.Format(time.RFC3339)},
+		{"changed", f.Changed.Format(time.RFC3339)},
 	}
 	if !f.Closed.IsZero() {
 		rows = append(rows, []string{"closed", f.Closed.Format(time.RFC3339)})

@@ -67,7 +67,7 @@ func readOwn(path string) (own []netip.Prefix, err error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, line := range strings.Fields(string(b)) {
+	for line := range strings.FieldsSeq(string(b)) {
 		p, err := parsePrefix(line, "own")
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)

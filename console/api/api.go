@@ -142,8 +142,7 @@ func add[I, O any](s *Server, method, path, id, summary string, h func(context.C
 		if err != nil {
 			p := explain(err)
 			s.report(ctx, p)
-			var extra huma.HeadersError
-			if errors.As(err, &extra) {
+			if extra, ok := errors.AsType[huma.HeadersError](err); ok {
 				return nil, huma.ErrorWithHeaders(p, extra.GetHeaders())
 			}
 			return nil, p

@@ -413,11 +413,12 @@ func (w *world) ask(role Role, method, target, body string, h header) *httptest.
 		r.Header.Set("Authorization", "Bearer "+w.secrets[role])
 	}
 	for k, v := range h {
-		if k == "Host" {
+		switch k {
+		case "Host":
 			r.Host = v
-		} else if k == "RemoteAddr" {
+		case "RemoteAddr":
 			r.RemoteAddr = v
-		} else {
+		default:
 			r.Header.Set(k, v)
 		}
 	}

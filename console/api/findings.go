@@ -40,8 +40,10 @@ type (
 )
 
 func (b *findingsBody) table() [][]string {
-	rows := [][]string{{"id", "detector", "subject", "state", "severity", "confidence", "opened", "changed", "closed",
-		"title_ja", "title_en", "why_ja", "why_en", "evidence", "ack_by", "ack_at", "ack_note"}}
+	rows := [][]string{{
+		"id", "detector", "subject", "state", "severity", "confidence", "opened", "changed", "closed",
+		"title_ja", "title_en", "why_ja", "why_en", "evidence", "ack_by", "ack_at", "ack_note",
+	}}
 	for _, f := range b.Rows {
 		var facts []string
 		for _, e := range f.Evidence {
@@ -51,9 +53,11 @@ func (b *findingsBody) table() [][]string {
 		if f.Ack != nil {
 			ack = *f.Ack
 		}
-		rows = append(rows, []string{f.ID, f.Detector, cell(f.Subject), string(f.State), strconv.Itoa(int(f.Severity)), figure(f.Confidence),
+		rows = append(rows, []string{
+			f.ID, f.Detector, cell(f.Subject), string(f.State), strconv.Itoa(int(f.Severity)), figure(f.Confidence),
 			instant(f.Opened), instant(f.Changed), instant(f.Closed), cell(f.Title.JA), cell(f.Title.EN), cell(f.Why.JA), cell(f.Why.EN),
-			cell(strings.Join(facts, "; ")), cell(ack.By), instant(ack.At), cell(ack.Note)})
+			cell(strings.Join(facts, "; ")), cell(ack.By), instant(ack.At), cell(ack.Note),
+		})
 	}
 	return rows
 }

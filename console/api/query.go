@@ -135,7 +135,7 @@ func parseProtocol(s string) (uint8, bool) {
 		}
 	}
 	n, err := strconv.ParseUint(s, 10, 8)
-	return uint8(n), err == nil //nolint:gosec // 8 bits
+	return uint8(n), err == nil
 }
 
 func isICMP(proto uint8) bool { return proto == packet.ICMP || proto == packet.ICMPv6 }
@@ -159,10 +159,10 @@ func parsePortKey(s string) (uint32, bool) {
 		typ, code, ok := strings.Cut(number, ".")
 		t, err := strconv.ParseUint(typ, 10, 8)
 		c, err2 := strconv.ParseUint(code, 10, 8)
-		return uint32(proto)<<16 | uint32(t)<<8 | uint32(c), ok && err == nil && err2 == nil //nolint:gosec // 8 bits each
+		return uint32(proto)<<16 | uint32(t)<<8 | uint32(c), ok && err == nil && err2 == nil
 	}
 	port, err := strconv.ParseUint(number, 10, 16)
-	return uint32(proto)<<16 | uint32(port), err == nil //nolint:gosec // 16 bits
+	return uint32(proto)<<16 | uint32(port), err == nil
 }
 
 // unknownCountry is CLDR's region code for "unknown", which browsers can name.
@@ -181,7 +181,7 @@ func keyText(dim observe.Dim, key uint32) string {
 		if key == 0 {
 			return unknownCountry
 		}
-		return string([]byte{byte(key >> 8), byte(key)})
+		return string([]byte{byte(key >> 8), byte(key)}) //nolint:gosec // two letters
 	case observe.ByAS:
 		return "AS" + strconv.FormatUint(uint64(key), 10)
 	default:
@@ -198,7 +198,7 @@ func parseKey(dim observe.Dim, s string) (key uint32, err error) {
 	case observe.ByClass:
 		example = "scan"
 		for c := range uint32(observe.Classes) {
-			if observe.Class(c).String() == s { //nolint:gosec // below 4
+			if observe.Class(c).String() == s {
 				key, ok = c, true
 			}
 		}
@@ -220,7 +220,7 @@ func parseKey(dim observe.Dim, s string) (key uint32, err error) {
 	case observe.ByAS:
 		example = "AS4713"
 		n, perr := strconv.ParseUint(strings.TrimPrefix(strings.ToUpper(s), "AS"), 10, 32)
-		key, ok = uint32(n), perr == nil //nolint:gosec // 32 bits
+		key, ok = uint32(n), perr == nil
 	}
 	if !ok {
 		return 0, fail("key_invalid", s, dim, example)
@@ -276,7 +276,7 @@ func parseKinds(s string) ([]observe.Kind, error) {
 		}
 		n := len(kinds)
 		for k := range observe.Kinds {
-			if kind := observe.Kind(k); kind.String() == word { //nolint:gosec // below 13
+			if kind := observe.Kind(k); kind.String() == word {
 				kinds = append(kinds, kind)
 			}
 		}
@@ -302,7 +302,7 @@ func parsePort(s string) (port int, kinds []observe.Kind, err error) {
 		if err != nil {
 			return -1, nil, fail("filter_invalid", s, "port", "23, 23/tcp, 8.0/icmp")
 		}
-		return int(n), nil, nil //nolint:gosec // 16 bits
+		return int(n), nil, nil
 	}
 	key, ok := parsePortKey(number + "/" + proto)
 	if !ok {

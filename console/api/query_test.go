@@ -24,7 +24,7 @@ func TestKeysReadBackWhatTheyWrite(t *testing.T) {
 		case observe.ByPort:
 			key %= 1 << 24
 		case observe.ByCountry:
-			key = uint32('A'+key%25)<<8 | uint32('A'+key>>8%26)
+			key = ('A'+key%25)<<8 | ('A' + key>>8%26)
 		}
 		got, err := parseKey(dim, keyText(dim, key))
 		if err != nil || got != key {

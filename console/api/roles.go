@@ -29,7 +29,7 @@ func (r Role) String() string {
 func ParseRole(s string) (Role, error) {
 	for i, n := range roleNames {
 		if n == s && i > 0 {
-			return Role(i), nil //nolint:gosec // below 5
+			return Role(i), nil
 		}
 	}
 	return Public, fmt.Errorf("%q is no role: use one of %v", s, roleNames[1:])

@@ -74,7 +74,7 @@ func (s *Server) open(secret string, c call) (*http.Cookie, Token, error) {
 }
 
 func (s *Server) cookie(value string, maxAge int) *http.Cookie {
-	return &http.Cookie{
+	return &http.Cookie{ //nolint:gosec // Secure is the configuration's: on loopback there is no TLS
 		Name: cookieName, Value: value, Path: "/", MaxAge: maxAge,
 		HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: s.deps.SecureCookie,
 	}
@@ -104,8 +104,7 @@ func (s *Server) exchange(w http.ResponseWriter, r *http.Request, secret string)
 	} else {
 		p := explain(err)
 		s.report(r.Context(), p)
-		var extra huma.HeadersError
-		if errors.As(err, &extra) {
+		if extra, ok := errors.AsType[huma.HeadersError](err); ok {
 			w.Header().Set("Retry-After", extra.GetHeaders().Get("Retry-After"))
 		}
 		if p.Status != http.StatusUnauthorized { // else the page asks for a token

@@ -66,8 +66,6 @@ func (p *Panel) zeroIf(nothing bool) {
 	}
 }
 
-func (p *Panel) blind() bool { return p.State == "none" }
-
 type (
 	seriesInput struct {
 		CSVQuery

@@ -196,8 +196,10 @@ func TestLife(t *testing.T) {
 		t.Errorf("severities %v, %v", l[0].Severity, l[2].Severity)
 	}
 	v := func(port uint16, proto uint8, n uint64, first, last float64) ddos.Victim {
-		return ddos.Victim{Address: addr("198.51.100.9"), Port: port, Proto: proto, Packets: n,
-			First: start.Add(time.Duration(first * 1e9)), Last: start.Add(time.Duration(last * 1e9))}
+		return ddos.Victim{
+			Address: addr("198.51.100.9"), Port: port, Proto: proto, Packets: n,
+			First: start.Add(time.Duration(first * 1e9)), Last: start.Add(time.Duration(last * 1e9)),
+		}
 	}
 	want := []ddos.Victim{v(80, 6, 825, 0, 239), v(443, 6, 30, 130, 150), v(0x303, 1, 3, 131, 151)}
 	if diff := gocmp.Diff(want, d.Victims()); diff != "" {

@@ -131,10 +131,14 @@ func evidence(cfg *Config, r *run) []detect.Fact {
 	if k, ok := factor(cfg, r); ok {
 		floor := fmt.Sprintf("lower bound; can't be seen below %d packets/s", rounded(float64(cfg.Window)/60*k))
 		facts = append(facts,
-			detect.Fact{Key: "estimated_rate", Value: strconv.FormatUint(rounded(mean*k), 10),
-				Unit: "packets/s", Error: sampling(r.Packets) + ", " + floor},
-			detect.Fact{Key: "estimated_peak", Value: strconv.FormatUint(rounded(float64(r.Peak)/60*k), 10),
-				Unit: "packets/s", Error: sampling(r.Peak) + ", " + floor},
+			detect.Fact{
+				Key: "estimated_rate", Value: strconv.FormatUint(rounded(mean*k), 10),
+				Unit: "packets/s", Error: sampling(r.Packets) + ", " + floor,
+			},
+			detect.Fact{
+				Key: "estimated_peak", Value: strconv.FormatUint(rounded(float64(r.Peak)/60*k), 10),
+				Unit: "packets/s", Error: sampling(r.Peak) + ", " + floor,
+			},
 			detect.Fact{Key: "assumed", Value: "sources forged evenly over IPv4; one answer a packet"})
 	}
 	vectors := slices.Clone(r.vectors)
@@ -145,8 +149,10 @@ func evidence(cfg *Config, r *run) []detect.Fact {
 		if i == mostVectors {
 			break
 		}
-		facts = append(facts, detect.Fact{Key: "vector",
-			Value: fmt.Sprintf("%s %s %d", serviceName(v.Port, v.Proto), v.Kind, v.Packets), Unit: "packets"})
+		facts = append(facts, detect.Fact{
+			Key:   "vector",
+			Value: fmt.Sprintf("%s %s %d", serviceName(v.Port, v.Proto), v.Kind, v.Packets), Unit: "packets",
+		})
 	}
 	rest := r.Other
 	for i := mostVectors; i < len(vectors); i++ {

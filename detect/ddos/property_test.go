@@ -71,8 +71,10 @@ func draw(t *rapid.T) []answer {
 				now += time.Duration(gap) * time.Millisecond
 				out = append(out, answer{now, fmt.Sprintf("198.51.100.%d", v), port, packet.TCP, kind, 0})
 			}
-			now += rapid.SampledFrom([]time.Duration{0, 20 * time.Second, 60 * time.Second, 299 * time.Second,
-				300 * time.Second, 301 * time.Second, 20 * time.Minute}).Draw(t, "pause")
+			now += rapid.SampledFrom([]time.Duration{
+				0, 20 * time.Second, 60 * time.Second, 299 * time.Second,
+				300 * time.Second, 301 * time.Second, 20 * time.Minute,
+			}).Draw(t, "pause")
 		}
 	}
 	return out

@@ -114,8 +114,10 @@ func (d *Detector) Restore(state []byte) error {
 		}
 	}
 	for _, v := range ended {
-		n.ended = append(n.ended, Victim{v.Addr, v.Port, v.Proto, v.Packets,
-			time.Unix(0, v.First).UTC(), time.Unix(0, v.Last).UTC()})
+		n.ended = append(n.ended, Victim{
+			v.Addr, v.Port, v.Proto, v.Packets,
+			time.Unix(0, v.First).UTC(), time.Unix(0, v.Last).UTC(),
+		})
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -155,8 +155,10 @@ func withdrawn(f *detect.Finding, h *host) {
 func evidence(h *host, v *verdict) []detect.Fact {
 	facts := []detect.Fact{
 		{Key: "packets", Value: strconv.FormatUint(v.packets, 10), Unit: "packets"},
-		{Key: "targets", Value: strconv.FormatUint(uint64(v.top.Targets), 10), Unit: "addresses",
-			Error: "of the widest event: a lower bound"},
+		{
+			Key: "targets", Value: strconv.FormatUint(uint64(v.top.Targets), 10), Unit: "addresses",
+			Error: "of the widest event: a lower bound",
+		},
 		{Key: "ports", Value: portList(v.ports)},
 		{Key: "first", Value: time.Unix(0, v.first).UTC().Format(time.RFC3339)},
 		{Key: "last", Value: time.Unix(0, v.last).UTC().Format(time.RFC3339)},
@@ -177,8 +179,10 @@ func evidence(h *host, v *verdict) []detect.Fact {
 		facts = append(facts, detect.Fact{Key: "chance_match", Value: "2^-32", Unit: "per packet"})
 	}
 	if v.other > 0 {
-		facts = append(facts, detect.Fact{Key: "not_counted", Value: strconv.FormatUint(v.other, 10),
-			Unit: "packets", Error: "to dark space, but no scan"})
+		facts = append(facts, detect.Fact{
+			Key: "not_counted", Value: strconv.FormatUint(v.other, 10),
+			Unit: "packets", Error: "to dark space, but no scan",
+		})
 	}
 	var b strings.Builder
 	for i, m := range h.Sample[:h.Sampled] {
@@ -187,8 +191,10 @@ func evidence(h *host, v *verdict) []detect.Fact {
 		}
 		fmt.Fprintf(&b, "%s %d", time.Unix(m.Start, 0).UTC().Format("15:04"), m.Packets)
 	}
-	return append(facts, detect.Fact{Key: "per_minute", Value: b.String(), Unit: "packets",
-		Error: "the first minutes only, UTC"})
+	return append(facts, detect.Fact{
+		Key: "per_minute", Value: b.String(), Unit: "packets",
+		Error: "the first minutes only, UTC",
+	})
 }
 
 // portList names the busiest ports, at most eight, and how many more.

@@ -59,8 +59,10 @@ func (d *Detector) State() ([]byte, error) {
 	var ports []portRow
 	for _, a := range slices.SortedFunc(maps.Keys(d.closed), packet.Addr.Compare) {
 		in := d.closed[a]
-		results = append(results, resultRow{a, in.First.UnixNano(), in.Last.UnixNano(), in.Packets,
-			in.Family == "mirai", uint32(len(in.Ports))}) //nolint:gosec // at most Config.Entries
+		results = append(results, resultRow{
+			a, in.First.UnixNano(), in.Last.UnixNano(), in.Packets,
+			in.Family == "mirai", uint32(len(in.Ports)), //nolint:gosec // at most Config.Entries
+		})
 		for _, p := range in.Ports {
 			ports = append(ports, portRow{p.Port, p.Proto, p.Family == "mirai", p.Packets})
 		}
@@ -132,8 +134,10 @@ func (d *Detector) Restore(state []byte) error {
 		if int64(r.Ports) > int64(len(ports)) {
 			return errors.New("the state of infected is damaged (a result without its ports): start without it")
 		}
-		in := &Infected{Address: r.Addr, Packets: r.Packets, Family: family(r.Mirai),
-			First: time.Unix(0, r.First).UTC(), Last: time.Unix(0, r.Last).UTC()}
+		in := &Infected{
+			Address: r.Addr, Packets: r.Packets, Family: family(r.Mirai),
+			First: time.Unix(0, r.First).UTC(), Last: time.Unix(0, r.Last).UTC(),
+		}
 		for _, p := range ports[:r.Ports] {
 			in.Ports = append(in.Ports, PortCount{p.Port, p.Proto, p.Packets, family(p.Mirai)})
 		}

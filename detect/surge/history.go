@@ -62,7 +62,7 @@ func code(n uint64, step float64) uint8 {
 	if n == 0 {
 		return 0
 	}
-	return uint8(min(1+math.Round(math.Log(float64(n))/math.Log(step)), 255)) //nolint:gosec // 1 to 255
+	return uint8(min(1+math.Round(math.Log(float64(n))/math.Log(step)), 255))
 }
 
 var valuesS, valuesP = values(stepS), values(stepP)
@@ -121,7 +121,7 @@ func (d *Detector) record(k *key, h int64, c *count) {
 		b.S[i], b.P[i] = code(c.sources, stepS), code(c.packets, stepP)
 	}
 	if w.sources != 255 {
-		w.sources = max(w.sources, uint8(min(c.sources, 254))) //nolint:gosec // at most 254
+		w.sources = max(w.sources, uint8(min(c.sources, 254)))
 	}
 	w.packets += c.packets
 }

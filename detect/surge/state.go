@@ -47,7 +47,7 @@ func (d *Detector) State() ([]byte, error) {
 			if w == (week{}) {
 				continue
 			}
-			rows = append(rows, weekRow{uint32(i), uint8(slot), w.sources, w.block != nil, w.packets}) //nolint:gosec // at most Config.Keys
+			rows = append(rows, weekRow{uint32(i), uint8(slot), w.sources, w.block != nil, w.packets})
 			if w.block != nil {
 				blocks = append(blocks, *w.block)
 			}

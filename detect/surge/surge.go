@@ -318,7 +318,7 @@ func (d *Detector) above(k *key, c *count, e *expected) (above, strong bool) {
 			score >= d.cfg.ShortScore, false
 	case e.fresh:
 		least, most := d.cfg.NewSources, d.cfg.NewStrong
-		if observe.Dim(k.ID>>32) != observe.ByPort {
+		if observe.Dim(k.ID>>32) != observe.ByPort { //nolint:gosec // as ID packs it
 			least, most = 3*least, 3*most
 		}
 		return c.sources >= least, c.sources >= most

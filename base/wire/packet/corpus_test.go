@@ -73,9 +73,9 @@ func TestCorpusAgreesWithGopacket(t *testing.T) {
 		bad := 0
 		_ = each(name, func(i int, f packet.Frame, data []byte) {
 			var p packet.Packet
-			s := all.Decode(f.Link, data, f.Orig, &p)
+			all.Decode(f.Link, data, f.Orig, &p)
 			within(t, data, &p)
-			s = plain.Decode(f.Link, data, f.Orig, &p)
+			s := plain.Decode(f.Link, data, f.Orig, &p)
 			within(t, data, &p)
 			statuses[s]++
 			if _, ok := firstLayers[f.Link]; !ok {

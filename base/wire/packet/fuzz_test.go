@@ -1,6 +1,7 @@
 package packet_test
 
 import (
+	"slices"
 	"testing"
 
 	"sakimori/base/wire/packet"
@@ -27,7 +28,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(uint16(1), uint8(0), uint32(0), eth(0x8100, []byte{0, 7, 0x86, 0xdd}, ip6(0, []byte{44, 0, 1, 4, 0, 0, 0, 0, 17, 0, 0, 1, 0, 0, 0, 9}, udp(53, hello))))
 	f.Add(uint16(0), uint8(15), uint32(0), cat([]byte{2, 0, 0, 0}, inner))
 	f.Fuzz(func(t *testing.T, link uint16, tunnels uint8, orig uint32, data []byte) {
-		data = data[:len(data):len(data)]
+		data = slices.Clip(data)
 		l := packet.LinkType(link)
 		d := packet.Decoder{Tunnels: packet.Tunnels(tunnels), VXLANPort: 8472}
 		p, fresh := packet.Packet{Seq: 1, MSS: 2, Payload: hello, Flags: 0xff, Quoted: packet.Quote{Valid: true}}, packet.Packet{}

@@ -73,7 +73,7 @@ func TestTunnelsAreLookedIntoOnlyOnRequest(t *testing.T) {
 		"erspanI.pcap": packet.ERSPAN, "erspanII.pcap": packet.ERSPAN, "tcpdump/erspan-type-iii-ft-0.pcap": packet.ERSPAN,
 		"vxlan.pcap": packet.VXLAN, "zeek-tunnels/4in6.pcap": packet.IPIP, "zeek-tunnels/6in4.pcap": packet.IPIP,
 	} {
-		for on := packet.Tunnels(0); on < 16; on++ {
+		for on := range packet.Tunnels(16) {
 			d := packet.Decoder{Tunnels: on}
 			_ = each(filepath.Join(dir, name), func(i int, f packet.Frame, data []byte) {
 				var p packet.Packet

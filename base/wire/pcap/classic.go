@@ -46,7 +46,7 @@ func (r *Reader) readHeader(magic []byte) error {
 		return fault(int64(n)+4, io.ErrUnexpectedEOF, "ファイルの見出しの途中で切れています", "the file ends inside its header")
 	}
 	snaplen, link := r.u32(h[16:]), r.u32(h[20:])
-	r.link = packet.LinkType(link & 0xffff) //nolint:gosec // the upper bits tell of the FCS
+	r.link = packet.LinkType(link & 0xffff)
 	r.addInterface(Interface{Link: r.link, Snaplen: snaplen})
 	r.rest, r.base = r.rest[:0], int64(len(h))
 	r.offset.Store(r.base)

@@ -46,7 +46,7 @@ type Reader struct {
 
 // Open opens a capture file.
 func Open(path string) (*Reader, error) {
-	f, err := os.Open(path) //nolint:gosec // the path is the user's own choice
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open capture: %w", err)
 	}

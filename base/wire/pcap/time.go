@@ -27,7 +27,7 @@ func newClock(resolution byte, offset int64) clock {
 	c := clock{times: 1, over: 1}
 	exponent := int(resolution & 0x7f)
 	if resolution&0x80 != 0 {
-		c.binary, c.shift = true, uint(exponent) //nolint:gosec // 0 to 127
+		c.binary, c.shift = true, uint(exponent)
 	}
 	for i := exponent; i < 9; i++ {
 		c.times *= 10
@@ -65,7 +65,7 @@ func (c *clock) unix(ts uint64) int64 {
 	if hi != 0 || lo > math.MaxInt64 {
 		lo = math.MaxInt64
 	}
-	ns := int64(lo) //nolint:gosec // bounded above
+	ns := int64(lo)
 	sum := ns + c.offset
 	if c.offset > 0 && sum < ns {
 		return math.MaxInt64

@@ -49,8 +49,8 @@ func (w *Writer) WriteCut(ts int64, data []byte, orig uint32) error {
 		return fmt.Errorf("write capture: a frame of %d bytes; pcap holds %d", len(data), snaplen)
 	}
 	h := w.record[:]
-	binary.LittleEndian.PutUint32(h[0:], uint32(ts/1e9))    //nolint:gosec // checked above
-	binary.LittleEndian.PutUint32(h[4:], uint32(ts%1e9))    //nolint:gosec // below 1e9
+	binary.LittleEndian.PutUint32(h[0:], uint32(ts/1e9))
+	binary.LittleEndian.PutUint32(h[4:], uint32(ts%1e9))
 	binary.LittleEndian.PutUint32(h[8:], uint32(len(data))) //nolint:gosec // checked above
 	binary.LittleEndian.PutUint32(h[12:], orig)
 	if _, err := w.w.Write(h); err != nil {

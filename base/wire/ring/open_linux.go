@@ -153,7 +153,7 @@ func linkOf(name string) (packet.LinkType, int, error) {
 	if err != nil {
 		return 0, 0, os.NewSyscallError("socket", err)
 	}
-	defer unix.Close(fd) //nolint:errcheck // nothing was written
+	defer unix.Close(fd)
 	request, err := unix.NewIfreq(name)
 	if err != nil {
 		return 0, 0, fmt.Errorf("interface name: %w", err)
@@ -185,7 +185,7 @@ func join(rings []*Ring, group uint16) error {
 		if err != nil {
 			return os.NewSyscallError("PACKET_FANOUT", err)
 		}
-		group, how = uint16(picked&0xffff), unix.PACKET_FANOUT_HASH //nolint:gosec // masked
+		group, how = uint16(picked&0xffff), unix.PACKET_FANOUT_HASH
 	}
 	return nil
 }

@@ -85,7 +85,7 @@ func (r *Ring) ReadBlock(ctx context.Context, b *packet.Block) error {
 func (r *Ring) wait() error {
 	fds := []unix.PollFd{{Fd: int32(r.fd), Events: unix.POLLIN | unix.POLLERR}} //nolint:gosec // a file descriptor
 	n, err := unix.Poll(fds, 100)
-	if err != nil && err != unix.EINTR { //nolint:errorlint // a bare errno
+	if err != nil && err != unix.EINTR {
 		return explain(os.NewSyscallError("poll", err))
 	}
 	if n > 0 && fds[0].Revents&(unix.POLLERR|unix.POLLNVAL|unix.POLLHUP) != 0 {

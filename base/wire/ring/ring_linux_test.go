@@ -141,7 +141,7 @@ func TestNothingIsLost(t *testing.T) {
 		start := time.Now().UnixNano()
 		for i, r := range rings {
 			wait.Go(func() {
-				numbers := collect(ctx, t, r, func(f packet.Frame, data []byte) bool {
+				numbers := collect(ctx, t, r, func(f packet.Frame, _ []byte) bool {
 					mu.Lock()
 					defer mu.Unlock()
 					if total++; total == n {
