@@ -17,17 +17,23 @@ import (
 // workers may be another one.
 const stateMagic = "sakimori-telescope-3\n"
 
-// State writes the state down. Buckets that are still open are part of it, and
-// are also given to the sink (Bucket.Open), so that a reader sees them; they
-// will be given again.
+// State writes the state down. Buckets that are still open are part of it; see
+// OpenBuckets for those who want to read them meanwhile.
 func (t *Telescope) State() []byte {
-	live := 0
-	t.each(func(*shard) {})
-	for _, w := range t.workers {
-		live += w.shard.entries.live()
+	// Each worker writes its own shard down, and makes room first: growing by
+	// doubling would hold the state twice once more.
+	const entryBytes = 200 // an event with its usual set of targets
+	parts := make([]writer, len(t.workers))
+	t.each(func(s *shard) {
+		w := &parts[s.id]
+		w.b = make([]byte, 0, s.entries.live()*entryBytes+1<<16)
+		s.write(w)
+	})
+	size := 1 << 20
+	for i := range parts {
+		size += len(parts[i].b)
 	}
-	const entryBytes = 200 // an event with its usual set of targets; growing by doubling would hold the state twice
-	w := writer{b: append(make([]byte, 0, live*entryBytes+1<<20), stateMagic...)}
+	w := writer{b: append(make([]byte, 0, size), stateMagic...)}
 	w.u64(t.union.v4)
 	w.bool(t.started)
 	w.u64(t.frames)
@@ -35,15 +41,15 @@ func (t *Telescope) State() []byte {
 	w.i64(t.first)
 	w.i64(t.last)
 	w.u32(t.top)
-	t.each(func(*shard) {})
 	w.i64(t.merger.last)
 	w.span(t.merger.hour)
 	w.span(t.merger.day)
 	w.answering(t.workers[0].shard.tally.Answering) // every worker knows the same
 	w.fragments(&t.workers[0].shard.seen)
 	w.u32(uint32(len(t.workers))) //nolint:gosec // at most 8
-	for _, wk := range t.workers {
-		wk.shard.write(&w)
+	for i := range parts {
+		w.b = append(w.b, parts[i].b...)
+		parts[i].b = nil
 	}
 	return w.b
 }
