@@ -8,7 +8,10 @@ package detect
 
 import (
 	"fmt"
+	"strconv"
 	"time"
+
+	"sakimori/base/wire/packet"
 )
 
 // Finding is one statement and its life so far.
@@ -79,4 +82,28 @@ type Detector interface {
 	Tick(at time.Time)
 	State() ([]byte, error)
 	Restore(state []byte) error
+}
+
+// PortName writes a port as findings do: 23/tcp; of ICMP type and code.
+func PortName(port uint16, proto uint8) string {
+	switch proto {
+	case packet.TCP:
+		return fmt.Sprintf("%d/tcp", port)
+	case packet.UDP:
+		return fmt.Sprintf("%d/udp", port)
+	case packet.ICMP:
+		return fmt.Sprintf("ICMP %d/%d", port>>8, port&0xff)
+	case packet.ICMPv6:
+		return fmt.Sprintf("ICMPv6 %d/%d", port>>8, port&0xff)
+	}
+	return fmt.Sprintf("%d/proto-%d", port, proto)
+}
+
+// Grouped writes 1,234,567.
+func Grouped(n uint64) string {
+	s := strconv.FormatUint(n, 10)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"sakimori/detect"
 )
 
 // outputFlag adds -o table|json|csv.
@@ -52,13 +54,7 @@ func printRows(w io.Writer, format string, head []string, rows [][]string) error
 }
 
 // thousands writes 1234567 as 1,234,567.
-func thousands(n uint64) string {
-	s := fmt.Sprint(n)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
-}
+func thousands(n uint64) string { return detect.Grouped(n) }
 
 // japanese tells whether the person at the terminal reads Japanese, by the
 // locale that is set.

@@ -73,7 +73,7 @@ func severity(cfg *Config, r *run) detect.Severity {
 func title(cfg *Config, r *run) detect.Text {
 	services := r.rows()
 	top := slices.MaxFunc(services, func(a, b Victim) int { return cmp.Compare(a.Packets, b.Packets) })
-	port := serviceName(top.Port, top.Proto)
+	port := detect.PortName(top.Port, top.Proto)
 	moreJA, moreEN := "", ""
 	if n := len(services) - 1; n > 0 {
 		moreJA, moreEN = fmt.Sprintf(" ほか %d 種", n), fmt.Sprintf(" and %d more", n)
@@ -81,25 +81,25 @@ func title(cfg *Config, r *run) detect.Text {
 	rateJA, rateEN := "", ""
 	if k, ok := factor(cfg, r); ok {
 		est := rounded(float64(r.Peak) / 60 * k)
-		rateJA = fmt.Sprintf("、推定 %s パケット/秒以上", grouped(est))
-		rateEN = fmt.Sprintf(", estimated at %s packets/s or more", grouped(est))
+		rateJA = fmt.Sprintf("、推定 %s パケット/秒以上", detect.Grouped(est))
+		rateEN = fmt.Sprintf(", estimated at %s packets/s or more", detect.Grouped(est))
 	}
 	return detect.Text{
 		JA: fmt.Sprintf("%s が送信元を詐称した DoS 攻撃を受けています(%s%s、応答 %s パケットを観測%s)",
-			r.Addr, port, moreJA, grouped(r.Packets), rateJA),
+			r.Addr, port, moreJA, detect.Grouped(r.Packets), rateJA),
 		EN: fmt.Sprintf("%s is under a denial-of-service attack with forged sources (%s%s; %s answers seen%s)",
-			r.Addr, port, moreEN, grouped(r.Packets), rateEN),
+			r.Addr, port, moreEN, detect.Grouped(r.Packets), rateEN),
 	}
 }
 
 func why(cfg *Config, r *run, state detect.State) detect.Text {
 	length := time.Duration(r.Last - r.First).Round(time.Second)
 	ja := fmt.Sprintf("問い合わせていない未使用アドレスへ、%s の間に応答 %s パケットが届き、60 秒間の最大は %s パケットでした(基準: %d パケット以上、%d 秒以上、60 秒間に %d パケット以上)。",
-		length, grouped(r.Packets), grouped(r.Peak), cfg.Packets, int(cfg.Length.Seconds()), cfg.Window)
+		length, detect.Grouped(r.Packets), detect.Grouped(r.Peak), cfg.Packets, int(cfg.Length.Seconds()), cfg.Window)
 	en := fmt.Sprintf("Over %s, %s answers came to unused addresses that had asked nothing, %s of them within 60 s (rule: %d packets, %d s, and %d packets in 60 s, or more).",
-		length, grouped(r.Packets), grouped(r.Peak), cfg.Packets, int(cfg.Length.Seconds()), cfg.Window)
+		length, detect.Grouped(r.Packets), detect.Grouped(r.Peak), cfg.Packets, int(cfg.Length.Seconds()), cfg.Window)
 	if k, ok := factor(cfg, r); ok {
-		floor := grouped(rounded(float64(cfg.Window) / 60 * k))
+		floor := detect.Grouped(rounded(float64(cfg.Window) / 60 * k))
 		ja += fmt.Sprintf("推定値は下限です: 詐称された送信元が IPv4 全体に一様で、1 パケットに 1 応答と仮定しています。被害側が応答を制限していれば実際はこれより多く、%s パケット/秒に満たない攻撃は見えません。", floor)
 		en += fmt.Sprintf(" The estimate is a lower bound: it assumes forged sources spread evenly over IPv4 and one answer a packet. A victim that limits its answers is hit harder than that, and attacks below %s packets/s can't be seen.", floor)
 	} else {
@@ -151,7 +151,7 @@ func evidence(cfg *Config, r *run) []detect.Fact {
 		}
 		facts = append(facts, detect.Fact{
 			Key:   "vector",
-			Value: fmt.Sprintf("%s %s %d", serviceName(v.Port, v.Proto), v.Kind, v.Packets), Unit: "packets",
+			Value: fmt.Sprintf("%s %s %d", detect.PortName(v.Port, v.Proto), v.Kind, v.Packets), Unit: "packets",
 		})
 	}
 	rest := r.Other
@@ -179,27 +179,4 @@ func rounded(x float64) uint64 {
 	}
 	scale := math.Pow(10, max(0, math.Floor(math.Log10(x))-2))
 	return uint64(math.Round(x/scale) * scale)
-}
-
-func serviceName(port uint16, proto uint8) string {
-	switch proto {
-	case packet.TCP:
-		return fmt.Sprintf("%d/tcp", port)
-	case packet.UDP:
-		return fmt.Sprintf("%d/udp", port)
-	case packet.ICMP:
-		return fmt.Sprintf("ICMP %d/%d", port>>8, port&0xff)
-	case packet.ICMPv6:
-		return fmt.Sprintf("ICMPv6 %d/%d", port>>8, port&0xff)
-	}
-	return fmt.Sprintf("%d/proto-%d", port, proto)
-}
-
-// grouped writes 1,234,567.
-func grouped(n uint64) string {
-	s := strconv.FormatUint(n, 10)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
 }

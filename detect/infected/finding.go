@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"sakimori/base/wire/packet"
 	"sakimori/detect"
 	"sakimori/observe"
 )
@@ -90,12 +89,12 @@ func title(h *host, v *verdict) detect.Text {
 		targetsEN = "unused address"
 	}
 	toolJA, toolEN := tool(v)
-	port := portName(v.top.Port, v.top.Proto)
+	port := detect.PortName(v.top.Port, v.top.Proto)
 	return detect.Text{
 		JA: fmt.Sprintf("%s が未使用アドレス %s 件の %s%s%s(%s)",
-			h.Addr, grouped(uint64(v.top.Targets)), port, moreJA, ja, toolJA),
+			h.Addr, detect.Grouped(uint64(v.top.Targets)), port, moreJA, ja, toolJA),
 		EN: fmt.Sprintf("%s %s %s%s on %s %s (%s)",
-			h.Addr, en, port, moreEN, grouped(uint64(v.top.Targets)), targetsEN, toolEN),
+			h.Addr, en, port, moreEN, detect.Grouped(uint64(v.top.Targets)), targetsEN, toolEN),
 	}
 }
 
@@ -206,23 +205,9 @@ func portList(ports []PortCount) string {
 			names = append(names, fmt.Sprintf("+%d", len(ports)-most))
 			break
 		}
-		names = append(names, portName(p.Port, p.Proto))
+		names = append(names, detect.PortName(p.Port, p.Proto))
 	}
 	return strings.Join(names, " ")
-}
-
-func portName(port uint16, proto uint8) string {
-	switch proto {
-	case packet.TCP:
-		return fmt.Sprintf("%d/tcp", port)
-	case packet.UDP:
-		return fmt.Sprintf("%d/udp", port)
-	case packet.ICMP:
-		return fmt.Sprintf("ICMP %d/%d", port>>8, port&0xff)
-	case packet.ICMPv6:
-		return fmt.Sprintf("ICMPv6 %d/%d", port>>8, port&0xff)
-	}
-	return fmt.Sprintf("%d/proto-%d", port, proto)
 }
 
 func hours(d time.Duration, h, m string) string {
@@ -230,13 +215,4 @@ func hours(d time.Duration, h, m string) string {
 		return fmt.Sprintf("%d%s", d/time.Hour, h)
 	}
 	return fmt.Sprintf("%d%s", d/time.Minute, m)
-}
-
-// grouped writes 1,234,567.
-func grouped(n uint64) string {
-	s := strconv.FormatUint(n, 10)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
 }

@@ -59,7 +59,7 @@ func title(k *key, dim observe.Dim, subject string) detect.Text {
 	case observe.ByAS:
 		ja, en = subject+" から送る", "sending from "+subject
 	}
-	hosts, packets := grouped(k.PeakS), grouped(k.PeakP)
+	hosts, packets := detect.Grouped(k.PeakS), detect.Grouped(k.PeakP)
 	if k.New {
 		return detect.Text{
 			JA: fmt.Sprintf("%sホストが新たに現れました(1 時間に %s ホスト、%s パケット)", ja, hosts, packets),
@@ -73,7 +73,7 @@ func title(k *key, dim observe.Dim, subject string) detect.Text {
 		}
 	}
 	times := strconv.FormatFloat(float64(k.PeakS)/k.BaseS, 'f', 1, 64)
-	usual := grouped(uint64(k.BaseS + 0.5))
+	usual := detect.Grouped(uint64(k.BaseS + 0.5))
 	return detect.Text{
 		JA: fmt.Sprintf("%sホストが平常の %s 倍に増えています(1 時間に %s ホスト、%s パケット。平常は %s ホスト)", ja, times, hosts, packets, usual),
 		EN: fmt.Sprintf("Hosts %s are at %s times their usual number (%s hosts, %s packets in an hour; usually %s hosts)", en, times, hosts, packets, usual),
@@ -147,13 +147,4 @@ func name(dim observe.Dim, k uint32) string {
 		return fmt.Sprintf("ICMPv6 %d/%d", port>>8, port&0xff)
 	}
 	return fmt.Sprintf("%d/proto-%d", port, k>>16)
-}
-
-// grouped writes 1,234,567.
-func grouped(n uint64) string {
-	s := strconv.FormatUint(n, 10)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
 }
