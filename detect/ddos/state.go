@@ -2,7 +2,6 @@ package ddos
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	"sakimori/base/wire/packet"
+	"sakimori/detect"
 	"sakimori/observe"
 )
 
@@ -55,11 +55,14 @@ func (d *Detector) State() ([]byte, error) {
 	b := []byte(form)
 	var err error
 	for _, put := range []func() error{
-		func() error { b, err = appendTable(b, []header{{d.minute, d.now, d.below, d.dropped}}); return err },
-		func() error { b, err = appendTable(b, d.pending); return err },
-		func() error { b, err = appendTable(b, runs); return err },
-		func() error { b, err = appendTable(b, vectors); return err },
-		func() error { b, err = appendTable(b, ended); return err },
+		func() error {
+			b, err = detect.AppendTable(b, []header{{d.minute, d.now, d.below, d.dropped}})
+			return err
+		},
+		func() error { b, err = detect.AppendTable(b, d.pending); return err },
+		func() error { b, err = detect.AppendTable(b, runs); return err },
+		func() error { b, err = detect.AppendTable(b, vectors); return err },
+		func() error { b, err = detect.AppendTable(b, ended); return err },
 	} {
 		if err := put(); err != nil {
 			return nil, fmt.Errorf("writing the state of ddos: %w", err)
@@ -81,8 +84,8 @@ func (d *Detector) Restore(state []byte) error {
 		vectors []vector
 		ended   []victimRow
 	)
-	err := errors.Join(takeTable(&rest, &heads), takeTable(&rest, &pending),
-		takeTable(&rest, &runs), takeTable(&rest, &vectors), takeTable(&rest, &ended))
+	err := errors.Join(detect.TakeTable(&rest, &heads), detect.TakeTable(&rest, &pending),
+		detect.TakeTable(&rest, &runs), detect.TakeTable(&rest, &vectors), detect.TakeTable(&rest, &ended))
 	if err != nil || len(heads) != 1 || len(rest) != 0 {
 		return errors.Join(errors.New("the state of ddos is damaged: start without it"), err)
 	}
@@ -124,25 +127,4 @@ func (d *Detector) Restore(state []byte) error {
 	d.minute, d.now, d.below, d.dropped = heads[0].Minute, heads[0].Now, heads[0].Below, heads[0].Dropped
 	d.pending, d.runs, d.wheel, d.touched, d.waiting, d.ended = pending, n.runs, n.wheel, n.touched, n.waiting, n.ended
 	return nil
-}
-
-func appendTable[T any](b []byte, rows []T) ([]byte, error) {
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(rows))) //nolint:gosec // bounded by Config
-	return binary.Append(b, binary.LittleEndian, rows)
-}
-
-func takeTable[T any](b *[]byte, rows *[]T) error {
-	if len(*b) < 4 {
-		return errors.New("a table is missing")
-	}
-	n := int(binary.LittleEndian.Uint32(*b))
-	*b = (*b)[4:]
-	size := binary.Size(make([]T, 1))
-	if n > len(*b)/size {
-		return fmt.Errorf("a table of %d rows is cut off", n)
-	}
-	*rows = make([]T, n)
-	used, err := binary.Decode(*b, binary.LittleEndian, *rows)
-	*b = (*b)[used:]
-	return err
 }

@@ -2,7 +2,6 @@ package infected
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	"sakimori/base/wire/packet"
+	"sakimori/detect"
 	"sakimori/observe"
 )
 
@@ -70,12 +70,12 @@ func (d *Detector) State() ([]byte, error) {
 	b := []byte(form)
 	var err error
 	for _, put := range []func() error{
-		func() error { b, err = appendTable(b, []header{{d.minute, d.now, d.dropped}}); return err },
-		func() error { b, err = appendTable(b, d.pending); return err },
-		func() error { b, err = appendTable(b, hosts); return err },
-		func() error { b, err = appendTable(b, entries); return err },
-		func() error { b, err = appendTable(b, results); return err },
-		func() error { b, err = appendTable(b, ports); return err },
+		func() error { b, err = detect.AppendTable(b, []header{{d.minute, d.now, d.dropped}}); return err },
+		func() error { b, err = detect.AppendTable(b, d.pending); return err },
+		func() error { b, err = detect.AppendTable(b, hosts); return err },
+		func() error { b, err = detect.AppendTable(b, entries); return err },
+		func() error { b, err = detect.AppendTable(b, results); return err },
+		func() error { b, err = detect.AppendTable(b, ports); return err },
 	} {
 		if err := put(); err != nil {
 			return nil, fmt.Errorf("writing the state of infected: %w", err)
@@ -99,8 +99,8 @@ func (d *Detector) Restore(state []byte) error {
 		ports   []portRow
 	)
 	err := errors.Join(
-		takeTable(&rest, &heads), takeTable(&rest, &pending), takeTable(&rest, &hosts),
-		takeTable(&rest, &entries), takeTable(&rest, &results), takeTable(&rest, &ports))
+		detect.TakeTable(&rest, &heads), detect.TakeTable(&rest, &pending), detect.TakeTable(&rest, &hosts),
+		detect.TakeTable(&rest, &entries), detect.TakeTable(&rest, &results), detect.TakeTable(&rest, &ports))
 	if err != nil || len(heads) != 1 || len(rest) != 0 {
 		return errors.Join(errors.New("the state of infected is damaged: start without it"), err)
 	}
@@ -157,25 +157,4 @@ func family(mirai bool) string {
 		return "mirai"
 	}
 	return "unknown"
-}
-
-func appendTable[T any](b []byte, rows []T) ([]byte, error) {
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(rows))) //nolint:gosec // bounded by Config
-	return binary.Append(b, binary.LittleEndian, rows)
-}
-
-func takeTable[T any](b *[]byte, rows *[]T) error {
-	if len(*b) < 4 {
-		return errors.New("a table is missing")
-	}
-	n := int(binary.LittleEndian.Uint32(*b))
-	*b = (*b)[4:]
-	size := binary.Size(make([]T, 1))
-	if n > len(*b)/size {
-		return fmt.Errorf("a table of %d rows is cut off", n)
-	}
-	*rows = make([]T, n)
-	used, err := binary.Decode(*b, binary.LittleEndian, *rows)
-	*b = (*b)[used:]
-	return err
 }

@@ -2,12 +2,12 @@ package surge
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
 
+	"sakimori/detect"
 	"sakimori/observe"
 )
 
@@ -57,13 +57,13 @@ func (d *Detector) State() ([]byte, error) {
 	var err error
 	for _, put := range []func() error{
 		func() error {
-			b, err = appendTable(b, []header{{d.hour, d.first, d.forgot, d.dropped, d.looked}})
+			b, err = detect.AppendTable(b, []header{{d.hour, d.first, d.forgot, d.dropped, d.looked}})
 			return err
 		},
-		func() error { b, err = appendTable(b, records); return err },
-		func() error { b, err = appendTable(b, rows); return err },
-		func() error { b, err = appendTable(b, blocks); return err },
-		func() error { b, err = appendTable(b, d.rising); return err },
+		func() error { b, err = detect.AppendTable(b, records); return err },
+		func() error { b, err = detect.AppendTable(b, rows); return err },
+		func() error { b, err = detect.AppendTable(b, blocks); return err },
+		func() error { b, err = detect.AppendTable(b, d.rising); return err },
 	} {
 		if err := put(); err != nil {
 			return nil, fmt.Errorf("writing the state of surge: %w", err)
@@ -85,8 +85,8 @@ func (d *Detector) Restore(state []byte) error {
 		blocks  []block
 		rising  []Rising
 	)
-	err := errors.Join(takeTable(&rest, &heads), takeTable(&rest, &records), takeTable(&rest, &rows),
-		takeTable(&rest, &blocks), takeTable(&rest, &rising))
+	err := errors.Join(detect.TakeTable(&rest, &heads), detect.TakeTable(&rest, &records), detect.TakeTable(&rest, &rows),
+		detect.TakeTable(&rest, &blocks), detect.TakeTable(&rest, &rising))
 	if err != nil || len(heads) != 1 || len(rest) != 0 {
 		return errors.Join(errors.New("the state of surge is damaged: start without it"), err)
 	}
@@ -135,25 +135,4 @@ func (d *Detector) Restore(state []byte) error {
 		}
 	}
 	return nil
-}
-
-func appendTable[T any](b []byte, rows []T) ([]byte, error) {
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(rows))) //nolint:gosec // bounded by Config
-	return binary.Append(b, binary.LittleEndian, rows)
-}
-
-func takeTable[T any](b *[]byte, rows *[]T) error {
-	if len(*b) < 4 {
-		return errors.New("a table is missing")
-	}
-	n := int(binary.LittleEndian.Uint32(*b))
-	*b = (*b)[4:]
-	size := binary.Size(make([]T, 1))
-	if n > len(*b)/size {
-		return fmt.Errorf("a table of %d rows is cut off", n)
-	}
-	*rows = make([]T, n)
-	used, err := binary.Decode(*b, binary.LittleEndian, *rows)
-	*b = (*b)[used:]
-	return err
 }
