@@ -62,9 +62,11 @@ func (w *writer) entry(e *entry) {
 	w.u32(e.minute)
 	w.u32(e.packets)
 	w.u32(e.total)
+	w.u32(e.seen)
 	w.u16(e.port)
 	w.u16(e.asks)
-	w.b = append(w.b, e.kind, e.proto, e.marks, e.few)
+	w.u16(e.marks)
+	w.b = append(w.b, e.kind, e.proto, e.few)
 	for _, v := range e.near {
 		w.u32(v)
 	}
@@ -83,17 +85,57 @@ func (w *writer) entry(e *entry) {
 	w.b = append(w.b, m.ttl, m.flags, m.options)
 }
 
+// source writes what isn't known of a source by its address.
+func (w *writer) source(src *source) {
+	w.u32(src.window)
+	w.u32(src.minute)
+	w.u32(src.hour)
+	w.u16(src.opened)
+	w.b = append(w.b, src.seen[0], src.seen[1], src.hosts)
+	w.bool(src.ports)
+	w.bool(src.tallied)
+	w.evidence(&src.evidence)
+}
+
 func (w *writer) counts(c *counts) {
 	w.i64(c.start)
-	w.bool(c.spare)
-	w.u32(uint32(len(c.keys) - 1)) //nolint:gosec // below 2^32
-	for i, k := range c.keys[1:] {
-		cell := c.cells.at(uint32(i + 1))
-		w.b = append(w.b, byte(k.dim))
-		w.u32(k.key)
-		w.u64(cell.packets)
-		w.b = cell.sources.Append(w.b)
-		w.b = cell.targets.Append(w.b)
+	for d := range c.dims {
+		cells := &c.dims[d]
+		w.u32(uint32(len(cells.keys) - 1)) //nolint:gosec // below 2^32
+		cells.each(func(key uint32, cell *counter) {
+			w.u32(key)
+			w.u64(cell.packets)
+			w.u64(cell.hosts)
+			w.b = cell.sources.Append(w.b)
+			w.b = cell.targets.Append(w.b)
+		})
+	}
+}
+
+func (w *writer) log(l *log) {
+	w.u32(uint32(l.len())) //nolint:gosec // at most pieceRecords
+	for _, chunk := range l.all() {
+		for i := range chunk {
+			w.u32(chunk[i].who)
+			w.u32(chunk[i].what)
+			w.u32(chunk[i].place)
+		}
+	}
+}
+
+func (w *writer) sheet(s *sheet) {
+	w.bool(s.spare)
+	w.u64(s.again)
+	w.log(&s.packets)
+	w.log(&s.hosts)
+}
+
+// minutes are the large ones of which pieces have been counted.
+func (w *writer) minutes(m map[uint32]*minute) {
+	w.u32(uint32(len(m))) //nolint:gosec // at most two
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		w.u64(m[k].again)
+		w.counts(m[k].counts)
 	}
 }
 
@@ -202,9 +244,9 @@ func (r *reader) evidence() evidence {
 
 func (r *reader) entry() (e entry) {
 	e.src, e.last, e.first, e.firstIn = r.addr(), r.i64(), r.i64(), r.i64()
-	e.minute, e.packets, e.total = r.u32(), r.u32(), r.u32()
-	e.port, e.asks = r.u16(), r.u16()
-	e.kind, e.proto, e.marks, e.few = r.u8(), r.u8(), r.u8(), r.u8()
+	e.minute, e.packets, e.total, e.seen = r.u32(), r.u32(), r.u32(), r.u32()
+	e.port, e.asks, e.marks = r.u16(), r.u16(), r.u16()
+	e.kind, e.proto, e.few = r.u8(), r.u8(), r.u8()
 	for i := range e.near {
 		e.near[i] = r.u32()
 	}
@@ -243,44 +285,92 @@ func (r *reader) set() *sketch.Set {
 	return s
 }
 
-// counts adds what was written to c.
-func (r *reader) counts(c *counts) {
-	o := newCounts(r.i64(), r.ases)
-	if r.err != nil || o.start != c.start {
-		r.fail("the counts are of another minute")
+func (r *reader) source() source {
+	return source{
+		window: r.u32(), minute: r.u32(), hour: r.u32(), opened: r.u16(), seen: [2]uint8{r.u8(), r.u8()}, hosts: r.u8(),
+		ports: r.bool(), tallied: r.bool(), evidence: r.evidence(),
+	}
+}
+
+func (r *reader) counts() *counts {
+	c, ases := newCounts(r.i64(), r.ases), uint32(len(r.ases.list())) //nolint:gosec // below 2^22
+	for d := range c.dims {
+		cells := &c.dims[d]
+		for range r.u32() {
+			key := r.u32()
+			if r.err != nil || !cells.has(key, ases) {
+				r.fail("the counts have an unknown key")
+				return c
+			}
+			cell := cells.at(key)
+			cell.packets, cell.hosts = r.u64(), r.u64()
+			cell.sources, cell.targets = *r.set(), *r.set()
+		}
+	}
+	return c
+}
+
+// register reads the ASes by number, before anything that names one so.
+func (r *reader) register() {
+	n := r.u32()
+	if n == 0 || n > maxASes || uint64(len(r.b)) < 4*uint64(n) {
+		r.fail("it has no ASes, or too many")
 		return
 	}
-	c.spare = r.bool()
-	r.cells(o)
-	c.merge(o)
-}
-
-func (r *reader) cells(o *counts) {
-	for range r.u32() {
-		k := cellKey{observe.Dim(r.take(1)[0]), r.u32()}
-		if r.err != nil || !k.valid() {
-			r.fail("the counts have an unknown dimension")
-			return
-		}
-		cell := o.cells.at(o.cell(k))
-		cell.packets += r.u64()
-		cell.sources, cell.targets = *r.set(), *r.set()
+	asns := make([]uint32, n)
+	for i := range asns {
+		asns[i] = r.u32()
 	}
+	r.ases.restore(asns)
 }
 
-// valid tells whether there is a cell with this key.
-func (k cellKey) valid() bool {
-	switch k.dim {
+// minutes reads the large minutes that aren't over; top is the newest one.
+func (r *reader) minutes(top uint32) map[uint32]*minute {
+	m := map[uint32]*minute{}
+	for range r.u32() {
+		again := r.u64()
+		c := r.counts()
+		k := uint32(c.start / 60) //nolint:gosec // checked below
+		if r.err != nil || c.start != int64(k)*60 || k != top && k+1 != top {
+			r.fail("counts of a minute that isn't open")
+			return m
+		}
+		m[k] = &minute{part: part{minute: k, again: again}, counts: c}
+	}
+	return m
+}
+
+// has tells whether there may be a cell with this key, among so many ASes.
+func (c *cells) has(key, ases uint32) bool {
+	switch c.dim {
 	case observe.ByClass:
-		return k.key < uint32(observe.Classes)
+		return key < uint32(observe.Classes)
 	case observe.ByProtocol:
-		return k.key < 256
+		return key < 256
 	case observe.ByCountry:
-		return k.key == 0 || countryIndex(k.key) != 0
-	case observe.ByPort, observe.ByAS:
-		return true
+		return key < countries
+	case observe.ByPort:
+		return key < 1<<24
+	case observe.ByAS:
+		return key < ases
 	}
 	return false
+}
+
+// log reads records of a telescope with so many dark addresses.
+func (r *reader) log(to *log, from *shelf, dark uint64) {
+	n, ases := r.u32(), uint32(len(r.ases.list())) //nolint:gosec // below 2^22
+	for range n {
+		v := record{r.u32(), r.u32(), r.u32()}
+		if r.err != nil {
+			return
+		}
+		if v.what&far == 0 && uint64(v.who) >= dark || v.place>>placeBits >= ases || v.place%(1<<placeBits) >= countries {
+			r.fail("a record of an unknown address, country or AS")
+			return
+		}
+		to.add(v, from)
+	}
 }
 
 // span reads an hour or a day, of so many seconds.
@@ -289,13 +379,11 @@ func (r *reader) span(seconds int64) *span {
 		return nil
 	}
 	looked := r.i64()
-	s := &span{newCounts(r.i64(), r.ases), looked}
+	s := &span{r.counts(), looked}
 	if s.start < 0 || s.start > maxTime/1_000_000_000 || s.start%seconds != 0 || looked < 0 || looked > seconds {
 		r.fail("an hour or a day that is none")
 		return nil
 	}
-	r.bool() // only minutes are spare
-	r.cells(s.counts)
 	return s
 }
 

@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math/bits"
 	"net/netip"
 	"slices"
+	"sort"
 	"time"
 
 	"go4.org/netipx"
@@ -173,6 +175,25 @@ func (s *space) index(a packet.Addr) (uint32, bool) {
 		}
 	}
 	return 0, false
+}
+
+// address is the identity of the IPv4 address with this number.
+func (s *space) address(number uint32) uint32 {
+	r := s.v4ranges
+	i := 0
+	if len(r) > 1 {
+		i = sort.Search(len(r), func(i int) bool { return r[i].base > number }) - 1
+	}
+	return r[i].lo + (number - r[i].base)
+}
+
+// numbered calls do with the identity of every address in a bitmap.
+func (s *space) numbered(hit []uint64, do func(id uint32)) {
+	for k, w := range hit {
+		for ; w != 0; w &= w - 1 {
+			do(s.address(uint32(64*k + bits.TrailingZeros64(w)))) //nolint:gosec // below 2^24
+		}
+	}
 }
 
 // contains tells whether a is dark.

@@ -140,35 +140,17 @@ func (t *Telescope) Document() Document {
 	slices.SortFunc(d.Answering, func(a, b Answering) int {
 		return cmp.Or(cmp.Compare(b.Packets, a.Packets), a.Address.Compare(b.Address))
 	})
-	t.each(func(s *shard) { s.unflushed = s.pending() })
-	for _, w := range t.workers {
-		for k, n := range w.shard.unflushed {
-			sum.port(k, n)
-		}
-	}
 	for _, k := range sum.ports.keys() {
 		p := sum.portOf(k)
 		d.Ports = append(d.Ports, PortCount{
 			Port: uint16(k), Protocol: ProtocolName(uint8(k >> 16)), //nolint:gosec // as portKey packs them
-			Packets: p.packets, Sources: p.sources.Count(), SourcesErr: p.sources.Error(),
+			Packets: *sum.ports.count(k), Sources: p.sources.Count(), SourcesErr: p.sources.Error(),
 		})
 	}
 	slices.SortFunc(d.Ports, func(a, b PortCount) int {
 		return cmp.Or(cmp.Compare(b.Packets, a.Packets), cmp.Compare(a.Port, b.Port), cmp.Compare(a.Protocol, b.Protocol))
 	})
 	return d
-}
-
-// pending are the packets by port of the minutes that are still open.
-func (s *shard) pending() map[uint32]uint64 {
-	ports := map[uint32]uint64{}
-	for i := range s.entries.n {
-		e := s.entries.at(i)
-		if e.marks&markQueued != 0 && e.marks&(markFree|markShadow) == 0 && observe.Kind(e.kind).Class() == observe.Scan {
-			ports[portKey(e.proto, e.port)] += uint64(e.packets)
-		}
-	}
-	return ports
 }
 
 // Empty is the document of an import in which nothing was new.

@@ -24,8 +24,7 @@ func (s *shard) idle(e *entry) int64 {
 // close ends an event and leaves its entry empty for the next one of this key.
 func (s *shard) close(e *entry) {
 	if e.marks&markQueued != 0 {
-		c := s.counts(e.minute)
-		s.flush(e, c, s.cells(e, c))
+		s.flush(e)
 	}
 	if s.notable(e) {
 		s.closed = append(s.closed, s.report(e, false))
@@ -39,7 +38,7 @@ func (s *shard) close(e *entry) {
 		set.Reset()
 		s.sets.give(e.set)
 	}
-	*e = entry{src: e.src, port: e.port, kind: e.kind, proto: e.proto, source: e.source}
+	*e = entry{src: e.src, port: e.port, kind: e.kind, proto: e.proto, source: e.source, place: e.place, marks: e.marks & markOwn}
 }
 
 // drop closes the event of entry i and frees its place.
@@ -81,6 +80,11 @@ func (s *shard) makeRoom() {
 				e := s.entries.at(i)
 				if e.marks&markFree != 0 || (e.marks&markScanner != 0) != scans || now-e.last <= limit && !all {
 					continue
+				}
+				for k := range s.open {
+					if e.active(s.open[k].minute) {
+						s.open[k].again++
+					}
 				}
 				s.drop(i)
 				s.tally.Evicted++
@@ -124,7 +128,7 @@ func (s *shard) summary(e *entry, open bool) observe.Event {
 	if n := s.dark.at(e.last).v4; e.src.Is4() && n > 0 {
 		v.Coverage = min(float64(v.Targets.N)/float64(n), 1)
 	}
-	if k := countryOfIndex(src.country); k != 0 {
+	if k := countryOfIndex(src.place & (1<<placeBits - 1)); k != 0 {
 		v.Country = string([]byte{byte(k >> 8), byte(k)}) //nolint:gosec // two letters
 	}
 	return v

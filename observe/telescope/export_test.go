@@ -72,3 +72,6 @@ func (t *Telescope) AllOpen() []observe.Event {
 
 // MaxTime is the latest time that a frame may bear, Unix nanoseconds.
 const MaxTime = math.MaxInt64 - 60e9
+
+// Pieces makes a minute of more than n packets a large one.
+func (c *Config) Pieces(n int) { c.piece = n }

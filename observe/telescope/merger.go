@@ -6,36 +6,42 @@ import (
 	"sakimori/observe"
 )
 
-// part is what one shard saw in one minute.
+// part is what one shard saw in one minute, or as much of it as is counted at once.
 type part struct {
-	minute uint32
-	counts *counts
-	sights []observe.Sighting
-	closed []observe.Event
-	sync   chan<- struct{} // instead: say that everything before is done
+	minute         uint32
+	packets, hosts [][]record
+	spare          bool // no frame came
+	more           bool // there is more of this minute to come
+	again          uint64
+	sights         []observe.Sighting
+	closed         []observe.Event
+	sync           chan<- struct{} // instead: say that everything before is done
 }
 
 // merger adds the shards up and turns minutes into hours and days. Shards end a
 // minute at the same place of the stream, but not at the same moment.
 type merger struct {
-	sink  Sink
-	dark  darkness
-	ases  *register
-	of    int // shards
-	in    chan part
-	free  chan *counts // counts to be used again
-	ended chan struct{}
+	sink   Sink
+	dark   darkness
+	ases   *register
+	of     int // shards
+	piece  int // records that are counted in one go
+	in     chan part
+	shelf  *shelf
+	folder *folder
+	ended  chan struct{}
 
 	waiting   map[uint32]*minute // minutes of which some shard is missing
 	hour, day *span
 	last      int64 // start of the last minute that was watched; 0 before the first
 }
 
+// minute is one that not all shards have ended.
 type minute struct {
 	parts  int
-	counts *counts
-	sights []observe.Sighting
-	closed []observe.Event
+	n      int     // packets
+	part           // of all shards
+	counts *counts // of the pieces that have been counted, nil without any
 }
 
 // span is an hour or a day in the making.
@@ -44,10 +50,10 @@ type span struct {
 	looked int64 // seconds of it that were watched
 }
 
-func newMerger(of int, dark darkness, ases *register, sink Sink) *merger {
+func newMerger(cfg *Config, dark darkness, union *space, ases *register, sink Sink) *merger {
 	return &merger{
-		sink: sink, dark: dark, ases: ases, of: of, in: make(chan part, 4*of), free: make(chan *counts, 4*of),
-		ended: make(chan struct{}), waiting: map[uint32]*minute{},
+		sink: sink, dark: dark, ases: ases, of: cfg.Workers, piece: cfg.piece, in: make(chan part, 4*cfg.Workers), shelf: newShelf(),
+		folder: newFolder(union, ases), ended: make(chan struct{}), waiting: map[uint32]*minute{},
 	}
 }
 
@@ -72,27 +78,43 @@ func (g *merger) drain() {
 func (g *merger) take(p part) {
 	m := g.waiting[p.minute]
 	if m == nil {
-		m = &minute{counts: p.counts}
+		m = &minute{part: part{minute: p.minute, spare: p.spare}}
 		g.waiting[p.minute] = m
-	} else {
-		m.counts.merge(p.counts)
-		g.giveBack(p.counts)
 	}
-	m.parts++
+	m.packets = append(m.packets, p.packets...)
+	m.hosts = append(m.hosts, p.hosts...)
+	for _, c := range p.packets {
+		m.n += len(c)
+	}
+	m.again += p.again
 	m.sights = append(m.sights, p.sights...)
 	m.closed = append(m.closed, p.closed...)
+	if !p.more {
+		m.parts++
+	}
+	if p.more || m.n > g.piece { // nobody knows how much will come: count by sets
+		g.fold(m)
+	}
 	if m.parts == g.of {
 		delete(g.waiting, p.minute)
 		g.minute(int64(p.minute)*60, m)
-		g.giveBack(m.counts)
 	}
 }
 
-func (g *merger) giveBack(c *counts) {
-	select {
-	case g.free <- c:
-	default:
+// fold counts what has come of a large minute.
+func (g *merger) fold(m *minute) {
+	if m.counts == nil {
+		m.counts = newCounts(int64(m.part.minute)*60, g.ases)
 	}
+	g.folder.fold(&piece{packets: m.packets, hosts: m.hosts, into: m.counts, more: true})
+	g.clear(m)
+}
+
+// clear gives the records' memory back.
+func (g *merger) clear(m *minute) {
+	g.shelf.put(m.packets)
+	g.shelf.put(m.hosts)
+	m.packets, m.hosts = nil, nil
 }
 
 // longest is the silence, in seconds, after which the telescope is taken not to
@@ -106,7 +128,7 @@ func (g *merger) minute(start int64, m *minute) {
 		sortEvents(m.closed)
 		g.sink.Closed(m.closed)
 	}
-	if m.counts.spare && len(m.counts.keys) == 1 {
+	if m.spare && m.n == 0 {
 		return // no late packet came: watched or not, the next minute tells
 	}
 	switch missing := start - g.last - 60; {
@@ -122,34 +144,46 @@ func (g *merger) minute(start int64, m *minute) {
 	if sights := join(m.sights); len(sights) > 0 {
 		g.sink.Sight(sights)
 	}
-	g.watched(start, m.counts)
+	g.watched(start, m)
 }
 
-// watched books one minute; c is nil when nothing came to dark space in it.
-func (g *merger) watched(start int64, c *counts) {
+// watched books one minute; m is nil when nothing came to dark space in it.
+func (g *merger) watched(start int64, m *minute) {
 	g.roll(start)
-	b := g.bucket(observe.Minute, &span{c, 60}, start, false)
-	g.sink.Bucket(b)
 	if g.hour == nil {
 		g.hour = &span{newCounts(start-start%3600, g.ases), 0}
 	}
-	if c != nil {
-		g.hour.merge(c)
+	b := Bucket{Grain: observe.Minute, Start: start, DarkV4: g.dark.at(start * 1e9).v4, Looked: 1}
+	if m != nil {
+		b.Rows = g.rows(m)
 	}
+	g.sink.Bucket(b)
 	g.hour.looked += 60
 	g.last = start
 	g.sink.Clock(time.Unix(start+60, 0).UTC())
 }
 
+// rows counts a minute, and adds it to the hour.
+func (g *merger) rows(m *minute) []Row {
+	p := piece{packets: m.packets, hosts: m.hosts, into: g.hour.counts, again: m.again, asns: g.ases.list()}
+	if m.counts == nil {
+		defer g.clear(m)
+		return g.folder.fold(&p)
+	}
+	g.fold(m)
+	g.hour.merge(m.counts)
+	return m.counts.minute(&p)
+}
+
 // roll ends the hour and the day when start is no longer in them.
 func (g *merger) roll(start int64) {
 	if g.hour != nil && start >= g.hour.start+3600 {
-		g.sink.Bucket(g.bucket(observe.Hour, g.hour, g.hour.start, false))
+		g.sink.Bucket(g.bucket(observe.Hour, g.hour, false))
 		g.day = g.day.with(g.hour)
 		g.hour = nil
 	}
 	if g.day != nil && start >= g.day.start+86400 {
-		g.sink.Bucket(g.bucket(observe.Day, g.day, g.day.start, false))
+		g.sink.Bucket(g.bucket(observe.Day, g.day, false))
 		g.day = nil
 	}
 }
@@ -169,7 +203,7 @@ func (g *merger) open() []Bucket {
 	var b []Bucket
 	day := g.day
 	if g.hour != nil {
-		b = append(b, g.bucket(observe.Hour, g.hour, g.hour.start, true))
+		b = append(b, g.bucket(observe.Hour, g.hour, true))
 		if day != nil { // keep the day itself as it is
 			copied := &span{newCounts(day.start, g.ases), day.looked}
 			copied.merge(day.counts)
@@ -178,20 +212,17 @@ func (g *merger) open() []Bucket {
 		day = day.with(g.hour)
 	}
 	if day != nil {
-		b = append(b, g.bucket(observe.Day, day, day.start, true))
+		b = append(b, g.bucket(observe.Day, day, true))
 	}
 	return b
 }
 
-func (g *merger) bucket(grain observe.Grain, s *span, start int64, open bool) Bucket {
-	b := Bucket{
-		Grain: grain, Start: start, Open: open, DarkV4: g.dark.at(start * 1e9).v4,
-		Looked: float64(s.looked) / float64(grain.Seconds()),
+// bucket is an hour or a day.
+func (g *merger) bucket(grain observe.Grain, s *span, open bool) Bucket {
+	return Bucket{
+		Grain: grain, Start: s.start, Open: open, DarkV4: g.dark.at(s.start * 1e9).v4,
+		Looked: float64(s.looked) / float64(grain.Seconds()), Rows: s.rows(grain),
 	}
-	if s.counts != nil {
-		b.Rows = s.rows(grain)
-	}
-	return b
 }
 
 // join adds up sightings of one source, port and kind: a minute may have come

@@ -2,22 +2,6 @@ package telescope
 
 import "sakimori/observe"
 
-// minute makes e's counts of a minute those of t, and gives that minute's cells.
-func (s *shard) minute(e *entry, t int64) *counts {
-	m := uint32(t / 60e9) //nolint:gosec // minutes since the epoch
-	slot := s.slot(m)
-	if e.minute != m || e.marks&markQueued == 0 {
-		if e.marks&markQueued != 0 {
-			c := s.counts(e.minute)
-			s.flush(e, c, s.cells(e, c))
-		}
-		e.minute, e.firstIn = m, t
-		e.marks |= markQueued
-		s.active[slot] = append(s.active[slot], s.indexOf(e))
-	}
-	return s.open[slot]
-}
-
 // slot is 0 for the newest minute, 1 for the one before.
 func (s *shard) slot(minute uint32) int {
 	if minute == s.top {
@@ -26,25 +10,175 @@ func (s *shard) slot(minute uint32) int {
 	return 1
 }
 
-// counts are those of an open minute.
-func (s *shard) counts(minute uint32) *counts { return s.open[s.slot(minute)] }
-
-// indexOf finds the slab index of an entry through its key: only on the first
-// packet of a minute.
-func (s *shard) indexOf(e *entry) uint32 {
-	tag := e.tag()
-	mask := uint32(len(s.byKey.slots) - 1) //nolint:gosec // fewer than 2^32 slots
-	for i := tag & mask; ; i = (i + 1) & mask {
-		if sl := s.byKey.slots[i]; sl.tag == tag && s.entries.at(sl.ref-1) == e {
-			return sl.ref - 1
-		}
+// book makes the record of a packet of e in minute m.
+func (s *shard) book(e *entry, m uint32, j *job) {
+	what := e.what()
+	if e.seen != m+1 {
+		what |= s.news(e, m)
+	}
+	if j.far {
+		what |= far
+	}
+	l := &s.open[s.slot(m)]
+	l.packets.add(record{j.number, what, e.place}, s.shelf)
+	if l.packets.len() >= s.cfg.piece {
+		p := l.give()
+		p.more = true
+		s.give(p)
 	}
 }
 
+// what is the beginning of a record's what.
+func (e *entry) what() uint32 {
+	return uint32(e.port) | uint32(e.proto)<<whatProto | uint32(observe.Kind(e.kind).Class())<<whatClass
+}
+
+// news are the cells in which e's source is new in minute m with this packet:
+// the marks of its record. Cells in which it is new in the hour are told to the
+// log of hosts; to tell them again does no harm.
+func (s *shard) news(e *entry, m uint32) (marks uint32) {
+	before := e.seen
+	if !e.comes(m) {
+		return 0
+	}
+	src, kind := s.sources.at(e.source), observe.Kind(e.kind)
+	class := uint8(1) << kind.Class()
+	hour := m/60 + 1
+	host := uint32(0)
+	if kind.Class() == observe.Scan && !s.twin(e, src, m) {
+		marks = newPort
+	}
+	if kind.Class() == observe.Scan && (before == 0 || (before-1)/60 != m/60) {
+		host = newPort
+	}
+	seen := src.in(m)
+	if *seen == 0 {
+		marks |= newPlace
+	}
+	if *seen&class == 0 {
+		marks |= newClass
+	}
+	proto := protoBit(e.proto)
+	if proto == 0 && !s.twin(e, src, m) || proto&^*seen != 0 {
+		marks |= newProto
+	}
+	*seen |= class | proto
+	if src.hour != hour {
+		src.hour, src.hosts = hour, 0
+		host |= newPlace
+	}
+	if class&^src.hosts != 0 {
+		host |= newClass
+	}
+	if proto == 0 || proto&^src.hosts != 0 {
+		host |= newProto
+	}
+	if src.hosts |= class | proto; host != 0 {
+		s.open[s.slot(m)].hosts.add(record{identity(e.src), e.what() | host, e.place}, s.shelf)
+	}
+	return marks
+}
+
+// comes notes that e has a packet in minute m, one of the two that are open, and
+// tells whether it is the first.
+func (e *entry) comes(m uint32) bool {
+	switch e.seen {
+	case m + 1:
+		return false
+	case m + 2: // a late one
+		first := e.marks&markBefore == 0
+		e.marks |= markBefore
+		return first
+	}
+	e.marks &^= markBefore
+	if e.seen == m && m > 0 {
+		e.marks |= markBefore
+	}
+	e.seen = m + 1
+	return true
+}
+
+// active tells whether e has had a packet in minute m, one of the open two.
+func (e *entry) active(m uint32) bool {
+	return e.seen == m+1 || e.seen == m+2 && e.marks&markBefore != 0
+}
+
+// in is what the source has done in minute m, one of the open two: a bit for
+// each class, and above them one for each of the usual protocols.
+func (src *source) in(m uint32) *uint8 {
+	switch src.minute {
+	case m + 1:
+		return &src.seen[0]
+	case m + 2:
+		return &src.seen[1]
+	}
+	if src.seen[1] = 0; src.minute == m && m > 0 {
+		src.seen[1] = src.seen[0]
+	}
+	src.minute, src.seen[0] = m+1, 0
+	return &src.seen[0]
+}
+
+// protoBit is the protocol's bit in what a source has done, 0 for the others.
+func protoBit(proto uint8) uint8 {
+	switch proto {
+	case 6:
+		return 1 << 4
+	case 17:
+		return 1 << 5
+	case 1:
+		return 1 << 6
+	case 58:
+		return 1 << 7
+	}
+	return 0
+}
+
+// twin tells whether another event of e's source that counts in the same cell
+// was there in minute m before it: a port that is asked with SYNs and with
+// stealth packets, or a rare protocol in whole datagrams and in fragments.
+func (s *shard) twin(e *entry, src *source, m uint32) bool {
+	var other observe.Kind
+	switch observe.Kind(e.kind) {
+	case observe.KindTCPSyn:
+		if !src.stealth {
+			return false
+		}
+		other = observe.KindTCPStealth
+	case observe.KindTCPStealth:
+		other = observe.KindTCPSyn
+	case observe.KindOther:
+		other = observe.KindFragment
+	case observe.KindFragment:
+		other = observe.KindOther
+	default:
+		return false
+	}
+	h := mix(e.src)
+	i, ok := s.find(e.src, keyTag(h, e.port, uint8(other), e.proto), e.port, other, e.proto)
+	return ok && s.entries.at(i).active(m)
+}
+
+// minute makes e's sighting one of the minute of t. Only what detectors want to
+// know of is seen to: what own addresses send, and answers.
+func (s *shard) minute(e *entry, i uint32, t int64) {
+	m := uint32(t / 60e9) //nolint:gosec // minutes since the epoch
+	if e.minute == m && e.marks&markQueued != 0 {
+		return
+	}
+	if e.marks&markQueued != 0 {
+		s.flush(e)
+	}
+	e.minute, e.firstIn = m, t
+	e.marks |= markQueued
+	slot := s.slot(m)
+	s.active[slot] = append(s.active[slot], i)
+}
+
 // advance makes m the newest minute, and gives away the minutes that end.
-func (s *shard) advance(m uint32, out func(minute uint32, c *counts, sights []observe.Sighting)) {
+func (s *shard) advance(m uint32) {
 	for s.top < m {
-		s.end(out)
+		s.end()
 		if m-s.top > 2 { // nothing came for a while
 			s.shift(m - 1)
 			s.open[0].spare = true
@@ -59,23 +193,23 @@ func (s *shard) advance(m uint32, out func(minute uint32, c *counts, sights []ob
 }
 
 // shift makes to the newest minute, and the newest one so far the one before.
-// What that one has is booked at once, in one go: later only what comes late.
+// The sightings of that one are made at once: later only of what comes late.
 func (s *shard) shift(to uint32) {
 	s.flushAll(0)
 	s.open[1] = s.open[0]
 	s.active[0], s.active[1] = s.active[1], s.active[0]
 	s.sights[0], s.sights[1] = s.sights[1], s.sights[0]
 	s.top = to
-	s.open[0] = s.fresh(to)
+	s.open[0] = sheet{minute: to}
 }
 
-// retally books what the open minutes hold on the present tally, and begins
-// another.
+// retally begins another tally.
 func (s *shard) retally() {
-	s.flushAll(0)
-	s.flushAll(1)
 	for i := range s.entries.n {
 		s.entries.at(i).marks &^= markTallied
+	}
+	for i := range s.sources.n {
+		s.sources.at(i).tallied = false
 	}
 	answering := s.tally.Answering
 	s.tally = newTally(s.union.v4, s.cfg.Detail)
@@ -83,124 +217,32 @@ func (s *shard) retally() {
 }
 
 // end closes the older one of the open minutes.
-func (s *shard) end(out func(uint32, *counts, []observe.Sighting)) {
-	c := s.open[1]
-	minute := uint32(c.start / 60) //nolint:gosec // minutes since the epoch
+func (s *shard) end() {
 	s.flushAll(1)
-	sights := s.sights[1]
-	s.sights[1] = nil
-	out(minute, c, sights)
+	p := s.open[1].give()
+	p.sights, s.sights[1] = s.sights[1], nil
+	p.closed, s.closed = s.closed, nil
+	s.give(p)
 }
 
-// flushAll books everything of one of the open minutes.
+// flushAll makes the sightings of one of the open minutes.
 func (s *shard) flushAll(slot int) {
-	c := s.open[slot]
-	if c == nil {
-		return // nothing has come yet
-	}
-	minute := uint32(c.start / 60) //nolint:gosec // minutes since the epoch
-	for rest := s.active[slot]; len(rest) > 0; {
-		group := rest[:min(batch, len(rest))]
-		rest = rest[len(group):]
-		s.touch(group, c)
-		for j, i := range group {
-			if e := s.entries.at(i); e.marks&markQueued != 0 && e.minute == minute {
-				s.flush(e, c, s.where[j])
-			}
+	minute := s.open[slot].minute
+	for _, i := range s.active[slot] {
+		if e := s.entries.at(i); e.marks&markQueued != 0 && e.minute == minute {
+			s.flush(e)
 		}
 	}
 	s.active[slot] = s.active[slot][:0]
 }
 
-// flush books what an event did in its minute on the counts, and tells the
-// detectors of it when it is their business.
-func (s *shard) flush(e *entry, c *counts, at [5]uint32) {
+// flush tells the detectors what an event did in its minute.
+func (s *shard) flush(e *entry) {
 	e.marks &^= markQueued
-	if e.packets == 0 {
-		return
-	}
-	k := observe.Kind(e.kind)
-	src := s.sources.at(e.source)
-	if e.marks&markShadow == 0 {
-		id, n := identity(e.src), uint64(e.packets)
-		for _, i := range at {
-			if i != 0 {
-				cell := c.cells.at(i)
-				cell.packets += n
-				cell.sources.Add(cell.form(), id)
-			}
-		}
-		if k.Class() == observe.Scan {
-			s.tally.port(portKey(e.proto, e.port), n)
-		}
-		s.drain(e, c, at)
-	}
-	if src.flags&uint8(observe.Own) != 0 || k.Class() == observe.Backscatter || k.Class() == observe.Reflection {
+	if e.packets > 0 {
 		slot := s.slot(e.minute)
-		s.sights[slot] = append(s.sights[slot], s.sighting(e, src))
+		s.sights[slot] = append(s.sights[slot], s.sighting(e, s.sources.at(e.source)))
 	}
 	e.packets = 0
 	e.bins = [6]uint16{}
-}
-
-// cells are the five cells that an event's packets count in; the last is 0 for
-// what isn't a scan, as its port is no service that was asked for.
-func (s *shard) cells(e *entry, c *counts) [5]uint32 {
-	src := s.sources.at(e.source)
-	class := observe.Kind(e.kind).Class()
-	at := [5]uint32{
-		c.at(&c.class[class], observe.ByClass, uint32(class)),
-		c.at(&c.proto[e.proto], observe.ByProtocol, uint32(e.proto)),
-		c.at(&c.country[src.country], observe.ByCountry, countryOfIndex(src.country)),
-		c.asCell(src.as, src.asn),
-	}
-	if class == observe.Scan {
-		at[4] = c.portCell(e.proto, e.port)
-	}
-	return at
-}
-
-// drain adds the waiting targets to the counts.
-func (s *shard) drain(e *entry, c *counts, at [5]uint32) {
-	for _, i := range at {
-		if i == 0 || e.waiting == 0 {
-			continue
-		}
-		cell := c.cells.at(i)
-		form := cell.form()
-		for _, target := range e.recent[:e.waiting] {
-			cell.targets.Add(form, target)
-		}
-	}
-	e.waiting = 0
-}
-
-// touch finds the cells of a group, and asks for the memory that its flushes
-// will need: first everything at one remove, then everything at two.
-func (s *shard) touch(group []uint32, c *counts) {
-	var sum uint32
-	for _, i := range group {
-		e := s.entries.at(i)
-		sum += e.minute + uint32(e.waiting) + e.evidence.seq
-	}
-	for _, i := range group {
-		sum += s.sources.at(s.entries.at(i).source).asn
-	}
-	for j, i := range group {
-		s.where[j] = s.cells(s.entries.at(i), c)
-	}
-	for j := range group {
-		for _, at := range s.where[j][2:] { // the others are always at hand
-			cell := c.cells.at(at)
-			sum += cell.sources.Head() + cell.targets.Head()
-		}
-	}
-	for j, i := range group {
-		e := s.entries.at(i)
-		for _, at := range s.where[j][2:] {
-			cell := c.cells.at(at)
-			sum += cell.sources.Touch(identity(e.src)) + cell.targets.Touch(e.recent[0])
-		}
-	}
-	s.touched += sum
 }

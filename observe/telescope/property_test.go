@@ -170,7 +170,7 @@ func (r *rig) everything() everything {
 }
 
 // TestAgainstOracle: whatever comes, in whatever order and blocks, to however
-// many workers, through however many restarts: each figure is that of the
+// many workers, through however many restarts, in however small pieces: each figure is that of the
 // oracle, and everything the telescope says is the same byte for byte.
 func TestAgainstOracle(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
@@ -210,6 +210,7 @@ func TestAgainstOracle(t *testing.T) {
 		all := want.everything()
 
 		cfg.Workers = rapid.SampledFrom([]int{1, 2, 3, 5}).Draw(rt, "workers")
+		cfg.Pieces(rapid.SampledFrom([]int{0, 0, 1, 7, 40}).Draw(rt, "pieces"))
 		got := build(rt, cfg)
 		for _, b := range blocks(r, recs) {
 			got.feed(b...)

@@ -15,7 +15,7 @@ func (s *shard) sighting(e *entry, src *source) observe.Sighting {
 		ASN: src.asn, Port: e.port, Proto: e.proto, Kind: observe.Kind(e.kind),
 		Tool: tool(&e.evidence, &src.evidence), Flags: s.flags(e, src),
 	}
-	if k := countryOfIndex(src.country); k != 0 {
+	if k := countryOfIndex(src.place & (1<<placeBits - 1)); k != 0 {
 		g.Country = [2]byte{byte(k >> 8), byte(k)} //nolint:gosec // two letters
 	}
 	for i, n := range e.bins {

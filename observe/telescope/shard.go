@@ -19,9 +19,8 @@ type shard struct {
 	union   *space // all dark space there ever is: numbers addresses in hit
 	decode  packet.Decoder
 	jobs    [batch]job
-	where   [batch][5]uint32 // see touch
-	n       int              // jobs waiting
-	touched uint32           // see work
+	n       int    // jobs waiting
+	touched uint32 // see work
 
 	sources  slab[source]
 	bySource index
@@ -31,36 +30,23 @@ type shard struct {
 	setBytes int
 	ases     *register
 
-	open   [2]*counts   // this minute and the one before
-	active [2][]uint32  // entries with packets in it
-	free   chan *counts // to be used again, shared with the merger
-	top    uint32       // the newest minute, since the epoch
+	open   [2]sheet // this minute and the one before
+	shelf  *shelf
+	give   func(part)
+	active [2][]uint32 // entries with a sighting to come in it
+	top    uint32      // the newest minute, since the epoch
 	sights [2][]observe.Sighting
 	seen   fragments
 	glance glance
 	tally  tally
 	closed []observe.Event
 	swept  uint32 // minute of the last sweep
-
-	unflushed map[uint32]uint64 // see pending
 }
 
 // begin sets the shard to the minute of its first packet.
 func (s *shard) begin(minute uint32) {
 	s.top, s.swept = minute, minute
-	s.open = [2]*counts{s.fresh(minute), s.fresh(minute - 1)}
-	s.open[1].spare = true
-}
-
-func (s *shard) fresh(minute uint32) *counts {
-	start := int64(minute) * 60
-	select {
-	case c := <-s.free:
-		c.reset(start)
-		return c
-	default:
-		return newCounts(start, s.ases)
-	}
+	s.open = [2]sheet{{minute: minute}, {minute: minute - 1, spare: true}}
 }
 
 // A batch is as many packets as are looked up together. The tables are far
@@ -75,9 +61,11 @@ type job struct {
 	h      uint64
 	tag    uint32 // of the event's key
 	ref    uint32 // slab index + 1 of the entry that probably is the event's
-	target uint32
+	target uint32 // who was asked
+	number uint32 // the same as records have it
 	kind   observe.Kind
 	port   uint16
+	far    bool // see record
 	shadow bool // stands for the victim that the packet quotes
 }
 
@@ -127,6 +115,9 @@ func (s *shard) frame(link packet.LinkType, data []byte, orig uint32, t int64) {
 			number, _ = s.union.index(p.Dst)
 		}
 		s.tally.hit(p.Dst, number)
+		if j.number, j.far = number, !p.Dst.Is4(); s.union.v4 > bitmapMost {
+			j.number, j.far = j.target, true
+		}
 		j.port = portOf(p, j.kind)
 		j.tag = keyTag(j.h, j.port, uint8(j.kind), p.Proto)
 		s.next()
@@ -183,7 +174,7 @@ func (s *shard) work() {
 			if s.byKey.slots[at].tag == j.tag {
 				j.ref = s.byKey.slots[at].ref
 				e := s.entries.at(j.ref - 1)
-				sum += e.minute + uint32(e.waiting) + e.evidence.seq
+				sum += e.seen + e.evidence.seq
 				break
 			}
 		}
@@ -224,24 +215,24 @@ func (s *shard) fromDark(p *packet.Packet) {
 	}
 }
 
-// count books a packet on its event; the counts of the minute get its target
-// with the next drain, and the rest with the flush at the minute's end.
+// count books a packet on its event, and makes its record.
 func (s *shard) count(j *job) {
 	p, k := &j.Packet, j.kind
-	e := s.event(p.Src, j.h, j.tag, j.port, k, p.Proto, j.t)
+	i := s.event(p.Src, j.h, j.tag, j.port, k, p.Proto, j.t)
+	e := s.entries.at(i)
 	if e.total == 0 {
 		s.opened(e, p, j.t)
 	}
 	if e.marks&markTallied == 0 {
 		e.marks |= markTallied
-		s.tally.event(e)
+		s.tallied(e)
 	}
-	c := s.minute(e, j.t)
-	if e.recent[e.waiting] = j.target; int(e.waiting) == len(e.recent)-1 {
-		e.waiting++
-		s.drain(e, c, s.cells(e, c))
-	} else {
-		e.waiting++
+	if s.tally.ports != nil && k.Class() == observe.Scan {
+		*s.tally.ports.count(portKey(p.Proto, j.port))++
+	}
+	s.book(e, uint32(j.t/60e9), j) //nolint:gosec // minutes since the epoch
+	if k.SourcePort() || e.marks&markOwn != 0 {
+		s.minute(e, i, j.t)
 	}
 	s.add(e, j.t, j.target)
 
@@ -291,46 +282,63 @@ func (s *shard) answered(e *entry, dst packet.Addr) {
 // victim books an answer on the victim that an ICMP error quotes; see quoted.
 func (s *shard) victim(j *job) {
 	q := &j.Quoted
-	e := s.event(q.Dst, j.h, j.tag, j.port, observe.KindICMPError, q.Proto, j.t)
+	i := s.event(q.Dst, j.h, j.tag, j.port, observe.KindICMPError, q.Proto, j.t)
+	e := s.entries.at(i)
 	if e.total == 0 {
 		e.marks |= markShadow
 		s.opened(e, &j.Packet, j.t)
 	}
 	s.answered(e, j.Dst)
-	s.minute(e, j.t)
+	s.minute(e, i, j.t)
 	s.add(e, j.t, j.target)
 }
 
-// event is the entry of this key; one that has timed out is closed, and begun
-// anew, first.
-func (s *shard) event(src packet.Addr, h uint64, tag uint32, port uint16, k observe.Kind, proto uint8, t int64) *entry {
+// find is the entry of this key.
+func (s *shard) find(src packet.Addr, tag uint32, port uint16, k observe.Kind, proto uint8) (uint32, bool) {
 	mask := uint32(len(s.byKey.slots) - 1) //nolint:gosec // fewer than 2^32 slots
 	for i := tag & mask; ; i = (i + 1) & mask {
 		sl := s.byKey.slots[i]
 		if sl.ref == 0 {
-			break
+			return 0, false
 		}
 		if sl.tag != tag {
 			continue
 		}
-		e := s.entries.at(sl.ref - 1)
-		if e.src != src || e.port != port || e.kind != uint8(k) || e.proto != proto {
-			continue
+		if e := s.entries.at(sl.ref - 1); e.src == src && e.port == port && e.kind == uint8(k) && e.proto == proto {
+			return sl.ref - 1, true
 		}
-		if t-e.last > s.idle(e) && e.total > 0 {
+	}
+}
+
+// event is the entry of this key; one that has timed out is closed, and begun
+// anew, first.
+func (s *shard) event(src packet.Addr, h uint64, tag uint32, port uint16, k observe.Kind, proto uint8, t int64) uint32 {
+	if i, ok := s.find(src, tag, port, k, proto); ok {
+		if e := s.entries.at(i); t-e.last > s.idle(e) && e.total > 0 {
 			s.close(e)
 		}
-		return e
+		return i
 	}
 	if s.entries.live() >= s.cfg.MaxEvents/int(s.of) {
 		s.makeRoom()
 	}
-	i := s.entries.take()
+	i, from := s.entries.take(), s.sourceOf(src, h)
 	e := s.entries.at(i)
-	*e = entry{src: src, port: port, kind: uint8(k), proto: proto, source: s.sourceOf(src, h)}
-	s.sources.at(e.source).events++
+	*e = entry{src: src, port: port, kind: uint8(k), proto: proto}
+	s.belongs(e, from)
 	s.byKey.put(tag, i)
-	return e
+	return i
+}
+
+// belongs makes e one of the events of a source.
+func (s *shard) belongs(e *entry, from uint32) {
+	src := s.sources.at(from)
+	src.events++
+	e.source, e.place = from, src.place
+	if e.marks &^= markOwn; src.flags&uint8(observe.Own) != 0 {
+		e.marks |= markOwn
+	}
+	src.stealth = src.stealth || observe.Kind(e.kind) == observe.KindTCPStealth
 }
 
 // keyTag is the part of a key's hash by which the index works; h is mix of the source.
@@ -394,9 +402,9 @@ func (s *shard) sourceOf(addr packet.Addr, h uint64) uint32 {
 	*src = source{addr: addr}
 	if s.cfg.Place != nil {
 		c, asn := s.cfg.Place(addr)
-		src.country, src.asn = uint16(countryIndex(countryKey(c))), asn //nolint:gosec // below 729
+		src.asn = asn
+		src.place = s.ases.number(asn)<<placeBits | countryIndex(countryKey(c))
 	}
-	src.as = s.ases.number(src.asn)
 	if s.cfg.own != nil && s.cfg.own.contains(addr) {
 		src.flags |= uint8(observe.Own)
 	}
@@ -408,10 +416,3 @@ func (s *shard) sourceOf(addr packet.Addr, h uint64) uint32 {
 }
 
 func portKey(proto uint8, port uint16) uint32 { return uint32(proto)<<16 | uint32(port) }
-
-func countryOfIndex(i uint16) uint32 {
-	if i == 0 {
-		return 0
-	}
-	return uint32('A'+i/27-1)<<8 | uint32('A'+i%27-1)
-}

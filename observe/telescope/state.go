@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 
 	"sakimori/base/sketch"
@@ -15,7 +16,7 @@ import (
 // on. Restored into a telescope of the same configuration it goes on as if it
 // had never stopped: no event is split, no source counted twice. The number of
 // workers may be another one.
-const stateMagic = "sakimori-telescope-3\n"
+const stateMagic = "sakimori-telescope-4\n"
 
 // State writes the state down. Buckets that are still open are part of it; see
 // OpenBuckets for those who want to read them meanwhile.
@@ -42,8 +43,14 @@ func (t *Telescope) State() []byte {
 	w.i64(t.last)
 	w.u32(t.top)
 	w.i64(t.merger.last)
+	asns := t.ases.list()
+	w.u32(uint32(len(asns))) //nolint:gosec // below 2^22
+	for _, asn := range asns {
+		w.u32(asn)
+	}
 	w.span(t.merger.hour)
 	w.span(t.merger.day)
+	w.minutes(t.merger.waiting)
 	w.answering(t.workers[0].shard.tally.Answering) // every worker knows the same
 	w.fragments(&t.workers[0].shard.seen)
 	w.u32(uint32(len(t.workers))) //nolint:gosec // at most 8
@@ -84,7 +91,9 @@ func (t *Telescope) Restore(state []byte) (err error) {
 	started := r.bool()
 	t.frames, t.late, t.first, t.last, t.top = r.u64(), r.u64(), r.i64(), r.i64(), r.u32()
 	t.merger.last = r.i64()
+	r.register()
 	t.merger.hour, t.merger.day = r.span(3600), r.span(86400)
+	t.merger.waiting = r.minutes(t.top)
 	if last := t.merger.last; last < 0 || last%60 != 0 || last > int64(t.top)*60 {
 		r.fail("its last minute lies after its newest")
 	}
@@ -128,26 +137,15 @@ func (s *shard) write(w *writer) {
 	w.u32(uint32(len(live))) //nolint:gosec // below 2^32
 	for _, i := range live {
 		e := s.entries.at(i)
-		if e.waiting > 0 {
-			c := s.counts(e.minute)
-			s.drain(e, c, s.cells(e, c))
-		}
 		w.entry(e)
-		src := s.sources.at(e.source)
-		w.u32(src.window)
-		w.u16(src.opened)
-		w.bool(src.ports)
-		w.evidence(&src.evidence)
+		w.source(s.sources.at(e.source))
 		w.bool(e.set != 0)
 		if e.set != 0 {
 			w.b = s.sets.at(e.set).Append(w.b)
 		}
 	}
-	w.bool(s.open[0] != nil)
-	if s.open[0] != nil {
-		w.counts(s.open[0])
-		w.counts(s.open[1])
-	}
+	w.sheet(&s.open[0])
+	w.sheet(&s.open[1])
 	w.sights(s.sights[0])
 	w.sights(s.sights[1])
 	w.events(s.closed)
@@ -167,16 +165,14 @@ func (t *Telescope) readShard(r *reader, id uint32) {
 	home := t.workers[int(id)%len(t.workers)].shard
 	for _, w := range t.workers {
 		w.shard.top, w.shard.swept = top, swept
-		if w.shard.open[0] == nil {
-			w.shard.open = [2]*counts{newCounts(int64(top)*60, t.ases), newCounts(int64(top-1)*60, t.ases)}
-		}
+		w.shard.open[0].minute, w.shard.open[1].minute = top, top-1
 	}
 	for range r.u32() {
 		if r.err != nil {
 			return
 		}
 		in := r.entry()
-		src := source{window: r.u32(), opened: r.u16(), ports: r.bool(), evidence: r.evidence()}
+		src := r.source()
 		var set *sketch.Set
 		if r.bool() {
 			set = r.set()
@@ -193,13 +189,14 @@ func (t *Telescope) readShard(r *reader, id uint32) {
 		to := shardOf(mix(in.src), uint32(len(t.workers))) //nolint:gosec // at most 8
 		t.workers[to].shard.adopt(in, src, set)
 	}
-	if r.bool() {
-		for _, c := range home.open {
-			r.counts(c)
+	for k := range home.open {
+		spare := r.bool()
+		for _, w := range t.workers { // it is spare for all, or for none
+			w.shard.open[k].spare = spare
 		}
-		for _, w := range t.workers { // or the merger would wait for a minute that only some think empty
-			w.shard.open[0].spare, w.shard.open[1].spare = home.open[0].spare, home.open[1].spare
-		}
+		home.open[k].again += r.u64()
+		r.log(&home.open[k].packets, home.shelf, t.union.v4)
+		r.log(&home.open[k].hosts, home.shelf, math.MaxUint64)
 	}
 	for i := range home.sights {
 		home.sights[i] = append(home.sights[i], r.sights()...)
@@ -220,10 +217,11 @@ func (t *Telescope) readShard(r *reader, id uint32) {
 // adopt puts a restored event into the tables.
 func (s *shard) adopt(in entry, src source, set *sketch.Set) {
 	h := mix(in.src)
-	in.source = s.sourceOf(in.src, h)
-	to := s.sources.at(in.source)
-	to.events++
-	to.window, to.opened, to.ports, to.evidence = src.window, src.opened, src.ports, src.evidence
+	from := s.sourceOf(in.src, h)
+	s.belongs(&in, from)
+	to := s.sources.at(from)
+	to.window, to.opened, to.ports, to.tallied, to.evidence = src.window, src.opened, src.ports, src.tallied, src.evidence
+	to.minute, to.hour, to.seen, to.hosts = src.minute, src.hour, src.seen, src.hosts
 	if set != nil {
 		in.set = s.sets.take()
 		*s.sets.at(in.set) = *set
@@ -249,7 +247,7 @@ func (t *tally) write(w *writer) {
 	for _, k := range keys {
 		w.u32(k)
 		p := t.portOf(k)
-		w.u64(p.packets)
+		w.u64(*t.ports.count(k))
 		w.b = p.sources.Append(w.b)
 	}
 	w.u32(uint32(len(t.scans))) //nolint:gosec // below 2^32
@@ -276,7 +274,7 @@ func (t *tally) read(r *reader) {
 			return
 		}
 		if o.ports != nil {
-			*o.ports.at(k) = &portTally{packets: n, sources: *set}
+			*o.ports.count(k), *o.ports.at(k) = n, &portTally{*set}
 		}
 	}
 	t.merge(&o)

@@ -113,51 +113,61 @@ func (x *index) remove(tag, i uint32) {
 type source struct {
 	addr    packet.Addr
 	asn     uint32
-	as      uint32 // number of the AS in this shard
-	events  uint32 // entries that refer to it
-	window  uint32 // minute in which its present window of new ports began
-	opened  uint16 // ports asked in this window
-	country uint16
-	flags   uint8 // observe.Own, observe.Research
-	ports   bool  // asked so many ports in one window that it is a port scan
+	place   uint32   // country and AS, as records have them
+	events  uint32   // entries that refer to it
+	window  uint32   // minute in which its present window of new ports began
+	minute  uint32   // the newest minute with a packet of it, and one; 0 none
+	hour    uint32   // the newest hour, in the same way
+	opened  uint16   // ports asked in this window
+	seen    [2]uint8 // what it has done in that minute and the one before; see in
+	hosts   uint8    // the same of the hour
+	flags   uint8    // observe.Own, observe.Research
+	ports   bool     // asked so many ports in one window that it is a port scan
+	stealth bool     // has sent stealth packets
+	tallied bool     // is in the present tally
 	evidence
 }
 
 // entry is one event in the making: what a source sends to one port with one
 // kind of packet.
 type entry struct {
-	src     packet.Addr
-	last    int64 // Unix nanoseconds
-	first   int64
-	minute  uint32 // the minute, since the epoch, of the packets below
-	packets uint32 // in that minute
-	total   uint32 // since first; saturates
-	source  uint32 // slab index
-	port    uint16
-	kind    uint8
-	proto   uint8
-	marks   uint8
-	few     uint8     // targets in near; one more than fits: they are in set
-	asks    uint16    // packets that ask for an amplified answer; in answers, those that may have been asked for
-	near    [4]uint32 // the first targets
-	recent  [8]uint32 // targets of this minute that aren't in the counts yet
-	waiting uint8     // how many of these
-	set     uint32    // slab index of the set of all targets, 0 none
-	firstIn int64     // first packet of the minute
-	bins    [6]uint16 // packets by ten seconds; saturate
+	src    packet.Addr
+	last   int64 // Unix nanoseconds
+	first  int64
+	total  uint32 // packets since first; saturates
+	source uint32 // slab index
+	place  uint32 // the source's
+	seen   uint32 // the newest minute with a packet of it, since the epoch, and one; 0 none
+	port   uint16
+	kind   uint8
+	proto  uint8
+	asks   uint16 // packets that ask for an amplified answer; in answers, those that may have been asked for
+	marks  uint16
+	few    uint8     // targets in near; one more than fits: they are in set
+	near   [4]uint32 // the first targets
+	set    uint32    // slab index of the set of all targets, 0 none
 	evidence
+
+	// For the sighting of a minute, where detectors want one.
+	minute  uint32    // since the epoch
+	packets uint32    // in that minute
+	firstIn int64     // the first of them
+	bins    [6]uint16 // their number by ten seconds; saturate
+
 	sample
 }
 
 // The marks of an entry.
 const (
-	markSpoof   uint8 = 1 << iota // a packet had a hint of a forged source
-	markShadow                    // stands for the victim that an ICMP error quotes: not counted
-	markQueued                    // on the list of this minute
-	markScanner                   // has met the definition of a scan
-	markFree                      // no event: the place is free
-	markTallied                   // its source is in the present tally
-	markPeer                      // asks as a peer asks a peer
+	markSpoof   uint16 = 1 << iota // a packet had a hint of a forged source
+	markShadow                     // stands for the victim that an ICMP error quotes: not counted
+	markQueued                     // on the list of this minute's sightings
+	markScanner                    // has met the definition of a scan
+	markFree                       // no event: the place is free
+	markTallied                    // its source is in the present tally
+	markPeer                       // asks as a peer asks a peer
+	markOwn                        // sent by one of the operator's own addresses
+	markBefore                     // had a packet in the minute before seen, too
 )
 
 // sample is the event's first packet, as evidence.

@@ -1,7 +1,6 @@
 package telescope
 
 import (
-	"math/bits"
 	"slices"
 
 	"sakimori/base/sketch"
@@ -36,10 +35,8 @@ type Totals struct {
 	Late        uint64 // packets counted in a later minute than their own
 }
 
-type portTally struct {
-	packets uint64
-	sources sketch.Set
-}
+// portTally is what is kept of a port beside its packets.
+type portTally struct{ sources sketch.Set }
 
 // maxAnswering bounds the list of dark addresses that answer. A telescope that
 // reaches it isn't dark.
@@ -69,18 +66,15 @@ func (t *tally) hit(dst packet.Addr, number uint32) {
 	t.hits6.Add(sketch.Exact, number)
 }
 
-// event notes who an event is of: once for each tally.
-func (t *tally) event(e *entry) {
+// tallied notes who an event is of: once for each tally.
+func (s *shard) tallied(e *entry) {
 	id := identity(e.src)
-	t.sources.Add(sketch.Exact, id)
-	if t.ports != nil && observe.Kind(e.kind).Class() == observe.Scan {
-		t.portOf(portKey(e.proto, e.port)).sources.Add(sketch.Exact, id)
+	if src := s.sources.at(e.source); !src.tallied {
+		src.tallied = true
+		s.tally.sources.Add(sketch.Exact, id)
 	}
-}
-
-func (t *tally) port(key uint32, packets uint64) {
-	if t.ports != nil {
-		t.portOf(key).packets += packets
+	if s.tally.ports != nil && observe.Kind(e.kind).Class() == observe.Scan {
+		s.tally.portOf(portKey(e.proto, e.port)).sources.Add(sketch.Exact, id)
 	}
 }
 
@@ -93,13 +87,37 @@ func (t *tally) portOf(key uint32) *portTally {
 }
 
 // portTallies are found by index for TCP and UDP, as they are asked for with
-// every event and minute.
+// every packet and event.
 type portTallies struct {
+	packets  [2][1 << 16]uint64 // of TCP and UDP
 	tcp, udp [1 << 16]*portTally
 	rest     map[uint32]*restTally
 }
 
-type restTally struct{ *portTally }
+type restTally struct {
+	packets uint64
+	*portTally
+}
+
+// count is where the packets of a port are counted.
+func (p *portTallies) count(key uint32) *uint64 {
+	switch key >> 16 {
+	case packet.TCP:
+		return &p.packets[0][key&0xffff]
+	case packet.UDP:
+		return &p.packets[1][key&0xffff]
+	}
+	return &p.other(key).packets
+}
+
+func (p *portTallies) other(key uint32) *restTally {
+	r := p.rest[key]
+	if r == nil {
+		r = &restTally{}
+		p.rest[key] = r
+	}
+	return r
+}
 
 func (p *portTallies) at(key uint32) **portTally {
 	switch key >> 16 {
@@ -108,12 +126,7 @@ func (p *portTallies) at(key uint32) **portTally {
 	case packet.UDP:
 		return &p.udp[key&0xffff]
 	}
-	r := p.rest[key]
-	if r == nil {
-		r = &restTally{}
-		p.rest[key] = r
-	}
-	return &r.portTally
+	return &p.other(key).portTally
 }
 
 // keys are those of the ports that were seen, in order.
@@ -123,10 +136,10 @@ func (p *portTallies) keys() []uint32 {
 		return nil
 	}
 	for i := range p.tcp {
-		if p.tcp[i] != nil {
+		if p.tcp[i] != nil || p.packets[0][i] > 0 {
 			keys = append(keys, portKey(packet.TCP, uint16(i)))
 		}
-		if p.udp[i] != nil {
+		if p.udp[i] != nil || p.packets[1][i] > 0 {
 			keys = append(keys, portKey(packet.UDP, uint16(i)))
 		}
 	}
@@ -165,9 +178,8 @@ func (t *tally) merge(o *tally) {
 		t.Answering[a] = max(t.Answering[a], n)
 	}
 	for _, key := range o.ports.keys() {
-		p, to := o.portOf(key), t.portOf(key)
-		to.packets += p.packets
-		to.sources.Merge(sketch.Exact, &p.sources)
+		*t.ports.count(key) += *o.ports.count(key)
+		t.portOf(key).sources.Merge(sketch.Exact, &o.portOf(key).sources)
 	}
 }
 
@@ -186,12 +198,9 @@ func newTally(v4 uint64, ports bool) tally {
 }
 
 // hitV4 is how many dark IPv4 addresses were hit.
-func (t *tally) hitV4() (n uint64) {
+func (t *tally) hitV4() uint64 {
 	if t.hits == nil {
 		return t.hits4.Count()
 	}
-	for _, w := range t.hits {
-		n += uint64(bits.OnesCount64(w)) //nolint:gosec // at most 64
-	}
-	return n
+	return ones(t.hits)
 }

@@ -60,6 +60,7 @@ type Config struct {
 
 	own   *space
 	idle4 time.Duration
+	piece int // records that are counted in one go; 0: pieceRecords
 }
 
 // maxWorkers is where more no longer help: each decodes every frame.
@@ -159,11 +160,14 @@ func New(cfg Config, sink Sink) (*Telescope, error) {
 		return nil, fmt.Errorf("the slowest scanner's rate (%g) and the memory for slow scans (%s) must be above zero", cfg.MinRate, cfg.Slow)
 	}
 	cfg.idle4 = cfg.timeout(union.v4)
-	t := &Telescope{ases: &register{m: map[uint32]uint32{}}, cfg: cfg, dark: dark, union: union, first: maxTime, last: minTime, pool: make(chan *Block, blocks+cfg.Readers)}
+	if cfg.piece == 0 {
+		cfg.piece = pieceRecords
+	}
+	t := &Telescope{ases: newRegister(), cfg: cfg, dark: dark, union: union, first: maxTime, last: minTime, pool: make(chan *Block, blocks+cfg.Readers)}
 	for range cap(t.pool) {
 		t.pool <- &Block{}
 	}
-	t.merger = newMerger(cfg.Workers, dark, t.ases, sink)
+	t.merger = newMerger(&t.cfg, dark, union, t.ases, sink)
 	for i := range cfg.Workers {
 		t.workers = append(t.workers, newWorker(t, uint32(i)))
 	}

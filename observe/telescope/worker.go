@@ -112,8 +112,8 @@ func newWorker(t *Telescope, id uint32) *worker {
 	s := &shard{
 		cfg: &t.cfg, id: id, of: uint32(t.cfg.Workers), dark: t.dark, now: &t.dark[0], union: t.union, //nolint:gosec // at most 8
 		decode:   packet.Decoder{Tunnels: t.cfg.Tunnels},
-		bySource: newIndex(0), byKey: newIndex(0), ases: t.ases,
-		tally: newTally(t.union.v4, t.cfg.Detail), free: t.merger.free,
+		bySource: newIndex(0), byKey: newIndex(0), ases: t.ases, shelf: t.merger.shelf,
+		tally: newTally(t.union.v4, t.cfg.Detail), give: func(p part) { t.merger.in <- p },
 	}
 	s.sets.take() // index 0 means none
 	return &worker{shard: s, orders: make(chan order, blocks), t: t}
@@ -129,7 +129,7 @@ func (w *worker) run() {
 			}
 		}
 		if o.until > w.shard.top {
-			w.shard.advance(o.until, w.out)
+			w.shard.advance(o.until)
 		}
 		if o.do != nil {
 			o.do(w.shard)
@@ -146,18 +146,11 @@ func (w *worker) read(b *packet.Block) {
 		f := &b.Frames[i]
 		if m := uint32(f.Time / 60e9); m > s.top { //nolint:gosec // minutes since the epoch
 			s.work()
-			s.advance(m, w.out)
+			s.advance(m)
 		}
 		s.frame(f.Link, b.Buf[f.Off:f.Off+f.Len], f.Orig, f.Time)
 	}
 	s.work() // while the bytes are there
-}
-
-// out gives a minute that has ended to the merger.
-func (w *worker) out(minute uint32, c *counts, sights []observe.Sighting) {
-	closed := w.shard.closed
-	w.shard.closed = nil
-	w.t.merger.in <- part{minute: minute, counts: c, sights: sights, closed: closed}
 }
 
 // Advance tells the telescope that the data's time has come to at although no

@@ -1,0 +1,385 @@
+package telescope
+
+import (
+	"math/bits"
+	"slices"
+	"sync"
+
+	"sakimori/base/sketch"
+	"sakimori/observe"
+)
+
+// folder counts the records of a minute. It sorts them by cell, so that each
+// cell is counted while its addresses are in the cache, exactly, and only what
+// is distinct goes on to the cell of the hour. It belongs to the merger.
+type folder struct {
+	space *space // numbers the dark addresses
+	ases  *register
+	sides [2]side
+	class [observe.Classes]wide
+	proto [256]*wide // the usual ones
+
+	sources uint64 // of the minute
+	rare    []item // packets of other protocols
+	scans   []item // packets by port
+}
+
+// piece are records to be counted: a minute, or a part of a large one.
+type piece struct {
+	packets, hosts [][]record
+	into           *counts // the hour, or the minute when there is more of it to come
+	more           bool    // no rows yet
+	again          uint64  // sources that may have been counted twice
+	asns           []uint32
+}
+
+func newFolder(union *space, ases *register) *folder {
+	f := &folder{space: union, ases: ases}
+	for _, p := range []uint8{1, 6, 17, 58} {
+		f.proto[p] = &wide{}
+	}
+	return f
+}
+
+// fold adds a piece to the counts, and gives its rows in order when it is a
+// whole minute. Ports and places have nothing in common, and are counted side by
+// side.
+func (f *folder) fold(p *piece) []Row {
+	p.asns = f.ases.list()
+	var here, there []Row
+	var done sync.WaitGroup
+	done.Go(func() { there = f.places(p) })
+	here = f.ports(p)
+	done.Wait()
+	return append(here, there...)
+}
+
+// wide counts a cell in which most addresses come again and again.
+type wide struct {
+	packets, hosts uint64
+	hit            []uint64   // bitmap over the dark space
+	far            sketch.Set // what has no number in it
+}
+
+func (w *wide) reset(n uint64) {
+	if w.packets, w.hosts = 0, 0; n <= bitmapMost && w.hit == nil {
+		w.hit = make([]uint64, (n+63)/64)
+	}
+	clear(w.hit)
+	w.far.Reset()
+}
+
+func (w *wide) add(r *record) {
+	w.packets++
+	if r.what&far == 0 {
+		w.hit[r.who>>6] |= 1 << (r.who & 63)
+	} else {
+		w.far.Add(exactly, r.who)
+	}
+}
+
+// exactly is the form of a set that is never estimated.
+var exactly = sketch.Form{Precision: 14, Exact: 1 << 31}
+
+// flush gives the cell's row, and adds it to the hour's.
+func (w *wide) flush(f *folder, p *piece, to *cells, key uint32, rows []Row) []Row {
+	if w.packets == 0 {
+		return rows
+	}
+	cell, form := to.at(key), to.form(key)
+	cell.packets += w.packets
+	cell.hosts += w.hosts
+	f.space.numbered(w.hit, func(id uint32) { cell.targets.Add(form, id) })
+	cell.targets.Merge(form, &w.far)
+	return p.row(rows, to.dim, key, w.packets, w.hosts, w.count())
+}
+
+func (w *wide) count() uint64 { return ones(w.hit) + w.far.Count() }
+
+func ones(words []uint64) (n uint64) {
+	for _, w := range words {
+		n += uint64(bits.OnesCount64(w)) //nolint:gosec // at most 64
+	}
+	return n
+}
+
+// row adds a row to those of a whole minute.
+func (p *piece) row(rows []Row, dim observe.Dim, key uint32, packets, sources, targets uint64) []Row {
+	if p.more {
+		return rows
+	}
+	r := Row{Dim: dim, Key: key, Packets: packets, Sources: sources, Targets: targets}
+	if p.again > 0 {
+		r.SourcesErr = float32(min(1, float64(p.again)/float64(sources)))
+	}
+	return append(rows, r)
+}
+
+// ports counts the total, the classes, the protocols and the ports.
+func (f *folder) ports(p *piece) []Row {
+	s := &f.sides[0]
+	f.wide(p)
+	rows := f.total(p)
+	dim := &p.into.dims[observe.ByClass]
+	for class := range f.class {
+		rows = f.class[class].flush(f, p, dim, uint32(class), rows) //nolint:gosec // below 4
+	}
+	first := len(rows)
+	dim = &p.into.dims[observe.ByProtocol]
+	for proto, w := range f.proto {
+		if w != nil {
+			rows = w.flush(f, p, dim, uint32(proto), rows) //nolint:gosec // below 256
+		}
+	}
+	s.items = f.rare
+	rows = s.count(f.space, p, dim, rows)
+	f.rare, s.items = s.items[:0], nil
+	sortRows(rows[first:])
+
+	dim = &p.into.dims[observe.ByPort]
+	s.items = f.scans
+	rows = s.count(f.space, p, dim, rows)
+	s.items = s.items[:0]
+	for _, chunk := range p.hosts {
+		for i := range chunk {
+			r := &chunk[i]
+			class, proto := r.what>>whatClass&3, r.what>>whatProto&0xff
+			if r.what&newClass != 0 {
+				p.into.dims[observe.ByClass].at(class).sources.Add(sketch.Fine, r.who)
+			}
+			if r.what&newProto != 0 {
+				p.into.dims[observe.ByProtocol].at(proto).sources.Add(sketch.Fine, r.who)
+			}
+			if r.what&newPort != 0 {
+				s.items = append(s.items, item{r.what & 0xffffff, r.who})
+			}
+		}
+	}
+	s.hosts(dim)
+	f.scans = s.items[:0]
+	return rows
+}
+
+// wide adds all packets to the cells of the classes and protocols, and sorts out
+// those that are counted by port.
+func (f *folder) wide(p *piece) {
+	f.sources = 0
+	f.rare, f.scans = f.rare[:0], f.scans[:0]
+	for i := range f.class {
+		f.class[i].reset(f.space.v4)
+	}
+	for _, w := range f.proto {
+		if w != nil {
+			w.reset(f.space.v4)
+		}
+	}
+	for _, chunk := range p.packets {
+		for i := range chunk {
+			r := &chunk[i]
+			f.sources += uint64(r.what / newPlace & 1)
+			class := observe.Class(r.what >> whatClass & 3)
+			c := &f.class[class]
+			c.hosts += uint64(r.what / newClass & 1)
+			c.add(r)
+			if w := f.proto[r.what>>whatProto&0xff]; w != nil {
+				w.hosts += uint64(r.what / newProto & 1)
+				w.add(r)
+			} else {
+				f.rare = append(f.rare, r.item(r.what>>whatProto&0xff, newProto))
+			}
+			if class == observe.Scan {
+				f.scans = append(f.scans, r.item(r.what&0xffffff, newPort))
+			}
+		}
+	}
+}
+
+// total is the row of everything: every packet is in exactly one class.
+func (f *folder) total(p *piece) []Row {
+	all := wide{hosts: f.sources}
+	all.reset(f.space.v4)
+	for i := range f.class {
+		c := &f.class[i]
+		all.packets += c.packets
+		all.far.Merge(exactly, &c.far)
+		for k, w := range c.hit {
+			all.hit[k] |= w
+		}
+	}
+	if all.packets == 0 {
+		return nil
+	}
+	return p.row(nil, observe.ByTotal, 0, all.packets, f.sources, all.count())
+}
+
+// places counts the countries and the ASes.
+func (f *folder) places(p *piece) []Row {
+	s := &f.sides[1]
+	dim := &p.into.dims[observe.ByCountry]
+	s.items = s.items[:0]
+	for _, chunk := range p.packets {
+		for i := range chunk {
+			s.items = append(s.items, chunk[i].item(chunk[i].place&(1<<placeBits-1), newPlace))
+		}
+	}
+	rows := s.count(f.space, p, dim, nil)
+	first := len(rows)
+	s.items = s.items[:0]
+	for _, chunk := range p.packets {
+		for i := range chunk {
+			s.items = append(s.items, chunk[i].item(chunk[i].place>>placeBits, newPlace))
+		}
+	}
+	rows = s.count(f.space, p, &p.into.dims[observe.ByAS], rows)
+	sortRows(rows[first:])
+	s.items = s.items[:0]
+	for _, chunk := range p.hosts {
+		for i := range chunk {
+			if r := &chunk[i]; r.what&newPlace != 0 {
+				c := r.place & (1<<placeBits - 1)
+				dim.at(c).sources.Add(dim.form(c), r.who)
+				s.items = append(s.items, item{r.place >> placeBits, r.who})
+			}
+		}
+	}
+	s.hosts(&p.into.dims[observe.ByAS])
+	return rows
+}
+
+// item is a record on its way to a cell: the cell's key with two marks.
+type item struct{ key, who uint32 }
+
+const (
+	itemNew = 1 << 31 // the source is new there
+	itemFar = 1 << 30 // see far
+	itemKey = itemFar - 1
+)
+
+// item is the record as an item of the cell key; new is the mark of that cell.
+func (r *record) item(key, new uint32) item {
+	return item{key | r.what/new&1*itemNew | r.what&far, r.who}
+}
+
+// side is what one of the two goroutines works with.
+type side struct {
+	items, spare []item
+	hit          []uint64 // bitmap over the dark space, empty between two cells
+	ids          []uint32
+}
+
+// count sorts the items and counts the cells of a dimension. What is distinct is
+// added to the cells, the minute's rows to rows.
+func (s *side) count(space *space, p *piece, to *cells, rows []Row) []Row {
+	if len(s.items) == 0 {
+		return rows
+	}
+	if s.hit == nil && space.v4 <= bitmapMost {
+		s.hit = make([]uint64, (space.v4+63)/64)
+	}
+	s.sort()
+	for rest := s.items; len(rest) > 0; {
+		key, n, hosts := rest[0].key&itemKey, 0, uint64(0)
+		for n < len(rest) && rest[n].key&itemKey == key {
+			hosts += uint64(rest[n].key >> 31)
+			n++
+		}
+		s.distinct(space, rest[:n])
+		cell, form := to.at(key), to.form(key)
+		cell.packets += uint64(n)
+		cell.hosts += hosts
+		for _, id := range s.ids {
+			cell.targets.Add(form, id)
+		}
+		rows = p.row(rows, to.dim, rowKey(to.dim, key, p.asns), uint64(n), hosts, uint64(len(s.ids)))
+		rest = rest[n:]
+	}
+	return rows
+}
+
+// distinct makes ids the identities of the different addresses of a group.
+func (s *side) distinct(space *space, group []item) {
+	s.ids = s.ids[:0]
+	var others sketch.Set
+	for i := range group {
+		it := &group[i]
+		if it.key&itemFar != 0 {
+			if others.Add(exactly, it.who) {
+				s.ids = append(s.ids, it.who)
+			}
+			continue
+		}
+		if w, b := &s.hit[it.who>>6], uint64(1)<<(it.who&63); *w&b == 0 {
+			*w |= b
+			s.ids = append(s.ids, space.address(it.who))
+		}
+	}
+	for i := range group {
+		if group[i].key&itemFar == 0 {
+			s.hit[group[i].who>>6] = 0
+		}
+	}
+}
+
+// hosts adds sources to the cells of a dimension.
+func (s *side) hosts(to *cells) {
+	s.sort()
+	for i := range s.items {
+		key := s.items[i].key
+		to.at(key).sources.Add(to.form(key), s.items[i].who)
+	}
+}
+
+// digit is how many bits of the key are sorted by at once: as many lists are
+// written side by side as the first caches bear.
+const digit = 11
+
+// sort orders the items by key, equal ones as they came (radix sort, lowest
+// digit first).
+func (s *side) sort() {
+	all := uint32(0)
+	for i := range s.items {
+		all |= s.items[i].key
+	}
+	all &= itemKey
+	n := len(s.items)
+	s.spare = slices.Grow(s.spare[:0], n)[:n]
+	for shift := 0; all>>shift != 0; shift += digit {
+		var at [1 << digit]uint32
+		for i := range s.items {
+			at[s.items[i].key&itemKey>>shift%(1<<digit)]++
+		}
+		sum := uint32(0)
+		for d, k := range at {
+			at[d], sum = sum, sum+k
+		}
+		for _, it := range s.items {
+			d := it.key & itemKey >> shift % (1 << digit)
+			s.spare[at[d]] = it
+			at[d]++
+		}
+		s.items, s.spare = s.spare, s.items
+	}
+}
+
+// minute are the rows of a minute that was counted piece by piece.
+func (c *counts) minute(p *piece) []Row {
+	total := c.total()
+	if total.packets == 0 {
+		return nil
+	}
+	var rows []Row
+	for d := range c.dims {
+		first, cells := len(rows), &c.dims[d]
+		cells.each(func(key uint32, cell *counter) {
+			rows = p.row(rows, cells.dim, rowKey(cells.dim, key, p.asns), cell.packets, cell.hosts, cell.targets.Count())
+			rows[len(rows)-1].TargetsErr = float32(cell.targets.Error())
+			if cells.dim == observe.ByCountry {
+				total.hosts += cell.hosts
+			}
+		})
+		sortRows(rows[first:])
+	}
+	first := p.row(nil, observe.ByTotal, 0, total.packets, total.hosts, total.targets.Count())
+	first[0].TargetsErr = float32(total.targets.Error())
+	return append(first, rows...)
+}
