@@ -62,7 +62,7 @@ func Hash(id uint32) uint64 {
 // right while it is exact.
 func (s *Set) Add(f Form, id uint32) bool {
 	if s.dense {
-		return s.addDense(Hash(id))
+		return Registers(s.tab).Add(id)
 	}
 	if id == 0 {
 		if s.zero {
@@ -153,36 +153,15 @@ func (s *Set) densify(f Form) {
 	*s = Set{dense: true, tab: make([]uint32, 1<<f.Precision/4)}
 	for _, id := range old {
 		if id != 0 {
-			s.addDense(Hash(id))
+			Registers(s.tab).Add(id)
 		}
 	}
 	if zero {
-		s.addDense(Hash(0))
+		Registers(s.tab).Add(0)
 	}
 }
 
-// registers is 2^p.
-func (s *Set) registers() int { return 4 * len(s.tab) }
-
-func (s *Set) precision() int { return bits.Len(uint(len(s.tab))) + 1 }
-
-func (s *Set) register(i int) uint8 { return uint8(s.tab[i>>2] >> (i & 3 * 8)) } //nolint:gosec // the byte
-
-// raise makes register i at least r, and tells whether it was below.
-func (s *Set) raise(i int, r uint8) bool {
-	w, shift := &s.tab[i>>2], i&3*8
-	if uint8(*w>>shift) >= r { //nolint:gosec // the byte
-		return false
-	}
-	*w = *w&^(0xff<<shift) | uint32(r)<<shift
-	return true
-}
-
-func (s *Set) addDense(h uint64) bool {
-	p := s.precision()
-	rho := uint8(bits.LeadingZeros64(h<<p|1<<(p-1)) + 1) //nolint:gosec // at most 65
-	return s.raise(int(h>>(64-p)), rho)                  //nolint:gosec // below 2^p
-}
+func (s *Set) precision() int { return Registers(s.tab).precision() }
 
 // exact is where the elements of an exact set stand, zeros between them.
 func (s *Set) exact() []uint32 {
@@ -220,8 +199,8 @@ func (s *Set) Merge(f Form, o *Set) {
 		s.fold(len(o.tab))
 	}
 	by := o.precision() - s.precision()
-	for i := range o.registers() {
-		s.raise(i>>by, refold(i, o.register(i), by))
+	for i := range 4 * len(o.tab) {
+		Registers(s.tab).raise(i>>by, refold(i, Registers(o.tab).register(i), by))
 	}
 }
 
@@ -239,8 +218,8 @@ func highest(a, b uint32) uint32 {
 func (s *Set) fold(words int) {
 	d := Set{dense: true, tab: make([]uint32, words)}
 	by := s.precision() - d.precision()
-	for i := range s.registers() {
-		d.raise(i>>by, refold(i, s.register(i), by))
+	for i := range 4 * len(s.tab) {
+		Registers(d.tab).raise(i>>by, refold(i, Registers(s.tab).register(i), by))
 	}
 	*s = d
 }
@@ -258,23 +237,6 @@ func refold(i int, r uint8, by int) uint8 {
 	return uint8(by - bits.Len(uint(low)) + 1) //nolint:gosec // as above
 }
 
-// Head loads the beginning of the set, and Touch the memory behind it that Add
-// of the same id will need: done for many sets first, the loads are under way
-// at once. What they return means nothing.
-func (s *Set) Head() uint32 { return s.n }
-
-// Touch loads what lies behind the head.
-func (s *Set) Touch(id uint32) uint32 {
-	if len(s.tab) == 0 {
-		return s.n
-	}
-	i := slot(id) & uint32(len(s.tab)-1) //nolint:gosec // at most 2^20 slots
-	if s.dense {
-		i = uint32(Hash(id) >> (66 - s.precision())) //nolint:gosec // below 2^14
-	}
-	return s.tab[i]
-}
-
 // Exact tells whether Count is the exact number.
 func (s *Set) Exact() bool { return !s.dense }
 
@@ -283,12 +245,10 @@ func (s *Set) Error() float64 {
 	if !s.dense {
 		return 0
 	}
-	return 1.04 / math.Sqrt(float64(s.registers()))
+	return Registers(s.tab).Error()
 }
 
-// Count is the number of distinct identities: exact, or the improved raw
-// estimator of Ertl (2017, arXiv 1702.01284, algorithm 6), which needs no
-// bias table and no switch for small numbers.
+// Count is the number of distinct identities: exact, or estimated.
 func (s *Set) Count() uint64 {
 	if !s.dense {
 		n := uint64(s.n)
@@ -297,53 +257,7 @@ func (s *Set) Count() uint64 {
 		}
 		return n
 	}
-	q := 64 - s.precision()
-	var c [256]int
-	for _, w := range s.tab {
-		c[w&0xff]++
-		c[w>>8&0xff]++
-		c[w>>16&0xff]++
-		c[w>>24]++
-	}
-	m := float64(s.registers())
-	z := m * tau(1-float64(c[q+1])/m)
-	for k := q; k >= 1; k-- {
-		z = 0.5 * (z + float64(c[k]))
-	}
-	z += m * sigma(float64(c[0])/m)
-	return uint64(math.Round(m * m / (2 * math.Ln2 * z)))
-}
-
-func sigma(x float64) float64 {
-	if x == 1 {
-		return math.Inf(1)
-	}
-	y, z := 1.0, x
-	for {
-		x *= x
-		old := z
-		z += x * y
-		y += y
-		if z == old {
-			return z
-		}
-	}
-}
-
-func tau(x float64) float64 {
-	if x == 0 || x == 1 {
-		return 0
-	}
-	y, z := 1.0, 1-x
-	for {
-		x = math.Sqrt(x)
-		old := z
-		y *= 0.5
-		z -= (1 - x) * (1 - x) * y
-		if z == old {
-			return z / 3
-		}
-	}
+	return Registers(s.tab).Count()
 }
 
 // Reset empties the set.

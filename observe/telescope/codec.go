@@ -66,15 +66,14 @@ func (w *writer) entry(e *entry) {
 	w.u16(e.port)
 	w.u16(e.asks)
 	w.u16(e.marks)
-	w.b = append(w.b, e.kind, e.proto, e.few)
-	for _, v := range e.near {
-		w.u32(v)
-	}
+	w.b = append(w.b, e.kind, e.proto)
 	for _, v := range e.bins {
 		w.u16(v)
 	}
 	w.evidence(&e.evidence)
-	m := &e.sample
+}
+
+func (w *writer) sample(m *sample) {
 	w.addr(m.dst)
 	w.u32(m.seq)
 	w.u16(m.id)
@@ -85,15 +84,27 @@ func (w *writer) entry(e *entry) {
 	w.b = append(w.b, m.ttl, m.flags, m.options)
 }
 
+// targets writes the elements, or the registers of what isn't exact.
+func (w *writer) targets(b *blocks, t *targets) {
+	w.b = append(w.b, byte(t.form))
+	w.bool(t.zero)
+	if t.form >= formDense {
+		for _, word := range b.at(t.block, t.form) {
+			w.u32(word)
+		}
+		return
+	}
+	w.u16(t.n)
+	b.each(t, w.u32)
+}
+
 // source writes what isn't known of a source by its address.
 func (w *writer) source(src *source) {
 	w.u32(src.window)
 	w.u32(src.minute)
 	w.u32(src.hour)
 	w.u16(src.opened)
-	w.b = append(w.b, src.seen[0], src.seen[1], src.hosts)
-	w.bool(src.ports)
-	w.bool(src.tallied)
+	w.b = append(w.b, src.seen[0], src.seen[1], src.hosts, src.marks)
 	w.evidence(&src.evidence)
 }
 
@@ -246,19 +257,48 @@ func (r *reader) entry() (e entry) {
 	e.src, e.last, e.first, e.firstIn = r.addr(), r.i64(), r.i64(), r.i64()
 	e.minute, e.packets, e.total, e.seen = r.u32(), r.u32(), r.u32(), r.u32()
 	e.port, e.asks, e.marks = r.u16(), r.u16(), r.u16()
-	e.kind, e.proto, e.few = r.u8(), r.u8(), r.u8()
-	for i := range e.near {
-		e.near[i] = r.u32()
-	}
+	e.kind, e.proto = r.u8(), r.u8()
 	for i := range e.bins {
 		e.bins[i] = r.u16()
 	}
 	e.evidence = r.evidence()
-	e.sample = sample{
+	return e
+}
+
+func (r *reader) sample() sample {
+	return sample{
 		dst: r.addr(), seq: r.u32(), id: r.u16(), window: r.u16(), srcPort: r.u16(), toPort: r.u16(), length: r.u16(),
 		ttl: r.u8(), flags: r.u8(), options: r.u8(),
 	}
-	return e
+}
+
+// targets reads targets into the blocks of the shard that they go to.
+func (r *reader) targets(b *blocks) (t targets) {
+	f, zero := form(r.u8()), r.bool()
+	if r.err != nil || f >= forms {
+		r.fail("targets of an unknown form")
+		return t
+	}
+	if t = (targets{form: f, zero: zero}); f != formNear {
+		t.block = b.take(f)
+	}
+	if f >= formDense {
+		for i, at := 0, b.at(t.block, f); i < len(at); i++ {
+			at[i] = r.u32()
+		}
+		return t
+	}
+	n := r.u16()
+	if n > most[f] {
+		r.fail("more targets than their form holds")
+		return t
+	}
+	for range n {
+		if id := r.u32(); id != 0 {
+			b.insert(&t, id)
+		}
+	}
+	return t
 }
 
 func (r *reader) any(values ...any) {
@@ -288,7 +328,7 @@ func (r *reader) set() *sketch.Set {
 func (r *reader) source() source {
 	return source{
 		window: r.u32(), minute: r.u32(), hour: r.u32(), opened: r.u16(), seen: [2]uint8{r.u8(), r.u8()}, hosts: r.u8(),
-		ports: r.bool(), tallied: r.bool(), evidence: r.evidence(),
+		marks: r.u8(), evidence: r.evidence(),
 	}
 }
 

@@ -21,23 +21,19 @@ func (s *shard) idle(e *entry) int64 {
 	return int64(s.cfg.idle(e.src.Is4()))
 }
 
-// close ends an event and leaves its entry empty for the next one of this key.
-func (s *shard) close(e *entry) {
+// close ends the event of entry i and leaves it empty for the next one of this key.
+func (s *shard) close(i uint32) {
+	e := s.entries.at(i)
 	if e.marks&markQueued != 0 {
 		s.flush(e)
 	}
 	if s.notable(e) {
-		s.closed = append(s.closed, s.report(e, false))
+		s.closed = append(s.closed, s.report(i, false))
 		if src := s.sources.at(e.source); s.cfg.Detail && s.flags(e, src)&observe.Scanner != 0 {
 			s.tally.scans = append(s.tally.scans, s.scan(e, src))
 		}
 	}
-	if e.set != 0 {
-		set := s.sets.at(e.set)
-		s.setBytes -= set.Bytes()
-		set.Reset()
-		s.sets.give(e.set)
-	}
+	s.blocks.give(&e.targets)
 	*e = entry{src: e.src, port: e.port, kind: e.kind, proto: e.proto, source: e.source, place: e.place, marks: e.marks & markOwn}
 }
 
@@ -45,7 +41,7 @@ func (s *shard) close(e *entry) {
 func (s *shard) drop(i uint32) {
 	e := s.entries.at(i)
 	if e.total > 0 {
-		s.close(e)
+		s.close(i)
 	}
 	s.byKey.remove(e.tag(), i)
 	src := s.sources.at(e.source)
@@ -55,6 +51,7 @@ func (s *shard) drop(i uint32) {
 	}
 	e.marks = markFree
 	s.entries.give(i)
+	s.samples.give(i)
 }
 
 // sweep ends the events that have been silent for too long at time t.
@@ -106,9 +103,10 @@ func (s *shard) notable(e *entry) bool {
 }
 
 // report is the event as others see it.
-func (s *shard) report(e *entry, open bool) observe.Event {
+func (s *shard) report(i uint32, open bool) observe.Event {
+	e := s.entries.at(i)
 	v := s.summary(e, open)
-	v.Sample = []string{e.sample.words(e)}
+	v.Sample = []string{s.samples.at(i).words(e)}
 	return v
 }
 

@@ -46,7 +46,7 @@ func (t *Telescope) Live() (live []int, most int) {
 func (t *Telescope) SetBytes() (n int) {
 	t.each(func(*shard) {})
 	for _, w := range t.workers {
-		n += w.shard.setBytes
+		n += w.shard.blocks.bytes
 	}
 	return n
 }
@@ -62,7 +62,7 @@ func (t *Telescope) AllOpen() []observe.Event {
 		s := w.shard
 		for i := range s.entries.n {
 			if e := s.entries.at(i); e.marks&markFree == 0 && e.total > 0 {
-				v = append(v, s.report(e, true))
+				v = append(v, s.report(i, true))
 			}
 		}
 	}

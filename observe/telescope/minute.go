@@ -141,7 +141,7 @@ func (s *shard) twin(e *entry, src *source, m uint32) bool {
 	var other observe.Kind
 	switch observe.Kind(e.kind) {
 	case observe.KindTCPSyn:
-		if !src.stealth {
+		if src.marks&markStealth == 0 {
 			return false
 		}
 		other = observe.KindTCPStealth
@@ -209,7 +209,7 @@ func (s *shard) retally() {
 		s.entries.at(i).marks &^= markTallied
 	}
 	for i := range s.sources.n {
-		s.sources.at(i).tallied = false
+		s.sources.at(i).marks &^= markCounted
 	}
 	answering := s.tally.Answering
 	s.tally = newTally(s.union.v4, s.cfg.Detail)

@@ -2,9 +2,7 @@ package telescope
 
 import (
 	"math"
-	"slices"
 
-	"sakimori/base/sketch"
 	"sakimori/observe"
 )
 
@@ -67,13 +65,10 @@ func (s *shard) isScan(e *entry) bool {
 		return false
 	}
 	src := s.sources.at(e.source)
-	if src.ports {
+	if src.marks&markPorts != 0 {
 		return true
 	}
-	n := uint64(e.few)
-	if e.set != 0 {
-		n = s.sets.at(e.set).Count()
-	}
+	n := s.targets(e).N
 	if s.baits(e) || e.marks&markPeer != 0 && n < peerTargets {
 		return false
 	}
@@ -98,46 +93,4 @@ func (s *shard) baits(e *entry) bool {
 	return observe.Kind(e.kind) == observe.KindUDP && e.asks > 0 && e.total >= 10 && uint64(e.total) >= 10*s.targets(e).N
 }
 
-func (s *shard) addTarget(e *entry, id uint32) {
-	if e.set != 0 {
-		set := s.sets.at(e.set)
-		before := set.Bytes()
-		set.Add(s.setForm(), id)
-		s.setBytes += set.Bytes() - before
-		return
-	}
-	if slices.Contains(e.near[:e.few], id) {
-		return
-	}
-	if int(e.few) < len(e.near) {
-		e.near[e.few] = id
-		e.few++
-		return
-	}
-	e.set = s.sets.take()
-	set := s.sets.at(e.set)
-	set.Reset()
-	for _, have := range e.near {
-		set.Add(sketch.Coarse, have)
-	}
-	set.Add(sketch.Coarse, id)
-	s.setBytes += set.Bytes()
-}
-
-// setForm is how sharply the targets of events are counted: exactly up to 512,
-// then with 1.63 %; when the sets take more memory than the configuration gives
-// them, exactly up to 32, then with 6.5 % in 256 bytes.
-func (s *shard) setForm() sketch.Form {
-	if s.setBytes > s.cfg.SetBytes/int(s.of) {
-		return sketch.Form{Precision: 8, Exact: 32}
-	}
-	return sketch.Coarse
-}
-
-func (s *shard) targets(e *entry) observe.Unique {
-	if e.set == 0 {
-		return observe.Unique{N: uint64(e.few)}
-	}
-	set := s.sets.at(e.set)
-	return observe.Unique{N: set.Count(), Err: set.Error()}
-}
+func (s *shard) targets(e *entry) observe.Unique { return s.blocks.count(&e.targets) }

@@ -3,7 +3,6 @@ package telescope
 import (
 	"math"
 
-	"sakimori/base/sketch"
 	"sakimori/base/wire/packet"
 	"sakimori/observe"
 )
@@ -22,12 +21,12 @@ type shard struct {
 	n       int    // jobs waiting
 	touched uint32 // see work
 
-	sources  slab[source]
+	sources  column[source]
 	bySource index
-	entries  slab[entry]
+	entries  column[entry]
+	samples  column[sample] // of the entries
 	byKey    index
-	sets     slab[sketch.Set]
-	setBytes int
+	blocks   blocks
 	ases     *register
 
 	open   [2]sheet // this minute and the one before
@@ -183,9 +182,7 @@ func (s *shard) work() {
 		if ref := jobs[i].ref; ref != 0 {
 			e := s.entries.at(ref - 1)
 			sum += uint32(s.sources.at(e.source).flags)
-			if e.set != 0 {
-				sum += s.sets.at(e.set).Touch(jobs[i].target)
-			}
+			sum += s.blocks.touch(&e.targets, jobs[i].target)
 		}
 	}
 	s.touched = sum
@@ -221,7 +218,7 @@ func (s *shard) count(j *job) {
 	i := s.event(p.Src, j.h, j.tag, j.port, k, p.Proto, j.t)
 	e := s.entries.at(i)
 	if e.total == 0 {
-		s.opened(e, p, j.t)
+		s.opened(e, i, p, j.t)
 	}
 	if e.marks&markTallied == 0 {
 		e.marks |= markTallied
@@ -268,7 +265,7 @@ func (s *shard) add(e *entry, t int64, target uint32) {
 	if b := &e.bins[(t/1e9%60)/10]; *b < math.MaxUint16 {
 		*b++
 	}
-	s.addTarget(e, target)
+	s.blocks.add(&e.targets, target, s.blocks.bytes > s.cfg.SetBytes/int(s.of))
 }
 
 // answered notes an answer to a dark address that had sent something: it may
@@ -286,7 +283,7 @@ func (s *shard) victim(j *job) {
 	e := s.entries.at(i)
 	if e.total == 0 {
 		e.marks |= markShadow
-		s.opened(e, &j.Packet, j.t)
+		s.opened(e, i, &j.Packet, j.t)
 	}
 	s.answered(e, j.Dst)
 	s.minute(e, i, j.t)
@@ -315,7 +312,7 @@ func (s *shard) find(src packet.Addr, tag uint32, port uint16, k observe.Kind, p
 func (s *shard) event(src packet.Addr, h uint64, tag uint32, port uint16, k observe.Kind, proto uint8, t int64) uint32 {
 	if i, ok := s.find(src, tag, port, k, proto); ok {
 		if e := s.entries.at(i); t-e.last > s.idle(e) && e.total > 0 {
-			s.close(e)
+			s.close(i)
 		}
 		return i
 	}
@@ -323,6 +320,7 @@ func (s *shard) event(src packet.Addr, h uint64, tag uint32, port uint16, k obse
 		s.makeRoom()
 	}
 	i, from := s.entries.take(), s.sourceOf(src, h)
+	s.samples.take()
 	e := s.entries.at(i)
 	*e = entry{src: src, port: port, kind: uint8(k), proto: proto}
 	s.belongs(e, from)
@@ -338,7 +336,9 @@ func (s *shard) belongs(e *entry, from uint32) {
 	if e.marks &^= markOwn; src.flags&uint8(observe.Own) != 0 {
 		e.marks |= markOwn
 	}
-	src.stealth = src.stealth || observe.Kind(e.kind) == observe.KindTCPStealth
+	if observe.Kind(e.kind) == observe.KindTCPStealth {
+		src.marks |= markStealth
+	}
 }
 
 // keyTag is the part of a key's hash by which the index works; h is mix of the source.
@@ -350,9 +350,9 @@ func keyTag(h uint64, port uint16, kind, proto uint8) uint32 {
 func (e *entry) tag() uint32 { return keyTag(mix(e.src), e.port, e.kind, e.proto) }
 
 // opened begins an event with its first packet.
-func (s *shard) opened(e *entry, p *packet.Packet, t int64) {
+func (s *shard) opened(e *entry, i uint32, p *packet.Packet, t int64) {
 	e.first, e.last = t, t
-	e.sample = sample{
+	*s.samples.at(i) = sample{
 		dst: p.Dst, seq: p.Seq, id: uint16(p.ID), window: p.Window, srcPort: p.SrcPort, toPort: p.DstPort, //nolint:gosec // 16 bits in IPv4
 		length: uint16(min(p.Length, math.MaxUint16)), ttl: p.TTL, flags: uint8(p.TCPFlags), options: uint8(len(p.TCPOptions)), //nolint:gosec // at most 40
 	}
@@ -374,7 +374,7 @@ func (s *shard) opened(e *entry, p *packet.Packet, t int64) {
 		src.window, src.opened = now, 0
 	}
 	if src.opened++; src.opened >= portScanPorts {
-		src.ports = true
+		src.marks |= markPorts
 	}
 }
 

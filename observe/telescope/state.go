@@ -8,7 +8,6 @@ import (
 	"math"
 	"slices"
 
-	"sakimori/base/sketch"
 	"sakimori/observe"
 )
 
@@ -139,10 +138,8 @@ func (s *shard) write(w *writer) {
 		e := s.entries.at(i)
 		w.entry(e)
 		w.source(s.sources.at(e.source))
-		w.bool(e.set != 0)
-		if e.set != 0 {
-			w.b = s.sets.at(e.set).Append(w.b)
-		}
+		w.sample(s.samples.at(i))
+		w.targets(&s.blocks, &e.targets)
 	}
 	w.sheet(&s.open[0])
 	w.sheet(&s.open[1])
@@ -173,12 +170,9 @@ func (t *Telescope) readShard(r *reader, id uint32) {
 		}
 		in := r.entry()
 		src := r.source()
-		var set *sketch.Set
-		if r.bool() {
-			set = r.set()
-		}
+		first := r.sample()
 		switch {
-		case int(in.kind) >= observe.Kinds || int(in.few) > len(in.near) || in.marks&markFree != 0:
+		case int(in.kind) >= observe.Kinds || in.marks&markFree != 0:
 			r.fail("an event of an unknown kind")
 		case in.marks&markQueued != 0 && in.minute != top && in.minute != top-1:
 			r.fail("an event in a minute that isn't open")
@@ -187,7 +181,9 @@ func (t *Telescope) readShard(r *reader, id uint32) {
 			return
 		}
 		to := shardOf(mix(in.src), uint32(len(t.workers))) //nolint:gosec // at most 8
-		t.workers[to].shard.adopt(in, src, set)
+		s := t.workers[to].shard
+		in.targets = r.targets(&s.blocks)
+		s.adopt(in, src, first)
 	}
 	for k := range home.open {
 		spare := r.bool()
@@ -215,20 +211,16 @@ func (t *Telescope) readShard(r *reader, id uint32) {
 }
 
 // adopt puts a restored event into the tables.
-func (s *shard) adopt(in entry, src source, set *sketch.Set) {
+func (s *shard) adopt(in entry, src source, first sample) {
 	h := mix(in.src)
 	from := s.sourceOf(in.src, h)
 	s.belongs(&in, from)
 	to := s.sources.at(from)
-	to.window, to.opened, to.ports, to.tallied, to.evidence = src.window, src.opened, src.ports, src.tallied, src.evidence
+	to.window, to.opened, to.marks, to.evidence = src.window, src.opened, src.marks, src.evidence
 	to.minute, to.hour, to.seen, to.hosts = src.minute, src.hour, src.seen, src.hosts
-	if set != nil {
-		in.set = s.sets.take()
-		*s.sets.at(in.set) = *set
-		s.setBytes += set.Bytes()
-	}
 	i := s.entries.take()
-	*s.entries.at(i) = in
+	s.samples.take()
+	*s.entries.at(i), *s.samples.at(i) = in, first
 	s.byKey.put(in.tag(), i)
 	if in.marks&markQueued != 0 {
 		slot := s.slot(in.minute)

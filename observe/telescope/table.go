@@ -1,13 +1,17 @@
 package telescope
 
-import "sakimori/base/wire/packet"
+import (
+	"runtime"
+
+	"sakimori/base/pages"
+	"sakimori/base/wire/packet"
+)
 
 // slab holds elements in chunks, so that they never move, growing copies
 // nothing, and an element is named by 32 bits.
 type slab[T any] struct {
 	chunks [][]T
 	n      uint32 // indices handed out
-	free   []uint32
 }
 
 const (
@@ -17,13 +21,8 @@ const (
 
 func (s *slab[T]) at(i uint32) *T { return &s.chunks[i>>chunkBits][i&(chunkSize-1)] }
 
-// take hands out an element. It may hold what its last user left there.
+// take hands out an element.
 func (s *slab[T]) take() uint32 {
-	if n := len(s.free); n > 0 {
-		i := s.free[n-1]
-		s.free = s.free[:n-1]
-		return i
-	}
 	if int(s.n>>chunkBits) == len(s.chunks) {
 		s.chunks = append(s.chunks, make([]T, chunkSize))
 	}
@@ -31,27 +30,54 @@ func (s *slab[T]) take() uint32 {
 	return s.n - 1
 }
 
-func (s *slab[T]) give(i uint32) { s.free = append(s.free, i) }
+// column holds the elements of a table of known size side by side, in memory of
+// its own. An element is named by 32 bits.
+type column[T any] struct {
+	all  []T
+	span *pages.Span[T]
+	n    uint32 // indices handed out
+	free []uint32
+}
 
-func (s *slab[T]) live() int { return int(s.n) - len(s.free) }
+func newColumn[T any](most int) column[T] {
+	s := pages.Reserve[T](most)
+	return column[T]{all: s.All, span: s}
+}
+
+func (c *column[T]) at(i uint32) *T { return &c.all[i] }
+
+// take hands out an element. It may hold what its last user left there.
+func (c *column[T]) take() uint32 {
+	if n := len(c.free); n > 0 {
+		i := c.free[n-1]
+		c.free = c.free[:n-1]
+		return i
+	}
+	if int(c.n) == len(c.all) { // only a restored table may be too small
+		more := newColumn[T](2*len(c.all) + 1)
+		copy(more.all, c.all)
+		c.all, c.span = more.all, more.span
+	}
+	c.n++
+	return c.n - 1
+}
+
+func (c *column[T]) give(i uint32) { c.free = append(c.free, i) }
+
+func (c *column[T]) live() int { return int(c.n) - len(c.free) }
 
 // index is an open-addressing table from hashes to slab indices. The upper half
 // of the hash is kept beside the index: it gives the home slot and rejects
 // nearly all strangers without touching the slab.
 type index struct {
 	slots []slot
+	span  *pages.Span[slot] // their memory, once they are many
 	n     int
 }
 
 type slot struct{ tag, ref uint32 } // ref is the slab index + 1, 0 empty
 
-func newIndex(capacity int) index {
-	size := 64
-	for size*3 < capacity*4 {
-		size *= 2
-	}
-	return index{slots: make([]slot, size)}
-}
+func newIndex() index { return index{slots: make([]slot, 64)} }
 
 func (x *index) put(tag, i uint32) {
 	if (x.n+1)*4 > len(x.slots)*3 {
@@ -67,8 +93,16 @@ func (x *index) put(tag, i uint32) {
 }
 
 func (x *index) grow() {
-	old := x.slots
-	x.slots = make([]slot, 2*len(old))
+	old, hold := x.slots, x.span
+	if n := 2 * len(old); n < 1<<16 {
+		x.slots = make([]slot, n)
+	} else {
+		x.span = pages.Reserve[slot](n)
+		x.slots = x.span.All
+		for i := 0; i < n; i += 512 { // to be read first would give it the page of zeros
+			x.slots[i] = slot{}
+		}
+	}
 	mask := uint32(len(x.slots) - 1) //nolint:gosec // as above
 	for _, s := range old {
 		if s.ref == 0 {
@@ -80,6 +114,7 @@ func (x *index) grow() {
 		}
 		x.slots[p] = s
 	}
+	runtime.KeepAlive(hold)
 }
 
 // remove takes out the element with this tag and slab index, and closes the gap
@@ -109,33 +144,39 @@ func (x *index) remove(tag, i uint32) {
 	x.slots[p] = slot{}
 }
 
-// source is what is known of one sending address as long as it has events.
+// source is what is known of one sending address as long as it has events: 64
+// bytes, a line of the cache.
 type source struct {
-	addr    packet.Addr
-	asn     uint32
-	place   uint32   // country and AS, as records have them
-	events  uint32   // entries that refer to it
-	window  uint32   // minute in which its present window of new ports began
-	minute  uint32   // the newest minute with a packet of it, and one; 0 none
-	hour    uint32   // the newest hour, in the same way
-	opened  uint16   // ports asked in this window
-	seen    [2]uint8 // what it has done in that minute and the one before; see in
-	hosts   uint8    // the same of the hour
-	flags   uint8    // observe.Own, observe.Research
-	ports   bool     // asked so many ports in one window that it is a port scan
-	stealth bool     // has sent stealth packets
-	tallied bool     // is in the present tally
+	addr   packet.Addr
+	asn    uint32
+	place  uint32   // country and AS, as records have them
+	events uint32   // entries that refer to it
+	window uint32   // minute in which its present window of new ports began
+	minute uint32   // the newest minute with a packet of it, and one; 0 none
+	hour   uint32   // the newest hour, in the same way
+	opened uint16   // ports asked in this window
+	seen   [2]uint8 // what it has done in that minute and the one before; see in
+	hosts  uint8    // the same of the hour
+	flags  uint8    // observe.Own, observe.Research
+	marks  uint8
 	evidence
 }
 
+// The marks of a source.
+const (
+	markPorts   uint8 = 1 << iota // asked so many ports in one window that it is a port scan
+	markStealth                   // has sent stealth packets
+	markCounted                   // is in the present tally
+)
+
 // entry is one event in the making: what a source sends to one port with one
-// kind of packet.
+// kind of packet. It has 128 bytes, two lines of the cache.
 type entry struct {
 	src    packet.Addr
 	last   int64 // Unix nanoseconds
 	first  int64
 	total  uint32 // packets since first; saturates
-	source uint32 // slab index
+	source uint32 // index of the source
 	place  uint32 // the source's
 	seen   uint32 // the newest minute with a packet of it, since the epoch, and one; 0 none
 	port   uint16
@@ -143,9 +184,7 @@ type entry struct {
 	proto  uint8
 	asks   uint16 // packets that ask for an amplified answer; in answers, those that may have been asked for
 	marks  uint16
-	few    uint8     // targets in near; one more than fits: they are in set
-	near   [4]uint32 // the first targets
-	set    uint32    // slab index of the set of all targets, 0 none
+	targets
 	evidence
 
 	// For the sighting of a minute, where detectors want one.
@@ -153,8 +192,6 @@ type entry struct {
 	packets uint32    // in that minute
 	firstIn int64     // the first of them
 	bins    [6]uint16 // their number by ten seconds; saturate
-
-	sample
 }
 
 // The marks of an entry.

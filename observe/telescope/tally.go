@@ -69,8 +69,8 @@ func (t *tally) hit(dst packet.Addr, number uint32) {
 // tallied notes who an event is of: once for each tally.
 func (s *shard) tallied(e *entry) {
 	id := identity(e.src)
-	if src := s.sources.at(e.source); !src.tallied {
-		src.tallied = true
+	if src := s.sources.at(e.source); src.marks&markCounted == 0 {
+		src.marks |= markCounted
 		s.tally.sources.Add(sketch.Exact, id)
 	}
 	if s.tally.ports != nil && observe.Kind(e.kind).Class() == observe.Scan {

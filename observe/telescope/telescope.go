@@ -163,7 +163,7 @@ func New(cfg Config, sink Sink) (*Telescope, error) {
 	if cfg.piece == 0 {
 		cfg.piece = pieceRecords
 	}
-	t := &Telescope{ases: newRegister(), cfg: cfg, dark: dark, union: union, first: maxTime, last: minTime, pool: make(chan *Block, blocks+cfg.Readers)}
+	t := &Telescope{ases: newRegister(), cfg: cfg, dark: dark, union: union, first: maxTime, last: minTime, pool: make(chan *Block, underway+cfg.Readers)}
 	for range cap(t.pool) {
 		t.pool <- &Block{}
 	}

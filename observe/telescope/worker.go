@@ -11,8 +11,8 @@ import (
 	"sakimori/observe"
 )
 
-// blocks is how many blocks are on their way at once.
-const blocks = 8
+// underway is how many blocks are on their way at once.
+const underway = 8
 
 // Block is a block of frames that all workers read; the last one gives it back.
 type Block struct {
@@ -112,11 +112,12 @@ func newWorker(t *Telescope, id uint32) *worker {
 	s := &shard{
 		cfg: &t.cfg, id: id, of: uint32(t.cfg.Workers), dark: t.dark, now: &t.dark[0], union: t.union, //nolint:gosec // at most 8
 		decode:   packet.Decoder{Tunnels: t.cfg.Tunnels},
-		bySource: newIndex(0), byKey: newIndex(0), ases: t.ases, shelf: t.merger.shelf,
+		bySource: newIndex(), byKey: newIndex(), ases: t.ases, shelf: t.merger.shelf,
 		tally: newTally(t.union.v4, t.cfg.Detail), give: func(p part) { t.merger.in <- p },
 	}
-	s.sets.take() // index 0 means none
-	return &worker{shard: s, orders: make(chan order, blocks), t: t}
+	most := t.cfg.MaxEvents/int(s.of) + 1
+	s.entries, s.samples, s.sources = newColumn[entry](most), newColumn[sample](most), newColumn[source](most)
+	return &worker{shard: s, orders: make(chan order, underway), t: t}
 }
 
 func (w *worker) run() {
@@ -250,7 +251,7 @@ func (t *Telescope) Open(since time.Time, most int) (events []observe.Event, lef
 	t.each(func(s *shard) {
 		for i := range s.entries.n {
 			if e := s.entries.at(i); s.notable(e) && e.last >= from && e.total >= least {
-				lists[s.id] = append(lists[s.id], s.report(e, true))
+				lists[s.id] = append(lists[s.id], s.report(i, true))
 			}
 		}
 	})

@@ -1,0 +1,77 @@
+package pages_test
+
+import (
+	"bytes"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	"sakimori/base/pages"
+)
+
+type cell struct {
+	key [3]uint32
+	n   uint64
+}
+
+// TestReserve: a span is zero, holds what is written across its large pages, and
+// begins at one.
+func TestReserve(t *testing.T) {
+	const n = 500_000 // 12 MB
+	s := pages.Reserve[cell](n)
+	if len(s.All) != n {
+		t.Fatalf("%d values", len(s.All))
+	}
+	for i := range s.All {
+		if s.All[i] != (cell{}) {
+			t.Fatalf("value %d isn't zero", i)
+		}
+		s.All[i] = cell{[3]uint32{uint32(i), 1, 2}, uint64(i)}
+	}
+	for i := range s.All {
+		if s.All[i].n != uint64(i) || s.All[i].key[0] != uint32(i) {
+			t.Fatalf("value %d is %v", i, s.All[i])
+		}
+	}
+	runtime.KeepAlive(s)
+	if none := pages.Reserve[uint32](0); len(none.All) != 0 {
+		t.Error("nothing isn't nothing")
+	}
+}
+
+// TestGivenBack: spans that nobody holds leave no mapping behind.
+func TestGivenBack(t *testing.T) {
+	mappings := func() int {
+		b, err := os.ReadFile("/proc/self/maps")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return bytes.Count(b, []byte("\n"))
+	}
+	before := mappings()
+	for i := range 2000 {
+		pages.Reserve[uint64](1 << 19).All[i] = 1 // with its two kinds of pages each is a mapping of its own
+	}
+	for range 100 {
+		if mappings() < before+200 {
+			return
+		}
+		runtime.GC()
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Errorf("%d mappings became %d", before, mappings())
+}
+
+// TestPointers: values that the garbage collector must see are refused.
+func TestPointers(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("a slice was taken")
+		}
+	}()
+	pages.Reserve[struct {
+		a int
+		b [2][]byte
+	}](1)
+}
