@@ -111,16 +111,24 @@ func (w *writer) source(src *source) {
 func (w *writer) counts(c *counts) {
 	w.i64(c.start)
 	for d := range c.dims {
-		cells := &c.dims[d]
-		w.u32(uint32(len(cells.keys) - 1)) //nolint:gosec // below 2^32
-		cells.each(func(key uint32, cell *counter) {
-			w.u32(key)
-			w.u64(cell.packets)
-			w.u64(cell.hosts)
-			w.b = cell.sources.Append(w.b)
-			w.b = cell.targets.Append(w.b)
-		})
+		w.cells(&c.dims[d])
 	}
+}
+
+func (w *writer) cells(c *cells) {
+	w.u32(uint32(len(c.keys) - 1)) //nolint:gosec // below 2^32
+	c.each(func(key uint32, cell *counter) {
+		w.u32(key)
+		w.u64(cell.packets)
+		w.u64(cell.hosts)
+		w.b = cell.sources.Append(w.b)
+		w.b = cell.targets.Append(w.b)
+	})
+}
+
+func (w *writer) census(c *census) {
+	w.b = c.sources.Append(w.b)
+	w.cells(&c.ports)
 }
 
 func (w *writer) log(l *log) {
@@ -333,20 +341,31 @@ func (r *reader) source() source {
 }
 
 func (r *reader) counts() *counts {
-	c, ases := newCounts(r.i64(), r.ases), uint32(len(r.ases.list())) //nolint:gosec // below 2^22
+	c := newCounts(r.i64(), r.ases)
 	for d := range c.dims {
-		cells := &c.dims[d]
-		for range r.u32() {
-			key := r.u32()
-			if r.err != nil || !cells.has(key, ases) {
-				r.fail("the counts have an unknown key")
-				return c
-			}
-			cell := cells.at(key)
-			cell.packets, cell.hosts = r.u64(), r.u64()
-			cell.sources, cell.targets = *r.set(), *r.set()
-		}
+		r.cells(&c.dims[d])
 	}
+	return c
+}
+
+func (r *reader) cells(c *cells) {
+	ases := uint32(len(r.ases.list())) //nolint:gosec // below 2^22
+	for range r.u32() {
+		key := r.u32()
+		if r.err != nil || !c.has(key, ases) {
+			r.fail("the counts have an unknown key")
+			return
+		}
+		cell := c.at(key)
+		cell.packets, cell.hosts = r.u64(), r.u64()
+		cell.sources, cell.targets = *r.set(), *r.set()
+	}
+}
+
+func (r *reader) census() *census {
+	c := newCensus()
+	c.sources = *r.set()
+	r.cells(&c.ports)
 	return c
 }
 

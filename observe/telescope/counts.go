@@ -87,10 +87,14 @@ const (
 func newCounts(start int64, ases *register) *counts {
 	c := &counts{start: start, ases: ases}
 	for d := range c.dims {
-		c.dims[d].dim = observe.Dim(d) //nolint:gosec // below 6
-		c.dims[d].all.take()           // index 0 means none
-		c.dims[d].keys = []uint32{0}
+		c.dims[d] = newCells(observe.Dim(d)) //nolint:gosec // below 6
 	}
+	return c
+}
+
+func newCells(d observe.Dim) cells {
+	c := cells{dim: d, keys: []uint32{0}}
+	c.all.take() // index 0 means none
 	return c
 }
 

@@ -181,8 +181,12 @@ func (s *space) index(a packet.Addr) (uint32, bool) {
 func (s *space) address(number uint32) uint32 {
 	r := s.v4ranges
 	i := 0
-	if len(r) > 1 {
+	if len(r) > 8 {
 		i = sort.Search(len(r), func(i int) bool { return r[i].base > number }) - 1
+	} else {
+		for i+1 < len(r) && r[i+1].base <= number {
+			i++
+		}
 	}
 	return r[i].lo + (number - r[i].base)
 }

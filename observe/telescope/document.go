@@ -115,10 +115,10 @@ type Answering struct {
 // Document sums up everything since New, or since Begin, also what was before a
 // restart. It needs Config.Detail.
 func (t *Telescope) Document() Document {
-	sum := t.summed()
+	sum, census := t.summed(), t.counted()
 	d := Document{
 		Packets: sum.Frames, DarkPackets: sum.DarkPackets, FromDark: sum.FromDark, Malformed: sum.Malformed,
-		UniqueSources: sum.sources.Count(), UniqueSourcesErr: sum.sources.Error(),
+		UniqueSources: census.sources.Count(), UniqueSourcesErr: census.sources.Error(),
 		NotIP: sum.NotIP, UnknownLink: sum.Unknown, Fragments: sum.Fragments, Late: sum.Late, Evicted: sum.Evicted,
 		Victims: []Victim{}, Infected: []Infected{}, Answering: []Answering{}, Ports: []PortCount{}, Errors: []FileError{},
 		IdleSeconds: t.Idle().Seconds(),
@@ -140,13 +140,13 @@ func (t *Telescope) Document() Document {
 	slices.SortFunc(d.Answering, func(a, b Answering) int {
 		return cmp.Or(cmp.Compare(b.Packets, a.Packets), a.Address.Compare(b.Address))
 	})
-	for _, k := range sum.ports.keys() {
-		p := sum.portOf(k)
+	sum.ports.each(func(k uint32, packets uint64) {
+		p := &census.ports.at(k).sources
 		d.Ports = append(d.Ports, PortCount{
 			Port: uint16(k), Protocol: ProtocolName(uint8(k >> 16)), //nolint:gosec // as portKey packs them
-			Packets: *sum.ports.count(k), Sources: p.sources.Count(), SourcesErr: p.sources.Error(),
+			Packets: packets, Sources: p.Count(), SourcesErr: p.Error(),
 		})
-	}
+	})
 	slices.SortFunc(d.Ports, func(a, b PortCount) int {
 		return cmp.Or(cmp.Compare(b.Packets, a.Packets), cmp.Compare(a.Port, b.Port), cmp.Compare(a.Protocol, b.Protocol))
 	})

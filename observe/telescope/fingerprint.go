@@ -3,7 +3,6 @@ package telescope
 import (
 	"bytes"
 	"math"
-	"slices"
 	"time"
 
 	"sakimori/base/wire/packet"
@@ -158,28 +157,42 @@ func mask(p *packet.Packet, k observe.Kind) uint16 {
 	if p.Flags&packet.NoTransport != 0 {
 		return 0
 	}
-	switch k {
-	case observe.KindTCPSyn:
+	rules := rulesOf[k]
+	switch {
+	case rules == nil:
+		return 0
+	case k == observe.KindTCPSyn:
 		// Nearly all systems send several options from a usual TTL: this spares
 		// them the list.
 		if len(p.TCPOptions) > 4 && p.TTL <= 200 && p.ID != 54321 && uint64(p.Seq) != p.Dst.Lo&math.MaxUint32 {
 			return 0
 		}
-	case observe.KindICMPRequest, observe.KindUDP:
-		if p.ID != 54321 {
-			return 0
-		}
-	default:
+	case p.ID != 54321:
 		return 0
 	}
 	var m uint16
-	for i := range Rules {
-		if slices.Contains(Rules[i].Kinds, k) && Rules[i].match(p) {
-			m |= 1 << i
+	for i := range rules {
+		if rules[i].match(p) {
+			m |= rules[i].bit
 		}
 	}
 	return m
 }
+
+type ruleOf struct {
+	bit   uint16
+	match func(p *packet.Packet) bool
+}
+
+// rulesOf are the rules for each kind of packet.
+var rulesOf = func() (of [observe.Kinds][]ruleOf) {
+	for i := range Rules {
+		for _, k := range Rules[i].Kinds {
+			of[k] = append(of[k], ruleOf{1 << i, Rules[i].match})
+		}
+	}
+	return of
+}()
 
 // evidence is what the sampled packets of an event, or of a source, have in
 // common. It has no pointer and is part of the tables' entries.

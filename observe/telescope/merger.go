@@ -15,6 +15,7 @@ type part struct {
 	again          uint64
 	sights         []observe.Sighting
 	closed         []observe.Event
+	fresh          []item          // instead: for the census
 	sync           chan<- struct{} // instead: say that everything before is done
 }
 
@@ -29,6 +30,7 @@ type merger struct {
 	in     chan part
 	shelf  *shelf
 	folder *folder
+	census *census
 	ended  chan struct{}
 
 	waiting   map[uint32]*minute // minutes of which some shard is missing
@@ -53,18 +55,21 @@ type span struct {
 func newMerger(cfg *Config, dark darkness, union *space, ases *register, sink Sink) *merger {
 	return &merger{
 		sink: sink, dark: dark, ases: ases, of: cfg.Workers, piece: cfg.piece, in: make(chan part, 4*cfg.Workers), shelf: newShelf(),
-		folder: newFolder(union, ases), ended: make(chan struct{}), waiting: map[uint32]*minute{},
+		folder: newFolder(union, ases), census: newCensus(), ended: make(chan struct{}), waiting: map[uint32]*minute{},
 	}
 }
 
 func (g *merger) run() {
 	defer close(g.ended)
 	for p := range g.in {
-		if p.sync != nil {
+		switch {
+		case p.sync != nil:
 			p.sync <- struct{}{}
-			continue
+		case p.fresh != nil:
+			g.census.take(p.fresh)
+		default:
+			g.take(p)
 		}
-		g.take(p)
 	}
 }
 

@@ -1,6 +1,7 @@
 package telescope
 
 import (
+	"encoding/binary"
 	"math"
 
 	"sakimori/base/wire/packet"
@@ -40,6 +41,8 @@ type shard struct {
 	tally  tally
 	closed []observe.Event
 	swept  uint32 // minute of the last sweep
+
+	pending []item // see counted
 }
 
 // begin sets the shard to the minute of its first packet.
@@ -71,10 +74,16 @@ type job struct {
 // frame takes one frame into account. t is its time, never more than a minute
 // before the newest (the telescope folds later ones, and counts them).
 func (s *shard) frame(link packet.LinkType, data []byte, orig uint32, t int64) {
+	owner := s.id == 0
+	if src, ok := s.plain(link, data); ok {
+		if owner = s.keeps(mix(src)); !owner && !s.union.contains(src) {
+			return
+		}
+	}
 	j := &s.jobs[s.n]
 	p := &j.Packet
 	if st := s.decode.Decode(link, data, orig, p); st != packet.OK {
-		if s.id == 0 {
+		if owner {
 			s.tally.undecoded(st)
 		}
 		return
@@ -124,6 +133,19 @@ func (s *shard) frame(link packet.LinkType, data []byte, orig uint32, t int64) {
 	if p.Quoted.Valid && j.kind == observe.KindICMPError {
 		s.quoted(j)
 	}
+}
+
+// plain looks at a frame before it is decoded: what has the form of most, and a
+// source that is another shard's, is nobody else's business. All shards must see
+// fragments, what dark addresses send, and what errors quote; these, and
+// everything that isn't plain, are decoded by each, and belong to the first when
+// they can't be.
+func (s *shard) plain(link packet.LinkType, f []byte) (packet.Addr, bool) {
+	if link != packet.LinkEthernet || len(f) < 34 || f[12] != 8 || f[13] != 0 || f[14] != 0x45 ||
+		f[20]&0x3f != 0 || f[21] != 0 || f[23] != packet.TCP && (f[23] != packet.UDP || s.decode.Tunnels != 0) {
+		return packet.Addr{}, false
+	}
+	return packet.V4(binary.BigEndian.Uint32(f[26:])), true
 }
 
 // keeps tells whether an address with this hash falls to this shard.
@@ -215,7 +237,7 @@ func (s *shard) fromDark(p *packet.Packet) {
 // count books a packet on its event, and makes its record.
 func (s *shard) count(j *job) {
 	p, k := &j.Packet, j.kind
-	i := s.event(p.Src, j.h, j.tag, j.port, k, p.Proto, j.t)
+	i := s.event(p.Src, j, k, p.Proto)
 	e := s.entries.at(i)
 	if e.total == 0 {
 		s.opened(e, i, p, j.t)
@@ -225,7 +247,7 @@ func (s *shard) count(j *job) {
 		s.tallied(e)
 	}
 	if s.tally.ports != nil && k.Class() == observe.Scan {
-		*s.tally.ports.count(portKey(p.Proto, j.port))++
+		s.tally.ports.add(portKey(p.Proto, j.port), 1)
 	}
 	s.book(e, uint32(j.t/60e9), j) //nolint:gosec // minutes since the epoch
 	if k.SourcePort() || e.marks&markOwn != 0 {
@@ -279,7 +301,7 @@ func (s *shard) answered(e *entry, dst packet.Addr) {
 // victim books an answer on the victim that an ICMP error quotes; see quoted.
 func (s *shard) victim(j *job) {
 	q := &j.Quoted
-	i := s.event(q.Dst, j.h, j.tag, j.port, observe.KindICMPError, q.Proto, j.t)
+	i := s.event(q.Dst, j, observe.KindICMPError, q.Proto)
 	e := s.entries.at(i)
 	if e.total == 0 {
 		e.marks |= markShadow
@@ -301,17 +323,26 @@ func (s *shard) find(src packet.Addr, tag uint32, port uint16, k observe.Kind, p
 		if sl.tag != tag {
 			continue
 		}
-		if e := s.entries.at(sl.ref - 1); e.src == src && e.port == port && e.kind == uint8(k) && e.proto == proto {
+		if s.entries.at(sl.ref-1).is(src, port, k, proto) {
 			return sl.ref - 1, true
 		}
 	}
 }
 
-// event is the entry of this key; one that has timed out is closed, and begun
+// is tells whether e has this key.
+func (e *entry) is(src packet.Addr, port uint16, k observe.Kind, proto uint8) bool {
+	return e.src == src && e.port == port && e.kind == uint8(k) && e.proto == proto && e.marks&markFree == 0
+}
+
+// event is the entry of a job's key; one that has timed out is closed, and begun
 // anew, first.
-func (s *shard) event(src packet.Addr, h uint64, tag uint32, port uint16, k observe.Kind, proto uint8, t int64) uint32 {
-	if i, ok := s.find(src, tag, port, k, proto); ok {
-		if e := s.entries.at(i); t-e.last > s.idle(e) && e.total > 0 {
+func (s *shard) event(src packet.Addr, j *job, k observe.Kind, proto uint8) uint32 {
+	i, ok := j.ref-1, j.ref != 0 && s.entries.at(j.ref-1).is(src, j.port, k, proto)
+	if !ok {
+		i, ok = s.find(src, j.tag, j.port, k, proto)
+	}
+	if ok {
+		if e := s.entries.at(i); j.t-e.last > s.idle(e) && e.total > 0 {
 			s.close(i)
 		}
 		return i
@@ -319,12 +350,12 @@ func (s *shard) event(src packet.Addr, h uint64, tag uint32, port uint16, k obse
 	if s.entries.live() >= s.cfg.MaxEvents/int(s.of) {
 		s.makeRoom()
 	}
-	i, from := s.entries.take(), s.sourceOf(src, h)
+	i, from := s.entries.take(), s.sourceOf(src, j.h)
 	s.samples.take()
 	e := s.entries.at(i)
-	*e = entry{src: src, port: port, kind: uint8(k), proto: proto}
+	*e = entry{src: src, port: j.port, kind: uint8(k), proto: proto}
 	s.belongs(e, from)
-	s.byKey.put(tag, i)
+	s.byKey.put(j.tag, i)
 	return i
 }
 

@@ -50,6 +50,7 @@ func (t *Telescope) State() []byte {
 	w.span(t.merger.hour)
 	w.span(t.merger.day)
 	w.minutes(t.merger.waiting)
+	w.census(t.counted())
 	w.answering(t.workers[0].shard.tally.Answering) // every worker knows the same
 	w.fragments(&t.workers[0].shard.seen)
 	w.u32(uint32(len(t.workers))) //nolint:gosec // at most 8
@@ -93,6 +94,7 @@ func (t *Telescope) Restore(state []byte) (err error) {
 	r.register()
 	t.merger.hour, t.merger.day = r.span(3600), r.span(86400)
 	t.merger.waiting = r.minutes(t.top)
+	t.merger.census = r.census()
 	if last := t.merger.last; last < 0 || last%60 != 0 || last > int64(t.top)*60 {
 		r.fail("its last minute lies after its newest")
 	}
@@ -230,18 +232,18 @@ func (s *shard) adopt(in entry, src source, first sample) {
 
 func (t *tally) write(w *writer) {
 	w.any(t.Totals)
-	w.b = t.sources.Append(w.b)
 	w.any(t.hits)
 	w.b = t.hits6.Append(w.b)
 	w.b = t.hits4.Append(w.b)
-	keys := t.ports.keys()
-	w.u32(uint32(len(keys))) //nolint:gosec // at most 2^24
-	for _, k := range keys {
-		w.u32(k)
-		p := t.portOf(k)
-		w.u64(*t.ports.count(k))
-		w.b = p.sources.Append(w.b)
-	}
+	var ports writer
+	n := uint32(0)
+	t.ports.each(func(key uint32, packets uint64) {
+		ports.u32(key)
+		ports.u64(packets)
+		n++
+	})
+	w.u32(n)
+	w.b = append(w.b, ports.b...)
 	w.u32(uint32(len(t.scans))) //nolint:gosec // below 2^32
 	for i := range t.scans {
 		w.scan(&t.scans[i])
@@ -256,17 +258,17 @@ func (t *tally) read(r *reader) {
 		o.hits = nil
 	}
 	r.any(&o.Totals)
-	o.sources = *r.set()
 	r.any(&o.hits)
 	o.hits6 = *r.set()
 	o.hits4 = *r.set()
 	for range r.u32() {
-		k, n, set := r.u32(), r.u64(), r.set()
-		if r.err != nil {
+		key, packets := r.u32(), r.u64()
+		if r.err != nil || key >= 1<<24 {
+			r.fail("packets of a port that is none")
 			return
 		}
 		if o.ports != nil {
-			*o.ports.count(k), *o.ports.at(k) = n, &portTally{*set}
+			o.ports.add(key, packets)
 		}
 	}
 	t.merge(&o)

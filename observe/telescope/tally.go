@@ -1,6 +1,7 @@
 package telescope
 
 import (
+	"maps"
 	"slices"
 
 	"sakimori/base/sketch"
@@ -8,16 +9,16 @@ import (
 	"sakimori/observe"
 )
 
-// tally is what a telescope has seen since it was made: the totals of one
-// import, exact where the minutes' counts would be sketched.
+// tally is what a shard has seen since it was made: the totals of one import,
+// exact where the minutes' counts would be sketched.
 type tally struct {
 	Totals
-	sources   sketch.Set             // of packets to dark space
 	hits      []uint64               // bitmap of the dark IPv4 addresses hit, up to a /8 of them
 	hits4     sketch.Set             // the same of a larger space
 	hits6     sketch.Set             // the IPv6 ones
 	Answering map[packet.Addr]uint64 // dark addresses that sent something, and how often
-	ports     *portTallies           // nil when nobody asked for them
+	ports     *portPackets           // nil when nobody asked for them
+	fresh     []item                 // who is new in this tally, by port, for the census
 	scans     []scan                 // that have ended, of this shard's sources; as the ports only when asked for
 }
 
@@ -34,9 +35,6 @@ type Totals struct {
 	Evicted     uint64 // events ended early for want of memory
 	Late        uint64 // packets counted in a later minute than their own
 }
-
-// portTally is what is kept of a port beside its packets.
-type portTally struct{ sources sketch.Set }
 
 // maxAnswering bounds the list of dark addresses that answer. A telescope that
 // reaches it isn't dark.
@@ -68,86 +66,93 @@ func (t *tally) hit(dst packet.Addr, number uint32) {
 
 // tallied notes who an event is of: once for each tally.
 func (s *shard) tallied(e *entry) {
-	id := identity(e.src)
+	it := item{itemFar, identity(e.src)}
 	if src := s.sources.at(e.source); src.marks&markCounted == 0 {
 		src.marks |= markCounted
-		s.tally.sources.Add(sketch.Exact, id)
+		it.key |= itemNew
 	}
 	if s.tally.ports != nil && observe.Kind(e.kind).Class() == observe.Scan {
-		s.tally.portOf(portKey(e.proto, e.port)).sources.Add(sketch.Exact, id)
+		it.key = it.key&itemNew | portKey(e.proto, e.port)
+	}
+	if it.key == itemFar {
+		return
+	}
+	if s.tally.fresh = append(s.tally.fresh, it); len(s.tally.fresh) == maxFresh {
+		s.give(part{fresh: s.handOver()})
 	}
 }
 
-func (t *tally) portOf(key uint32) *portTally {
-	at := t.ports.at(key)
-	if *at == nil {
-		*at = &portTally{}
+// maxFresh is how many new ones a shard keeps until the census counts them.
+const maxFresh = 1 << 20
+
+func (s *shard) handOver() []item {
+	fresh := s.tally.fresh
+	s.tally.fresh = nil
+	return fresh
+}
+
+// census counts the sources of a tally: all of them, and those of each port. It
+// is one for all shards. It takes them in large lots, sorted by port: one by one
+// each would touch another far place.
+type census struct {
+	sources sketch.Set
+	ports   cells
+	side    side
+}
+
+func newCensus() *census { return &census{ports: newCells(observe.ByPort)} }
+
+// take counts a lot. An item's key is a port's, with itemNew when the source is
+// new altogether, and itemFar when its port isn't counted.
+func (c *census) take(lot []item) {
+	for i := range lot {
+		if lot[i].key&itemNew != 0 {
+			c.sources.Add(sketch.Exact, lot[i].who)
+		}
 	}
-	return *at
+	c.side.items = lot
+	c.side.sort()
+	for i := range c.side.items {
+		if it := &c.side.items[i]; it.key&itemFar == 0 {
+			c.ports.at(it.key&itemKey).sources.Add(sketch.Exact, it.who)
+		}
+	}
+	c.side.items = nil
 }
 
-// portTallies are found by index for TCP and UDP, as they are asked for with
-// every packet and event.
-type portTallies struct {
-	packets  [2][1 << 16]uint64 // of TCP and UDP
-	tcp, udp [1 << 16]*portTally
-	rest     map[uint32]*restTally
+// portPackets are the packets of each port; those of TCP and UDP are found by
+// index, as they are counted one by one.
+type portPackets struct {
+	common [2][1 << 16]uint64 // of TCP and UDP
+	rest   map[uint32]uint64
 }
 
-type restTally struct {
-	packets uint64
-	*portTally
-}
-
-// count is where the packets of a port are counted.
-func (p *portTallies) count(key uint32) *uint64 {
+func (p *portPackets) add(key uint32, n uint64) {
 	switch key >> 16 {
 	case packet.TCP:
-		return &p.packets[0][key&0xffff]
+		p.common[0][key&0xffff] += n
 	case packet.UDP:
-		return &p.packets[1][key&0xffff]
+		p.common[1][key&0xffff] += n
+	default:
+		p.rest[key] += n
 	}
-	return &p.other(key).packets
 }
 
-func (p *portTallies) other(key uint32) *restTally {
-	r := p.rest[key]
-	if r == nil {
-		r = &restTally{}
-		p.rest[key] = r
-	}
-	return r
-}
-
-func (p *portTallies) at(key uint32) **portTally {
-	switch key >> 16 {
-	case packet.TCP:
-		return &p.tcp[key&0xffff]
-	case packet.UDP:
-		return &p.udp[key&0xffff]
-	}
-	return &p.other(key).portTally
-}
-
-// keys are those of the ports that were seen, in order.
-func (p *portTallies) keys() []uint32 {
-	var keys []uint32
+// each goes through the ports with packets.
+func (p *portPackets) each(do func(key uint32, n uint64)) {
 	if p == nil {
-		return nil
+		return
 	}
-	for i := range p.tcp {
-		if p.tcp[i] != nil || p.packets[0][i] > 0 {
-			keys = append(keys, portKey(packet.TCP, uint16(i)))
+	for i, proto := range []uint8{packet.TCP, packet.UDP} {
+		for port, n := range p.common[i] {
+			if n > 0 {
+				do(portKey(proto, uint16(port)), n) //nolint:gosec // below 65,536
+			}
 		}
-		if p.udp[i] != nil || p.packets[1][i] > 0 {
-			keys = append(keys, portKey(packet.UDP, uint16(i)))
-		}
 	}
-	for k := range p.rest {
-		keys = append(keys, k)
+	for _, key := range slices.Sorted(maps.Keys(p.rest)) {
+		do(key, p.rest[key])
 	}
-	slices.Sort(keys)
-	return keys
 }
 
 func (t *tally) mergeHits(o *tally) {
@@ -171,15 +176,13 @@ func (t *tally) merge(o *tally) {
 	for i := range t.Classes {
 		t.Classes[i] += o.Classes[i]
 	}
-	t.sources.Merge(sketch.Exact, &o.sources)
 	t.hits6.Merge(sketch.Exact, &o.hits6)
 	t.mergeHits(o)
 	for a, n := range o.Answering { // every shard has the same list
 		t.Answering[a] = max(t.Answering[a], n)
 	}
-	for _, key := range o.ports.keys() {
-		*t.ports.count(key) += *o.ports.count(key)
-		t.portOf(key).sources.Merge(sketch.Exact, &o.portOf(key).sources)
+	if t.ports != nil {
+		o.ports.each(t.ports.add)
 	}
 }
 
@@ -192,7 +195,7 @@ func newTally(v4 uint64, ports bool) tally {
 		t.hits = make([]uint64, (v4+63)/64)
 	}
 	if ports {
-		t.ports = &portTallies{rest: map[uint32]*restTally{}}
+		t.ports = &portPackets{rest: map[uint32]uint64{}}
 	}
 	return t
 }

@@ -211,6 +211,16 @@ func (t *Telescope) Hit() uint64 {
 	return sum.hitV4()
 }
 
+// counted is the census with all who are new.
+func (t *Telescope) counted() *census {
+	t.each(func(s *shard) { s.pending = s.handOver() })
+	for _, w := range t.workers {
+		t.merger.census.take(w.shard.pending)
+		w.shard.pending = nil
+	}
+	return t.merger.census
+}
+
 // summed is the tally of all shards.
 func (t *Telescope) summed() tally {
 	sum := newTally(t.union.v4, t.cfg.Detail)
