@@ -140,11 +140,16 @@ func (t *Telescope) Document() Document {
 	slices.SortFunc(d.Answering, func(a, b Answering) int {
 		return cmp.Or(cmp.Compare(b.Packets, a.Packets), a.Address.Compare(b.Address))
 	})
-	sum.ports.each(func(k uint32, packets uint64) {
-		p := &census.ports.at(k).sources
+	open := portPackets{rest: map[uint32]uint64{}} // of the minutes that the merger hasn't got yet
+	t.each(func(*shard) {})
+	for _, w := range t.workers {
+		open.add(&w.shard.open[0].packets)
+		open.add(&w.shard.open[1].packets)
+	}
+	census.ports.each(func(k uint32, cell *counter) {
 		d.Ports = append(d.Ports, PortCount{
 			Port: uint16(k), Protocol: ProtocolName(uint8(k >> 16)), //nolint:gosec // as portKey packs them
-			Packets: packets, Sources: p.Count(), SourcesErr: p.Error(),
+			Packets: cell.packets + open.of(k), Sources: cell.sources.Count(), SourcesErr: cell.sources.Error(),
 		})
 	})
 	slices.SortFunc(d.Ports, func(a, b PortCount) int {

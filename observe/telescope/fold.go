@@ -31,6 +31,7 @@ type piece struct {
 	more           bool    // no rows yet
 	again          uint64  // sources that may have been counted twice
 	asns           []uint32
+	tally          *cells // where the packets of each port are added up, too
 }
 
 func newFolder(union *space, ases *register) *folder {
@@ -132,13 +133,13 @@ func (f *folder) ports(p *piece) []Row {
 		}
 	}
 	s.items = f.rare
-	rows = s.count(f.space, p, dim, rows)
+	rows = s.count(f.space, p, dim, nil, rows)
 	f.rare, s.items = s.items[:0], nil
 	sortRows(rows[first:])
 
 	dim = &p.into.dims[observe.ByPort]
 	s.items = f.scans
-	rows = s.count(f.space, p, dim, rows)
+	rows = s.count(f.space, p, dim, p.tally, rows)
 	s.items = s.items[:0]
 	for _, chunk := range p.hosts {
 		for i := range chunk {
@@ -188,7 +189,7 @@ func (f *folder) wide(p *piece) {
 				f.rare = append(f.rare, r.item(r.what>>whatProto&0xff, newProto))
 			}
 			if class == observe.Scan {
-				f.scans = append(f.scans, r.item(r.what&0xffffff, newPort))
+				f.scans = append(f.scans, r.item(r.what&portMask, newPort))
 			}
 		}
 	}
@@ -222,7 +223,7 @@ func (f *folder) places(p *piece) []Row {
 			s.items = append(s.items, chunk[i].item(chunk[i].place&(1<<placeBits-1), newPlace))
 		}
 	}
-	rows := s.count(f.space, p, dim, nil)
+	rows := s.count(f.space, p, dim, nil, nil)
 	first := len(rows)
 	s.items = s.items[:0]
 	for _, chunk := range p.packets {
@@ -230,7 +231,7 @@ func (f *folder) places(p *piece) []Row {
 			s.items = append(s.items, chunk[i].item(chunk[i].place>>placeBits, newPlace))
 		}
 	}
-	rows = s.count(f.space, p, &p.into.dims[observe.ByAS], rows)
+	rows = s.count(f.space, p, &p.into.dims[observe.ByAS], nil, rows)
 	sortRows(rows[first:])
 	s.items = s.items[:0]
 	for _, chunk := range p.hosts {
@@ -250,14 +251,15 @@ func (f *folder) places(p *piece) []Row {
 type item struct{ key, who uint32 }
 
 const (
-	itemNew = 1 << 31 // the source is new there
-	itemFar = 1 << 30 // see far
-	itemKey = itemFar - 1
+	itemNew    = 1 << 31 // the source is new there
+	itemFar    = 1 << 30 // see far
+	itemBefore = 1 << 29 // see before
+	itemKey    = itemBefore - 1
 )
 
 // item is the record as an item of the cell key; new is the mark of that cell.
 func (r *record) item(key, new uint32) item {
-	return item{key | r.what/new&1*itemNew | r.what&far, r.who}
+	return item{key | r.what/new&1*itemNew | r.what&far | r.what/before*itemBefore, r.who}
 }
 
 // side is what one of the two goroutines works with.
@@ -268,8 +270,8 @@ type side struct {
 }
 
 // count sorts the items and counts the cells of a dimension. What is distinct is
-// added to the cells, the minute's rows to rows.
-func (s *side) count(space *space, p *piece, to *cells, rows []Row) []Row {
+// added to the cells, the minute's rows to rows, and packets to the tally's cells.
+func (s *side) count(space *space, p *piece, to, tally *cells, rows []Row) []Row {
 	if len(s.items) == 0 {
 		return rows
 	}
@@ -278,10 +280,14 @@ func (s *side) count(space *space, p *piece, to *cells, rows []Row) []Row {
 	}
 	s.sort()
 	for rest := s.items; len(rest) > 0; {
-		key, n, hosts := rest[0].key&itemKey, 0, uint64(0)
+		key, n, hosts, old := rest[0].key&itemKey, 0, uint64(0), uint64(0)
 		for n < len(rest) && rest[n].key&itemKey == key {
 			hosts += uint64(rest[n].key >> 31)
+			old += uint64(rest[n].key / itemBefore & 1)
 			n++
+		}
+		if tally != nil && uint64(n) > old {
+			tally.at(key).packets += uint64(n) - old
 		}
 		s.distinct(space, rest[:n])
 		cell, form := to.at(key), to.form(key)

@@ -211,6 +211,8 @@ func (s *shard) retally() {
 	for i := range s.sources.n {
 		s.sources.at(i).marks &^= markCounted
 	}
+	s.open[0].retally()
+	s.open[1].retally()
 	answering := s.tally.Answering
 	s.tally = newTally(s.union.v4, s.cfg.Detail)
 	s.tally.Answering = answering

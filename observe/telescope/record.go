@@ -14,14 +14,16 @@ type record struct {
 // packet of its source in this cell and minute" makes the sources of the cell the
 // number of its marks: exact, and without a set.
 const (
-	whatProto = 16 // where the protocol stands, above the port
-	whatClass = 24 // and the class, in two bits
+	portMask  = 1<<24 - 1 // port and protocol: a port's key
+	whatProto = 16        // where the protocol stands, above the port
+	whatClass = 24        // and the class, in two bits
 
 	newPort  = 1 << 26
 	newPlace = 1 << 27
 	newClass = 1 << 28
 	newProto = 1 << 29
 	far      = 1 << 30 // who isn't a number in the dark space but an address's identity
+	before   = 1 << 31 // was counted in an earlier tally
 )
 
 // placeBits are those of the country's index in a record's place.
@@ -96,6 +98,15 @@ type sheet struct {
 	packets log    // every packet to dark space
 	hosts   log    // who is new in the hour, by cell
 	again   uint64 // events of this minute that had to go early: their sources may have been counted twice
+}
+
+// retally takes what has come so far out of the tally that begins.
+func (l *sheet) retally() {
+	for _, chunk := range l.packets.all() {
+		for i := range chunk {
+			chunk[i].what |= before
+		}
+	}
 }
 
 // give is the sheet as the merger takes it; it begins anew.

@@ -55,7 +55,7 @@ func (s *shard) begin(minute uint32) {
 // larger than the caches, and a packet that waits for one line of memory after
 // the other takes ten times as long as one whose lines were asked for before:
 // so a batch first touches everything it will need, in independent loads.
-const batch = 128
+const batch = 64
 
 type job struct {
 	packet.Packet
@@ -245,9 +245,6 @@ func (s *shard) count(j *job) {
 	if e.marks&markTallied == 0 {
 		e.marks |= markTallied
 		s.tallied(e)
-	}
-	if s.tally.ports != nil && k.Class() == observe.Scan {
-		s.tally.ports.add(portKey(p.Proto, j.port), 1)
 	}
 	s.book(e, uint32(j.t/60e9), j) //nolint:gosec // minutes since the epoch
 	if k.SourcePort() || e.marks&markOwn != 0 {

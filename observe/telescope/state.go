@@ -206,7 +206,7 @@ func (t *Telescope) readShard(r *reader, id uint32) {
 		if r.err != nil {
 			return
 		}
-		if to := t.workers[shardOf(mix(v.src), uint32(len(t.workers)))].shard; to.tally.ports != nil { //nolint:gosec // at most 8
+		if to := t.workers[shardOf(mix(v.src), uint32(len(t.workers)))].shard; to.tally.detail { //nolint:gosec // at most 8
 			to.tally.scans = append(to.tally.scans, v)
 		}
 	}
@@ -235,15 +235,6 @@ func (t *tally) write(w *writer) {
 	w.any(t.hits)
 	w.b = t.hits6.Append(w.b)
 	w.b = t.hits4.Append(w.b)
-	var ports writer
-	n := uint32(0)
-	t.ports.each(func(key uint32, packets uint64) {
-		ports.u32(key)
-		ports.u64(packets)
-		n++
-	})
-	w.u32(n)
-	w.b = append(w.b, ports.b...)
 	w.u32(uint32(len(t.scans))) //nolint:gosec // below 2^32
 	for i := range t.scans {
 		w.scan(&t.scans[i])
@@ -252,7 +243,7 @@ func (t *tally) write(w *writer) {
 
 // read adds what write wrote.
 func (t *tally) read(r *reader) {
-	o := newTally(0, t.ports != nil)
+	o := newTally(0, false)
 	o.hits = make([]uint64, len(t.hits))
 	if t.hits == nil {
 		o.hits = nil
@@ -261,15 +252,5 @@ func (t *tally) read(r *reader) {
 	r.any(&o.hits)
 	o.hits6 = *r.set()
 	o.hits4 = *r.set()
-	for range r.u32() {
-		key, packets := r.u32(), r.u64()
-		if r.err != nil || key >= 1<<24 {
-			r.fail("packets of a port that is none")
-			return
-		}
-		if o.ports != nil {
-			o.ports.add(key, packets)
-		}
-	}
 	t.merge(&o)
 }

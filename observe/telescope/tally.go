@@ -1,9 +1,6 @@
 package telescope
 
 import (
-	"maps"
-	"slices"
-
 	"sakimori/base/sketch"
 	"sakimori/base/wire/packet"
 	"sakimori/observe"
@@ -17,7 +14,7 @@ type tally struct {
 	hits4     sketch.Set             // the same of a larger space
 	hits6     sketch.Set             // the IPv6 ones
 	Answering map[packet.Addr]uint64 // dark addresses that sent something, and how often
-	ports     *portPackets           // nil when nobody asked for them
+	detail    bool                   // see Config
 	fresh     []item                 // who is new in this tally, by port, for the census
 	scans     []scan                 // that have ended, of this shard's sources; as the ports only when asked for
 }
@@ -71,7 +68,7 @@ func (s *shard) tallied(e *entry) {
 		src.marks |= markCounted
 		it.key |= itemNew
 	}
-	if s.tally.ports != nil && observe.Kind(e.kind).Class() == observe.Scan {
+	if s.tally.detail && observe.Kind(e.kind).Class() == observe.Scan {
 		it.key = it.key&itemNew | portKey(e.proto, e.port)
 	}
 	if it.key == itemFar {
@@ -121,38 +118,41 @@ func (c *census) take(lot []item) {
 }
 
 // portPackets are the packets of each port; those of TCP and UDP are found by
-// index, as they are counted one by one.
+// index.
 type portPackets struct {
 	common [2][1 << 16]uint64 // of TCP and UDP
 	rest   map[uint32]uint64
 }
 
-func (p *portPackets) add(key uint32, n uint64) {
-	switch key >> 16 {
-	case packet.TCP:
-		p.common[0][key&0xffff] += n
-	case packet.UDP:
-		p.common[1][key&0xffff] += n
-	default:
-		p.rest[key] += n
-	}
-}
-
-// each goes through the ports with packets.
-func (p *portPackets) each(do func(key uint32, n uint64)) {
-	if p == nil {
-		return
-	}
-	for i, proto := range []uint8{packet.TCP, packet.UDP} {
-		for port, n := range p.common[i] {
-			if n > 0 {
-				do(portKey(proto, uint16(port)), n) //nolint:gosec // below 65,536
+// add counts the packets of an open minute.
+func (p *portPackets) add(l *log) {
+	for _, chunk := range l.all() {
+		for i := range chunk {
+			what := chunk[i].what
+			if what&before != 0 || observe.Class(what>>whatClass&3) != observe.Scan {
+				continue
+			}
+			switch key := what & portMask; key >> 16 {
+			case packet.TCP:
+				p.common[0][key&0xffff]++
+			case packet.UDP:
+				p.common[1][key&0xffff]++
+			default:
+				p.rest[key]++
 			}
 		}
 	}
-	for _, key := range slices.Sorted(maps.Keys(p.rest)) {
-		do(key, p.rest[key])
+}
+
+// of are the packets of a port.
+func (p *portPackets) of(key uint32) uint64 {
+	switch key >> 16 {
+	case packet.TCP:
+		return p.common[0][key&0xffff]
+	case packet.UDP:
+		return p.common[1][key&0xffff]
 	}
+	return p.rest[key]
 }
 
 func (t *tally) mergeHits(o *tally) {
@@ -181,21 +181,15 @@ func (t *tally) merge(o *tally) {
 	for a, n := range o.Answering { // every shard has the same list
 		t.Answering[a] = max(t.Answering[a], n)
 	}
-	if t.ports != nil {
-		o.ports.each(t.ports.add)
-	}
 }
 
 // bitmapMost is the largest space whose hits are kept as a bitmap: a /8 in 2 MiB.
 const bitmapMost = 1 << 24
 
-func newTally(v4 uint64, ports bool) tally {
-	t := tally{Answering: map[packet.Addr]uint64{}}
+func newTally(v4 uint64, detail bool) tally {
+	t := tally{detail: detail, Answering: map[packet.Addr]uint64{}}
 	if v4 <= bitmapMost {
 		t.hits = make([]uint64, (v4+63)/64)
-	}
-	if ports {
-		t.ports = &portPackets{rest: map[uint32]uint64{}}
 	}
 	return t
 }
