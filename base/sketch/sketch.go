@@ -15,8 +15,9 @@ import (
 
 // Form says how a Set trades memory for accuracy.
 type Form struct {
-	Precision uint8  // p: 2^p registers of one byte once it is dense; 4..16
-	Exact     uint32 // how many elements are counted exactly before that
+	Precision uint8   // p: 2^p registers of one byte once it is dense; 4..16
+	Exact     uint32  // how many elements are counted exactly before that, at least
+	Memory    *Memory // where tables and registers come from; nil: Go's own
 }
 
 // The forms in use. The standard error of a dense set is 1.04/√(2^p)
@@ -72,7 +73,7 @@ func (s *Set) Add(f Form, id uint32) bool {
 		return true
 	}
 	if len(s.tab) == 0 {
-		return s.addTiny(id)
+		return s.addTiny(f, id)
 	}
 	mask := uint32(len(s.tab) - 1) //nolint:gosec // at most 2^20 slots
 	i := slot(id) & mask
@@ -92,7 +93,7 @@ func (s *Set) Add(f Form, id uint32) bool {
 	}
 }
 
-func (s *Set) addTiny(id uint32) bool {
+func (s *Set) addTiny(f Form, id uint32) bool {
 	if slices.Contains(s.tiny[:s.n], id) {
 		return false
 	}
@@ -101,10 +102,7 @@ func (s *Set) addTiny(id uint32) bool {
 		s.n++
 		return true
 	}
-	s.tab = make([]uint32, 16)
-	for _, have := range s.tiny {
-		s.insert(have)
-	}
+	s.retab(f, 16)
 	s.insert(id)
 	s.n++
 	return true
@@ -131,16 +129,47 @@ func (s *Set) grow(f Form) {
 		s.densify(f)
 		return
 	}
-	old := s.tab
 	by := 2
-	if len(old) <= 64 {
+	if len(s.tab) <= 64 {
 		by = 4
 	}
-	s.tab = make([]uint32, by*len(old))
+	s.retab(f, by*len(s.tab))
+}
+
+// retab moves the elements to a table of so many slots.
+func (s *Set) retab(f Form, slots int) {
+	old := s.exact()
+	tab := s.tab
+	s.tab = f.Memory.take(slots)
 	for _, id := range old {
 		if id != 0 {
 			s.insert(id)
 		}
+	}
+	f.Memory.give(tab)
+}
+
+// AddAll puts many identities into the set: cheaper than one by one, as the
+// table grows once.
+func (s *Set) AddAll(f Form, ids []uint32) {
+	if s.dense {
+		r := Registers(s.tab)
+		for _, id := range ids {
+			r.Add(id)
+		}
+		return
+	}
+	if want := int(s.n) + len(ids); want > tinySize && len(s.tab) <= int(f.Exact) && want*4 > len(s.tab)*3 {
+		slots := max(len(s.tab), 16)
+		for slots*3 < want*4 && slots <= int(f.Exact) {
+			slots *= 2
+		}
+		if slots > len(s.tab) {
+			s.retab(f, slots)
+		}
+	}
+	for _, id := range ids {
+		s.Add(f, id)
 	}
 }
 
@@ -149,8 +178,8 @@ func (s *Set) densify(f Form) {
 	if len(s.tab) == 0 { // a copy: the registers take the place of tiny too
 		old = append([]uint32(nil), old...)
 	}
-	zero := s.zero
-	*s = Set{dense: true, tab: make([]uint32, 1<<f.Precision/4)}
+	zero, tab := s.zero, s.tab
+	*s = Set{dense: true, tab: f.Memory.take(1 << f.Precision / 4)}
 	for _, id := range old {
 		if id != 0 {
 			Registers(s.tab).Add(id)
@@ -159,6 +188,7 @@ func (s *Set) densify(f Form) {
 	if zero {
 		Registers(s.tab).Add(0)
 	}
+	f.Memory.give(tab)
 }
 
 func (s *Set) precision() int { return Registers(s.tab).precision() }
@@ -185,7 +215,7 @@ func (s *Set) Merge(f Form, o *Set) {
 		return
 	}
 	if !s.dense {
-		s.densify(Form{Precision: uint8(o.precision())}) //nolint:gosec // at most 16
+		s.densify(Form{Precision: uint8(o.precision()), Memory: f.Memory}) //nolint:gosec // at most 16
 	}
 	if len(s.tab) == len(o.tab) {
 		for i, w := range o.tab {
@@ -235,6 +265,19 @@ func refold(i int, r uint8, by int) uint8 {
 		return r + uint8(by) //nolint:gosec // by is at most 12
 	}
 	return uint8(by - bits.Len(uint(low)) + 1) //nolint:gosec // as above
+}
+
+// Head loads the beginning of the set, and Touch the memory behind it that Add
+// of the same id will need: done for many sets first, the loads are under way
+// at once. What they return means nothing.
+func (s *Set) Head() uint32 { return s.n }
+
+// Touch loads what lies behind the head.
+func (s *Set) Touch(id uint32) uint32 {
+	if len(s.tab) == 0 {
+		return s.n
+	}
+	return s.tab[slot(id)&uint32(len(s.tab)-1)] //nolint:gosec // at most 2^20 slots
 }
 
 // Exact tells whether Count is the exact number.

@@ -77,6 +77,7 @@ type cells struct {
 	leaves [][]uint32 // by key>>leafBits, then by the rest: index of the cell, 0 none
 	all    slab[counter]
 	keys   []uint32 // of all, in order of their first use
+	memory *sketch.Memory
 }
 
 const (
@@ -93,7 +94,7 @@ func newCounts(start int64, ases *register) *counts {
 }
 
 func newCells(d observe.Dim) cells {
-	c := cells{dim: d, keys: []uint32{0}}
+	c := cells{dim: d, keys: []uint32{0}, memory: &sketch.Memory{}}
 	c.all.take() // index 0 means none
 	return c
 }
@@ -120,10 +121,12 @@ func (c *cells) at(key uint32) *counter {
 // many: the ports that people look at, and everything that there are few of,
 // with 0.81 % standard error, the other ports and the ASes with 1.63 %.
 func (c *cells) form(key uint32) sketch.Form {
+	f := sketch.Fine
 	if c.dim == observe.ByAS || c.dim == observe.ByPort && key&0xffff >= 1024 && !iotPort[key] {
-		return sketch.Coarse
+		f = sketch.Coarse
 	}
-	return sketch.Fine
+	f.Memory = c.memory
+	return f
 }
 
 // each goes through the cells in order of their first use.

@@ -141,22 +141,23 @@ func (f *folder) ports(p *piece) []Row {
 	s.items = f.scans
 	rows = s.count(f.space, p, dim, p.tally, rows)
 	s.items = s.items[:0]
+	classes, protos := &p.into.dims[observe.ByClass], &p.into.dims[observe.ByProtocol]
 	for _, chunk := range p.hosts {
 		for i := range chunk {
 			r := &chunk[i]
 			class, proto := r.what>>whatClass&3, r.what>>whatProto&0xff
 			if r.what&newClass != 0 {
-				p.into.dims[observe.ByClass].at(class).sources.Add(sketch.Fine, r.who)
+				classes.at(class).sources.Add(classes.form(class), r.who)
 			}
 			if r.what&newProto != 0 {
-				p.into.dims[observe.ByProtocol].at(proto).sources.Add(sketch.Fine, r.who)
+				protos.at(proto).sources.Add(protos.form(proto), r.who)
 			}
 			if r.what&newPort != 0 {
 				s.items = append(s.items, item{r.what & 0xffffff, r.who})
 			}
 		}
 	}
-	s.hosts(dim)
+	s.hosts(dim, dim.form)
 	f.scans = s.items[:0]
 	return rows
 }
@@ -243,7 +244,8 @@ func (f *folder) places(p *piece) []Row {
 			}
 		}
 	}
-	s.hosts(&p.into.dims[observe.ByAS])
+	ases := &p.into.dims[observe.ByAS]
+	s.hosts(ases, ases.form)
 	return rows
 }
 
@@ -267,6 +269,8 @@ type side struct {
 	items, spare []item
 	hit          []uint64 // bitmap over the dark space, empty between two cells
 	ids          []uint32
+	groups       [32]group
+	touched      uint32 // see count
 }
 
 // count sorts the items and counts the cells of a dimension. What is distinct is
@@ -279,27 +283,59 @@ func (s *side) count(space *space, p *piece, to, tally *cells, rows []Row) []Row
 		s.hit = make([]uint64, (space.v4+63)/64)
 	}
 	s.sort()
+	var sum uint32
 	for rest := s.items; len(rest) > 0; {
-		key, n, hosts, old := rest[0].key&itemKey, 0, uint64(0), uint64(0)
-		for n < len(rest) && rest[n].key&itemKey == key {
-			hosts += uint64(rest[n].key >> 31)
-			old += uint64(rest[n].key / itemBefore & 1)
+		groups, n := s.next(rest)
+		rest = rest[n:]
+		for i := range groups { // asks for the memory of all before the first is needed
+			g := &groups[i]
+			g.cell = to.at(g.items[0].key & itemKey)
+			sum += g.cell.targets.Head()
+		}
+		for i := range groups {
+			sum += groups[i].cell.targets.Touch(groups[i].items[0].who)
+		}
+		for i := range groups {
+			g := &groups[i]
+			key, hosts, old := g.items[0].key&itemKey, uint64(0), uint64(0)
+			for k := range g.items {
+				hosts += uint64(g.items[k].key >> 31)
+				old += uint64(g.items[k].key / itemBefore & 1)
+			}
+			packets := uint64(len(g.items))
+			if tally != nil && packets > old {
+				tally.at(key).packets += packets - old
+			}
+			s.distinct(space, g.items)
+			g.cell.packets += packets
+			g.cell.hosts += hosts
+			g.cell.targets.AddAll(to.form(key), s.ids)
+			rows = p.row(rows, to.dim, rowKey(to.dim, key, p.asns), packets, hosts, uint64(len(s.ids)))
+		}
+	}
+	s.touched = sum
+	return rows
+}
+
+// group are the items of one cell.
+type group struct {
+	items []item
+	cell  *counter
+}
+
+// next are the first groups of sorted items, and how many items they have.
+func (s *side) next(items []item) (groups []group, n int) {
+	for k := range s.groups {
+		if n == len(items) {
+			return s.groups[:k], n
+		}
+		first, key := n, items[n].key&itemKey
+		for n < len(items) && items[n].key&itemKey == key {
 			n++
 		}
-		if tally != nil && uint64(n) > old {
-			tally.at(key).packets += uint64(n) - old
-		}
-		s.distinct(space, rest[:n])
-		cell, form := to.at(key), to.form(key)
-		cell.packets += uint64(n)
-		cell.hosts += hosts
-		for _, id := range s.ids {
-			cell.targets.Add(form, id)
-		}
-		rows = p.row(rows, to.dim, rowKey(to.dim, key, p.asns), uint64(n), hosts, uint64(len(s.ids)))
-		rest = rest[n:]
+		s.groups[k].items = items[first:n]
 	}
-	return rows
+	return s.groups[:], n
 }
 
 // distinct makes ids the identities of the different addresses of a group.
@@ -326,12 +362,20 @@ func (s *side) distinct(space *space, group []item) {
 	}
 }
 
-// hosts adds sources to the cells of a dimension.
-func (s *side) hosts(to *cells) {
+// hosts sorts the items and adds them as sources to the cells of a dimension.
+func (s *side) hosts(to *cells, form func(key uint32) sketch.Form) {
 	s.sort()
-	for i := range s.items {
-		key := s.items[i].key
-		to.at(key).sources.Add(to.form(key), s.items[i].who)
+	for rest := s.items; len(rest) > 0; {
+		groups, n := s.next(rest)
+		rest = rest[n:]
+		for i := range groups {
+			s.ids = s.ids[:0]
+			for _, it := range groups[i].items {
+				s.ids = append(s.ids, it.who)
+			}
+			key := groups[i].items[0].key & itemKey
+			to.at(key).sources.AddAll(form(key), s.ids)
+		}
 	}
 }
 

@@ -1,6 +1,8 @@
 package telescope
 
 import (
+	"slices"
+
 	"sakimori/base/sketch"
 	"sakimori/base/wire/packet"
 	"sakimori/observe"
@@ -107,13 +109,10 @@ func (c *census) take(lot []item) {
 			c.sources.Add(sketch.Exact, lot[i].who)
 		}
 	}
-	c.side.items = lot
-	c.side.sort()
-	for i := range c.side.items {
-		if it := &c.side.items[i]; it.key&itemFar == 0 {
-			c.ports.at(it.key&itemKey).sources.Add(sketch.Exact, it.who)
-		}
-	}
+	c.side.items = slices.DeleteFunc(lot, func(it item) bool { return it.key&itemFar != 0 })
+	c.side.hosts(&c.ports, func(uint32) sketch.Form {
+		return sketch.Form{Precision: sketch.Exact.Precision, Exact: sketch.Exact.Exact, Memory: c.ports.memory}
+	})
 	c.side.items = nil
 }
 

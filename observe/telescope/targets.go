@@ -52,7 +52,7 @@ type blocks struct {
 
 const (
 	unitWords  = 16
-	chunkUnits = 1 << 16 // 4 MiB
+	chunkUnits = 1 << 19 // 32 MiB, of which nothing is there before it is used
 )
 
 // sized is the form that stands for all of its size.
@@ -89,6 +89,7 @@ func (b *blocks) take(f form) uint32 {
 	}
 	block := b.fresh
 	b.fresh += need
+	clear(b.at(block, f)) // a page that is first read is had twice: that of zeros, and its own
 	return block
 }
 
