@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"testing"
 	"time"
+	"unsafe"
 
 	"sakimori/base/pages"
 )
@@ -74,4 +75,54 @@ func TestPointers(t *testing.T) {
 		a int
 		b [2][]byte
 	}](1)
+}
+
+// TestList: asking for memory changes nothing, and no place is a wrong one.
+func TestList(t *testing.T) {
+	var l pages.List
+	s := pages.Reserve[uint64](1 << 16)
+	l.Fetch()
+	l.Add(nil)
+	for i := range 2000 {
+		l.Add(unsafe.Pointer(&s.All[i*31]))
+	}
+	l.Fetch()
+	for i, v := range s.All {
+		if v != 0 {
+			t.Fatalf("value %d is %d", i, v)
+		}
+	}
+	runtime.KeepAlive(s)
+}
+
+func BenchmarkChase(b *testing.B) {
+	const n = 1 << 24
+	s := pages.Reserve[uint64](n)
+	for i := range s.All {
+		s.All[i] = uint64(i)
+	}
+	for _, how := range []string{"loads", "list"} {
+		b.Run(how, func(b *testing.B) {
+			var l pages.List
+			var sum, x uint64 = 0, 1
+			var at [64]uint64
+			for b.Loop() {
+				for i := range at {
+					x = x*6364136223846793005 + 1442695040888963407
+					at[i] = x >> 40
+				}
+				if how == "list" {
+					for _, a := range at {
+						l.Add(unsafe.Pointer(&s.All[a]))
+					}
+					l.Fetch()
+				}
+				for _, a := range at {
+					sum += s.All[a]
+				}
+			}
+			b.ReportMetric(b.Elapsed().Seconds()*1e9/float64(b.N)/64, "ns/load")
+			runtime.KeepAlive(sum)
+		})
+	}
 }

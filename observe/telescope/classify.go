@@ -61,10 +61,10 @@ func tcpKind(f packet.TCPFlags) observe.Kind {
 }
 
 func udpKind(p *packet.Packet) observe.Kind {
-	s, known := services[p.SrcPort]
-	if !known {
+	if serves[p.SrcPort>>6]>>(p.SrcPort&63)&1 == 0 {
 		return observe.KindUDP
 	}
+	s := services[p.SrcPort]
 	is := notAnswer
 	switch {
 	case len(p.Payload) > 0:
@@ -82,6 +82,15 @@ func udpKind(p *packet.Packet) observe.Kind {
 	}
 	return observe.KindUDPAnswer
 }
+
+// serves has a bit for each port of a service: nearly all packets are spared the
+// look-up.
+var serves = func() (bits [1 << 16 / 64]uint64) {
+	for port := range services {
+		bits[port>>6] |= 1 << (port & 63)
+	}
+	return bits
+}()
 
 // portOf is the port by which an event is keyed: the one asked for, the
 // source's own in answers (it is the attacked service), and type and code of ICMP.

@@ -129,6 +129,9 @@ func (w *writer) cells(c *cells) {
 func (w *writer) census(c *census) {
 	w.b = c.sources.Append(w.b)
 	w.cells(&c.ports)
+	w.any(c.hits.v4)
+	w.b = c.hits.many.Append(w.b)
+	w.b = c.hits.v6.Append(w.b)
 }
 
 func (w *writer) log(l *log) {
@@ -362,10 +365,13 @@ func (r *reader) cells(c *cells) {
 	}
 }
 
-func (r *reader) census() *census {
-	c := newCensus()
+// census reads one of a telescope with so many dark addresses.
+func (r *reader) census(v4 uint64) *census {
+	c := newCensus(v4)
 	c.sources = *r.set()
 	r.cells(&c.ports)
+	r.any(&c.hits.v4)
+	c.hits.many, c.hits.v6 = *r.set(), *r.set()
 	return c
 }
 
@@ -424,7 +430,7 @@ func (r *reader) log(to *log, from *shelf, dark uint64) {
 		if r.err != nil {
 			return
 		}
-		if v.what&far == 0 && uint64(v.who) >= dark || v.place>>placeBits >= ases || v.place%(1<<placeBits) >= countries {
+		if v.what&far == 0 && uint64(v.who) >= dark || v.as() >= ases || v.country() >= countries {
 			r.fail("a record of an unknown address, country or AS")
 			return
 		}

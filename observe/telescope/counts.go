@@ -36,7 +36,7 @@ type register struct {
 
 // maxASes is how many ASes a record's place can tell apart. There are some
 // 120,000; whoever brings a table with more gets the rest as unknown.
-const maxASes = 1 << 22
+const maxASes = 1 << (31 - placeBits)
 
 func newRegister() *register { return &register{m: map[uint32]uint32{0: 0}, asns: []uint32{0}} }
 

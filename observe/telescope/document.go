@@ -127,7 +127,8 @@ func (t *Telescope) Document() Document {
 		first, last := time.Unix(0, t.first).UTC(), time.Unix(0, t.last).UTC()
 		d.First, d.Last = &first, &last
 	}
-	d.DarkAddresses.Monitored, d.DarkAddresses.Hit, d.DarkAddresses.HitV6 = t.union.v4, sum.hitV4(), sum.hits6.Count()
+	v4, v6 := t.hits()
+	d.DarkAddresses.Monitored, d.DarkAddresses.Hit, d.DarkAddresses.HitV6 = t.union.v4, v4, v6
 	c := sum.Classes
 	d.Classes.Scan, d.Classes.Backscatter = c[observe.Scan], c[observe.Backscatter]
 	d.Classes.Reflection, d.Classes.Other = c[observe.Reflection], c[observe.Other]

@@ -46,7 +46,7 @@ func (s *shard) drop(i uint32) {
 	s.byKey.remove(e.tag(), i)
 	src := s.sources.at(e.source)
 	if src.events--; src.events == 0 {
-		s.bySource.remove(uint32(mix(src.addr)>>8), e.source) //nolint:gosec // any 32 bits
+		s.bySource.remove(sourceTag(mix(src.addr)), e.source)
 		s.sources.give(e.source)
 	}
 	e.marks = markFree

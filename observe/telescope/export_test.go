@@ -17,11 +17,11 @@ func PortOf(p *packet.Packet) uint16 { return portOf(p, kindOf(p)) }
 // SpoofHint is spoofHint as the engine calls it.
 func SpoofHint(p *packet.Packet) bool {
 	k := kindOf(p)
-	return spoofHint(p, k, mask(p, k)&^irregular1 != 0)
+	return spoofHint(p, k, mask(p, k, allRules)&^irregular1 != 0)
 }
 
 // Fits tells whether a packet fits rule i of Rules, as the engine asks it.
-func Fits(i int, p *packet.Packet) bool { return mask(p, kindOf(p))&(1<<i) != 0 }
+func Fits(i int, p *packet.Packet) bool { return mask(p, kindOf(p), allRules)&(1<<i) != 0 }
 
 // ServicePorts are the UDP ports whose answers are known, with the name and
 // whether an answer is reflection.

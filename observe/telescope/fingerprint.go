@@ -152,14 +152,15 @@ var sameSeq = func() (m uint16) {
 	return m
 }()
 
-// mask is the set of rules that a packet fits, bit i for Rules[i].
-func mask(p *packet.Packet, k observe.Kind) uint16 {
+// mask is the set of rules that a packet fits, bit i for Rules[i]; only those of
+// the set that is asked for.
+func mask(p *packet.Packet, k observe.Kind, asked uint16) uint16 {
 	if p.Flags&packet.NoTransport != 0 {
 		return 0
 	}
 	rules := rulesOf[k]
 	switch {
-	case rules == nil:
+	case rules == nil || asked == 0:
 		return 0
 	case k == observe.KindTCPSyn:
 		// Nearly all systems send several options from a usual TTL: this spares
@@ -172,12 +173,15 @@ func mask(p *packet.Packet, k observe.Kind) uint16 {
 	}
 	var m uint16
 	for i := range rules {
-		if rules[i].match(p) {
+		if rules[i].bit&asked != 0 && rules[i].match(p) {
 			m |= rules[i].bit
 		}
 	}
 	return m
 }
+
+// allRules is the set of all.
+const allRules = math.MaxUint16
 
 type ruleOf struct {
 	bit   uint16

@@ -20,6 +20,7 @@ type folder struct {
 	proto [256]*wide // the usual ones
 
 	sources uint64 // of the minute
+	marks   uint32 // of all records together
 	rare    []item // packets of other protocols
 	scans   []item // packets by port
 }
@@ -31,7 +32,8 @@ type piece struct {
 	more           bool    // no rows yet
 	again          uint64  // sources that may have been counted twice
 	asns           []uint32
-	tally          *cells // where the packets of each port are added up, too
+	census         *census // what is added up of the tally, too
+	detail         bool    // and of its ports
 }
 
 func newFolder(union *space, ases *register) *folder {
@@ -97,6 +99,13 @@ func (w *wide) flush(f *folder, p *piece, to *cells, key uint32, rows []Row) []R
 
 func (w *wide) count() uint64 { return ones(w.hit) + w.far.Count() }
 
+// merge adds one bitmap to another.
+func merge(to, from []uint64) {
+	for i, w := range from {
+		to[i] |= w
+	}
+}
+
 func ones(words []uint64) (n uint64) {
 	for _, w := range words {
 		n += uint64(bits.OnesCount64(w)) //nolint:gosec // at most 64
@@ -139,7 +148,11 @@ func (f *folder) ports(p *piece) []Row {
 
 	dim = &p.into.dims[observe.ByPort]
 	s.items = f.scans
-	rows = s.count(f.space, p, dim, p.tally, rows)
+	var tally *cells
+	if p.detail {
+		tally = &p.census.ports
+	}
+	rows = s.count(f.space, p, dim, tally, rows)
 	s.items = s.items[:0]
 	classes, protos := &p.into.dims[observe.ByClass], &p.into.dims[observe.ByProtocol]
 	for _, chunk := range p.hosts {
@@ -165,7 +178,7 @@ func (f *folder) ports(p *piece) []Row {
 // wide adds all packets to the cells of the classes and protocols, and sorts out
 // those that are counted by port.
 func (f *folder) wide(p *piece) {
-	f.sources = 0
+	f.sources, f.marks = 0, 0
 	f.rare, f.scans = f.rare[:0], f.scans[:0]
 	for i := range f.class {
 		f.class[i].reset(f.space.v4)
@@ -179,6 +192,7 @@ func (f *folder) wide(p *piece) {
 		for i := range chunk {
 			r := &chunk[i]
 			f.sources += uint64(r.what / newPlace & 1)
+			f.marks |= r.what
 			class := observe.Class(r.what >> whatClass & 3)
 			c := &f.class[class]
 			c.hosts += uint64(r.what / newClass & 1)
@@ -204,12 +218,15 @@ func (f *folder) total(p *piece) []Row {
 		c := &f.class[i]
 		all.packets += c.packets
 		all.far.Merge(exactly, &c.far)
-		for k, w := range c.hit {
-			all.hit[k] |= w
-		}
+		merge(all.hit, c.hit)
 	}
 	if all.packets == 0 {
 		return nil
+	}
+	if f.marks&(before|far) == 0 {
+		merge(p.census.hits.v4, all.hit)
+	} else {
+		p.census.hits.add(p.packets)
 	}
 	return p.row(nil, observe.ByTotal, 0, all.packets, f.sources, all.count())
 }
@@ -221,7 +238,7 @@ func (f *folder) places(p *piece) []Row {
 	s.items = s.items[:0]
 	for _, chunk := range p.packets {
 		for i := range chunk {
-			s.items = append(s.items, chunk[i].item(chunk[i].place&(1<<placeBits-1), newPlace))
+			s.items = append(s.items, chunk[i].item(chunk[i].country(), newPlace))
 		}
 	}
 	rows := s.count(f.space, p, dim, nil, nil)
@@ -229,7 +246,7 @@ func (f *folder) places(p *piece) []Row {
 	s.items = s.items[:0]
 	for _, chunk := range p.packets {
 		for i := range chunk {
-			s.items = append(s.items, chunk[i].item(chunk[i].place>>placeBits, newPlace))
+			s.items = append(s.items, chunk[i].item(chunk[i].as(), newPlace))
 		}
 	}
 	rows = s.count(f.space, p, &p.into.dims[observe.ByAS], nil, rows)
@@ -238,9 +255,9 @@ func (f *folder) places(p *piece) []Row {
 	for _, chunk := range p.hosts {
 		for i := range chunk {
 			if r := &chunk[i]; r.what&newPlace != 0 {
-				c := r.place & (1<<placeBits - 1)
+				c := r.country()
 				dim.at(c).sources.Add(dim.form(c), r.who)
-				s.items = append(s.items, item{r.place >> placeBits, r.who})
+				s.items = append(s.items, item{r.as(), r.who})
 			}
 		}
 	}

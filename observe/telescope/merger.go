@@ -56,7 +56,7 @@ type span struct {
 func newMerger(cfg *Config, dark darkness, union *space, ases *register, sink Sink) *merger {
 	return &merger{
 		sink: sink, dark: dark, ases: ases, of: cfg.Workers, piece: cfg.piece, detail: cfg.Detail, in: make(chan part, 4*cfg.Workers), shelf: newShelf(),
-		folder: newFolder(union, ases), census: newCensus(), ended: make(chan struct{}), waiting: map[uint32]*minute{},
+		folder: newFolder(union, ases), census: newCensus(union.v4), ended: make(chan struct{}), waiting: map[uint32]*minute{},
 	}
 }
 
@@ -112,16 +112,8 @@ func (g *merger) fold(m *minute) {
 	if m.counts == nil {
 		m.counts = newCounts(int64(m.part.minute)*60, g.ases)
 	}
-	g.folder.fold(&piece{packets: m.packets, hosts: m.hosts, into: m.counts, more: true, tally: g.tally()})
+	g.folder.fold(&piece{packets: m.packets, hosts: m.hosts, into: m.counts, more: true, census: g.census, detail: g.detail})
 	g.clear(m)
-}
-
-// tally is where the packets of ports are added up, nil when nobody asks.
-func (g *merger) tally() *cells {
-	if !g.detail {
-		return nil
-	}
-	return &g.census.ports
 }
 
 // clear gives the records' memory back.
@@ -179,7 +171,7 @@ func (g *merger) watched(start int64, m *minute) {
 
 // rows counts a minute, and adds it to the hour.
 func (g *merger) rows(m *minute) []Row {
-	p := piece{packets: m.packets, hosts: m.hosts, into: g.hour.counts, again: m.again, asns: g.ases.list(), tally: g.tally()}
+	p := piece{packets: m.packets, hosts: m.hosts, into: g.hour.counts, again: m.again, asns: g.ases.list(), census: g.census, detail: g.detail}
 	if m.counts == nil {
 		defer g.clear(m)
 		return g.folder.fold(&p)

@@ -12,15 +12,12 @@ func (s *shard) slot(minute uint32) int {
 
 // book makes the record of a packet of e in minute m.
 func (s *shard) book(e *entry, m uint32, j *job) {
-	what := e.what()
+	what := e.what() | j.marks
 	if e.seen != m+1 {
 		what |= s.news(e, m)
 	}
-	if j.far {
-		what |= far
-	}
 	l := &s.open[s.slot(m)]
-	l.packets.add(record{j.number, what, e.place}, s.shelf)
+	l.packets.add(record{j.number, what, e.place | j.six}, s.shelf)
 	if l.packets.len() >= s.cfg.piece {
 		p := l.give()
 		p.more = true
@@ -214,7 +211,7 @@ func (s *shard) retally() {
 	s.open[0].retally()
 	s.open[1].retally()
 	answering := s.tally.Answering
-	s.tally = newTally(s.union.v4, s.cfg.Detail)
+	s.tally = newTally(s.cfg.Detail)
 	s.tally.Answering = answering
 }
 

@@ -7,7 +7,7 @@ package telescope
 type record struct {
 	who   uint32 // the dark address: its number in the dark space; of a host, who it is
 	what  uint32 // port, protocol, class and the marks below
-	place uint32 // the source's country, and its AS above that
+	place uint32 // the source's country and AS
 }
 
 // What a record says beside port, protocol and class. A mark for "the first
@@ -26,8 +26,17 @@ const (
 	before   = 1 << 31 // was counted in an earlier tally
 )
 
-// placeBits are those of the country's index in a record's place.
-const placeBits = 10
+// placeBits are those of the country's index in a record's place; the AS's number
+// stands above them, and above that whether the address that was asked is one of
+// IPv6.
+const (
+	placeBits = 10
+	six       = 1 << 31
+)
+
+func (r *record) country() uint32 { return r.place & (1<<placeBits - 1) }
+
+func (r *record) as() uint32 { return r.place &^ six >> placeBits }
 
 // log is a list of records. It grows by chunks that are used again and again.
 type log struct {

@@ -3,7 +3,9 @@ package telescope
 import (
 	"encoding/binary"
 	"math"
+	"unsafe"
 
+	"sakimori/base/pages"
 	"sakimori/base/wire/packet"
 	"sakimori/observe"
 )
@@ -12,15 +14,15 @@ import (
 // worker, and shares nothing with the others: each worker reads every frame
 // (the decoder costs less than handing packets over) and keeps its own.
 type shard struct {
-	cfg     *Config
-	id, of  uint32
-	dark    darkness
-	now     *space // the dark space at the time of the last packet
-	union   *space // all dark space there ever is: numbers addresses in hit
-	decode  packet.Decoder
-	jobs    [batch]job
-	n       int    // jobs waiting
-	touched uint32 // see work
+	cfg    *Config
+	id, of uint32
+	dark   darkness
+	now    *space // the dark space at the time of the last packet
+	union  *space // all dark space there ever is: numbers addresses in hit
+	decode packet.Decoder
+	jobs   [batch]job
+	n      int        // jobs waiting
+	list   pages.List // what the batch will need
 
 	sources  column[source]
 	bySource index
@@ -67,23 +69,26 @@ type job struct {
 	number uint32 // the same as records have it
 	kind   observe.Kind
 	port   uint16
-	far    bool // see record
-	shadow bool // stands for the victim that the packet quotes
+	shadow bool   // stands for the victim that the packet quotes
+	marks  uint32 // of the target in a record's what
+	six    uint32 // and in its place
 }
 
 // frame takes one frame into account. t is its time, never more than a minute
 // before the newest (the telescope folds later ones, and counts them).
 func (s *shard) frame(link packet.LinkType, data []byte, orig uint32, t int64) {
-	owner := s.id == 0
-	if src, ok := s.plain(link, data); ok {
-		if owner = s.keeps(mix(src)); !owner && !s.union.contains(src) {
+	src, plain := s.plain(link, data)
+	h, mine := uint64(0), s.id == 0
+	if plain {
+		h = mix(src)
+		if mine = s.keeps(h); !mine && !s.union.contains(src) {
 			return
 		}
 	}
 	j := &s.jobs[s.n]
 	p := &j.Packet
 	if st := s.decode.Decode(link, data, orig, p); st != packet.OK {
-		if owner {
+		if mine {
 			s.tally.undecoded(st)
 		}
 		return
@@ -104,8 +109,11 @@ func (s *shard) frame(link packet.LinkType, data []byte, orig uint32, t int64) {
 	if !dark {
 		return
 	}
-	j.h = mix(p.Src)
-	mine := s.keeps(j.h)
+	if !plain {
+		h = mix(p.Src)
+		mine = s.keeps(h)
+	}
+	j.h = h
 	// Every worker remembers all fragments: what falls out of the table must not
 	// depend on how many there are.
 	if p.Flags&packet.Fragment != 0 && s.seen.repeated(p, t) {
@@ -122,9 +130,10 @@ func (s *shard) frame(link packet.LinkType, data []byte, orig uint32, t int64) {
 		if s.now != s.union && p.Dst.Is4() {
 			number, _ = s.union.index(p.Dst)
 		}
-		s.tally.hit(p.Dst, number)
-		if j.number, j.far = number, !p.Dst.Is4(); s.union.v4 > bitmapMost {
-			j.number, j.far = j.target, true
+		if j.number, j.marks, j.six = number, 0, 0; !p.Dst.Is4() {
+			j.marks, j.six = far, six
+		} else if s.union.v4 > bitmapMost {
+			j.number, j.marks = j.target, far
 		}
 		j.port = portOf(p, j.kind)
 		j.tag = keyTag(j.h, j.port, uint8(j.kind), p.Proto)
@@ -151,7 +160,7 @@ func (s *shard) plain(link packet.LinkType, f []byte) (packet.Addr, bool) {
 // keeps tells whether an address with this hash falls to this shard.
 func (s *shard) keeps(h uint64) bool { return shardOf(h, s.of) == s.id }
 
-func shardOf(h uint64, of uint32) uint32 { return uint32(h>>40) % of }
+func shardOf(h uint64, of uint32) uint32 { return uint32(h >> 40 * uint64(of) >> 24) } //nolint:gosec // below of
 
 // next takes the job that was filled in, and works when the batch is full. A
 // job stays readable until the next one is filled in.
@@ -183,31 +192,34 @@ func (s *shard) quoted(j *job) {
 func (s *shard) work() {
 	jobs := s.jobs[:s.n]
 	s.n = 0
-	mask := uint32(len(s.byKey.slots) - 1) //nolint:gosec // fewer than 2^32 slots
-	var sum uint32                         // keeps the loads from being optimised away
 	for i := range jobs {
-		sum += s.byKey.slots[jobs[i].tag&mask].ref
+		s.list.Add(s.byKey.place(jobs[i].tag))
 	}
+	s.list.Fetch()
 	for i := range jobs {
 		j := &jobs[i]
-		j.ref = 0
-		for at := j.tag & mask; s.byKey.slots[at].ref != 0; at = (at + 1) & mask {
-			if s.byKey.slots[at].tag == j.tag {
-				j.ref = s.byKey.slots[at].ref
-				e := s.entries.at(j.ref - 1)
-				sum += e.seen + e.evidence.seq
-				break
-			}
+		if j.ref = s.byKey.ref(j.tag); j.ref != 0 {
+			e := s.entries.at(j.ref - 1)
+			s.list.Add(unsafe.Pointer(e))
+			s.list.Add(unsafe.Pointer(&e.evidence))
+		} else {
+			s.list.Add(s.bySource.place(sourceTag(j.h)))
 		}
 	}
+	s.list.Fetch()
 	for i := range jobs {
-		if ref := jobs[i].ref; ref != 0 {
-			e := s.entries.at(ref - 1)
-			sum += uint32(s.sources.at(e.source).flags)
-			sum += s.blocks.touch(&e.targets, jobs[i].target)
+		j := &jobs[i]
+		if j.ref != 0 {
+			e := s.entries.at(j.ref - 1)
+			s.list.Add(unsafe.Pointer(s.sources.at(e.source)))
+			if e.form != formNear {
+				s.list.Add(s.blocks.place(&e.targets, j.target))
+			}
+		} else if ref := s.bySource.ref(sourceTag(j.h)); ref != 0 {
+			s.list.Add(unsafe.Pointer(s.sources.at(ref - 1)))
 		}
 	}
-	s.touched = sum
+	s.list.Fetch()
 	for i := range jobs {
 		j := &jobs[i]
 		if j.shadow {
@@ -252,7 +264,13 @@ func (s *shard) count(j *job) {
 	}
 	s.add(e, j.t, j.target)
 
-	m := mask(p, k)
+	// Rules that an earlier packet contradicted needn't be asked again, but for
+	// the source's evidence and for a start TTL that would be a hint.
+	asked := e.agreed
+	if e.total <= 4 || e.marks&markSpoof == 0 && p.TTL >= 200 {
+		asked = allRules
+	}
+	m := mask(p, k, asked)
 	e.evidence.add(m, p.Seq, j.target, e.port)
 	if e.total <= 4 {
 		s.sources.at(e.source).add(m, p.Seq, j.target, e.port)
@@ -413,8 +431,11 @@ const (
 	portScanMinutes = 5
 )
 
+// sourceTag is the part of an address's hash by which the index of sources works.
+func sourceTag(h uint64) uint32 { return uint32(h >> 8) } //nolint:gosec // any 32 bits
+
 func (s *shard) sourceOf(addr packet.Addr, h uint64) uint32 {
-	tag := uint32(h >> 8)                     //nolint:gosec // any 32 bits
+	tag := sourceTag(h)
 	mask := uint32(len(s.bySource.slots) - 1) //nolint:gosec // fewer than 2^32 slots
 	for i := tag & mask; ; i = (i + 1) & mask {
 		sl := s.bySource.slots[i]

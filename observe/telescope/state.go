@@ -94,7 +94,7 @@ func (t *Telescope) Restore(state []byte) (err error) {
 	r.register()
 	t.merger.hour, t.merger.day = r.span(3600), r.span(86400)
 	t.merger.waiting = r.minutes(t.top)
-	t.merger.census = r.census()
+	t.merger.census = r.census(t.union.v4)
 	if last := t.merger.last; last < 0 || last%60 != 0 || last > int64(t.top)*60 {
 		r.fail("its last minute lies after its newest")
 	}
@@ -232,9 +232,6 @@ func (s *shard) adopt(in entry, src source, first sample) {
 
 func (t *tally) write(w *writer) {
 	w.any(t.Totals)
-	w.any(t.hits)
-	w.b = t.hits6.Append(w.b)
-	w.b = t.hits4.Append(w.b)
 	w.u32(uint32(len(t.scans))) //nolint:gosec // below 2^32
 	for i := range t.scans {
 		w.scan(&t.scans[i])
@@ -243,14 +240,7 @@ func (t *tally) write(w *writer) {
 
 // read adds what write wrote.
 func (t *tally) read(r *reader) {
-	o := newTally(0, false)
-	o.hits = make([]uint64, len(t.hits))
-	if t.hits == nil {
-		o.hits = nil
-	}
+	o := newTally(false)
 	r.any(&o.Totals)
-	r.any(&o.hits)
-	o.hits6 = *r.set()
-	o.hits4 = *r.set()
 	t.merge(&o)
 }

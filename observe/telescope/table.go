@@ -2,6 +2,7 @@ package telescope
 
 import (
 	"runtime"
+	"unsafe"
 
 	"sakimori/base/pages"
 	"sakimori/base/wire/packet"
@@ -78,6 +79,22 @@ type index struct {
 type slot struct{ tag, ref uint32 } // ref is the slab index + 1, 0 empty
 
 func newIndex() index { return index{slots: make([]slot, 64)} }
+
+// place is where the search for a tag begins.
+func (x *index) place(tag uint32) unsafe.Pointer {
+	return unsafe.Pointer(&x.slots[tag&uint32(len(x.slots)-1)]) //nolint:gosec // fewer than 2^32 slots
+}
+
+// ref is the slab index + 1 of the first element with this tag: most likely the
+// one that is looked for. 0 means that there is none.
+func (x *index) ref(tag uint32) uint32 {
+	mask := uint32(len(x.slots) - 1) //nolint:gosec // as above
+	for i := tag & mask; ; i = (i + 1) & mask {
+		if s := x.slots[i]; s.ref == 0 || s.tag == tag {
+			return s.ref
+		}
+	}
+}
 
 func (x *index) put(tag, i uint32) {
 	if (x.n+1)*4 > len(x.slots)*3 {

@@ -12,9 +12,6 @@ import (
 // exact where the minutes' counts would be sketched.
 type tally struct {
 	Totals
-	hits      []uint64               // bitmap of the dark IPv4 addresses hit, up to a /8 of them
-	hits4     sketch.Set             // the same of a larger space
-	hits6     sketch.Set             // the IPv6 ones
 	Answering map[packet.Addr]uint64 // dark addresses that sent something, and how often
 	detail    bool                   // see Config
 	fresh     []item                 // who is new in this tally, by port, for the census
@@ -50,19 +47,6 @@ func (t *tally) undecoded(st packet.Status) {
 	}
 }
 
-func (t *tally) hit(dst packet.Addr, number uint32) {
-	switch {
-	case !dst.Is4():
-	case t.hits == nil:
-		t.hits4.Add(sketch.Exact, number)
-		return
-	default:
-		t.hits[number>>6] |= 1 << (number & 63)
-		return
-	}
-	t.hits6.Add(sketch.Exact, number)
-}
-
 // tallied notes who an event is of: once for each tally.
 func (s *shard) tallied(e *entry) {
 	it := item{itemFar, identity(e.src)}
@@ -96,10 +80,51 @@ func (s *shard) handOver() []item {
 type census struct {
 	sources sketch.Set
 	ports   cells
+	hits    hits
 	side    side
 }
 
-func newCensus() *census { return &census{ports: newCells(observe.ByPort)} }
+func newCensus(v4 uint64) *census { return &census{ports: newCells(observe.ByPort), hits: newHits(v4)} }
+
+// hits are the dark addresses that were asked.
+type hits struct {
+	v4   []uint64   // bitmap of the IPv4 ones, up to a /8 of them
+	many sketch.Set // the same of a larger space
+	v6   sketch.Set
+}
+
+// bitmapMost is the largest space whose hits are kept as a bitmap: a /8 in 2 MiB.
+const bitmapMost = 1 << 24
+
+func newHits(v4 uint64) (h hits) {
+	if v4 <= bitmapMost {
+		h.v4 = make([]uint64, (v4+63)/64)
+	}
+	return h
+}
+
+func (h *hits) merge(o *hits) {
+	merge(h.v4, o.v4)
+	h.many.Merge(sketch.Exact, &o.many)
+	h.v6.Merge(sketch.Exact, &o.v6)
+}
+
+// add notes who was asked by records of this tally.
+func (h *hits) add(chunks [][]record) {
+	for _, chunk := range chunks {
+		for i := range chunk {
+			switch r := &chunk[i]; {
+			case r.what&before != 0:
+			case r.what&far == 0:
+				h.v4[r.who>>6] |= 1 << (r.who & 63)
+			case h.v4 == nil && r.place&six == 0:
+				h.many.Add(sketch.Exact, r.who)
+			default:
+				h.v6.Add(sketch.Exact, r.who)
+			}
+		}
+	}
+}
 
 // take counts a lot. An item's key is a port's, with itemNew when the source is
 // new altogether, and itemFar when its port isn't counted.
@@ -154,13 +179,6 @@ func (p *portPackets) of(key uint32) uint64 {
 	return p.rest[key]
 }
 
-func (t *tally) mergeHits(o *tally) {
-	t.hits4.Merge(sketch.Exact, &o.hits4)
-	for i, w := range o.hits {
-		t.hits[i] |= w
-	}
-}
-
 // merge adds the tally of another shard of the same telescope.
 func (t *tally) merge(o *tally) {
 	t.Frames += o.Frames
@@ -175,28 +193,11 @@ func (t *tally) merge(o *tally) {
 	for i := range t.Classes {
 		t.Classes[i] += o.Classes[i]
 	}
-	t.hits6.Merge(sketch.Exact, &o.hits6)
-	t.mergeHits(o)
 	for a, n := range o.Answering { // every shard has the same list
 		t.Answering[a] = max(t.Answering[a], n)
 	}
 }
 
-// bitmapMost is the largest space whose hits are kept as a bitmap: a /8 in 2 MiB.
-const bitmapMost = 1 << 24
-
-func newTally(v4 uint64, detail bool) tally {
-	t := tally{detail: detail, Answering: map[packet.Addr]uint64{}}
-	if v4 <= bitmapMost {
-		t.hits = make([]uint64, (v4+63)/64)
-	}
-	return t
-}
-
-// hitV4 is how many dark IPv4 addresses were hit.
-func (t *tally) hitV4() uint64 {
-	if t.hits == nil {
-		return t.hits4.Count()
-	}
-	return ones(t.hits)
+func newTally(detail bool) tally {
+	return tally{detail: detail, Answering: map[packet.Addr]uint64{}}
 }

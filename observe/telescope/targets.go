@@ -2,6 +2,7 @@ package telescope
 
 import (
 	"slices"
+	"unsafe"
 
 	"sakimori/base/pages"
 	"sakimori/base/sketch"
@@ -208,20 +209,16 @@ func (b *blocks) each(t *targets, do func(id uint32)) {
 	}
 }
 
-// touch loads the memory that add of the same identity will need: done for many
-// first, the loads are under way at once. What it returns means nothing.
-func (b *blocks) touch(t *targets, id uint32) uint32 {
+// place is where add of the same identity will look in a block first.
+func (b *blocks) place(t *targets, id uint32) unsafe.Pointer {
+	words := b.at(t.block, t.form)
 	switch {
-	case t.form == formNear:
-		return 0
 	case t.form == formList:
-		return b.at(t.block, formList)[0]
+		return unsafe.Pointer(&words[0])
 	case t.form < formDense:
-		tab := b.at(t.block, t.form)
-		return tab[slotOf(id, len(tab))]
+		return unsafe.Pointer(&words[slotOf(id, len(words))])
 	}
-	r := sketch.Registers(b.at(t.block, t.form))
-	return r[r.Word(id)]
+	return unsafe.Pointer(&words[sketch.Registers(words).Word(id)])
 }
 
 // count is how many targets there are.

@@ -184,7 +184,7 @@ func (t *Telescope) Monitored(at time.Time) uint64 { return t.dark.at(at.UnixNan
 // everything that verdicts rest on go on.
 func (t *Telescope) Begin() {
 	t.each((*shard).retally)
-	t.merger.census = newCensus()
+	t.merger.census = newCensus(t.union.v4)
 	t.frames, t.late, t.first, t.last = 0, 0, maxTime, minTime
 }
 

@@ -113,7 +113,7 @@ func newWorker(t *Telescope, id uint32) *worker {
 		cfg: &t.cfg, id: id, of: uint32(t.cfg.Workers), dark: t.dark, now: &t.dark[0], union: t.union, //nolint:gosec // at most 8
 		decode:   packet.Decoder{Tunnels: t.cfg.Tunnels},
 		bySource: newIndex(), byKey: newIndex(), ases: t.ases, shelf: t.merger.shelf,
-		tally: newTally(t.union.v4, t.cfg.Detail), give: func(p part) { t.merger.in <- p },
+		tally: newTally(t.cfg.Detail), give: func(p part) { t.merger.in <- p },
 	}
 	most := t.cfg.MaxEvents/int(s.of) + 1
 	s.entries, s.samples, s.sources = newColumn[entry](most), newColumn[sample](most), newColumn[source](most)
@@ -202,13 +202,22 @@ func (t *Telescope) Totals() Totals { ta := t.summed(); return ta.Totals }
 
 // Hit is how many dark IPv4 addresses have been hit.
 func (t *Telescope) Hit() uint64 {
-	sum := newTally(t.union.v4, false)
-	shards := make([]*shard, len(t.workers))
-	t.each(func(s *shard) { shards[s.id] = s })
-	for _, s := range shards {
-		sum.mergeHits(&s.tally)
+	v4, _ := t.hits()
+	return v4
+}
+
+// hits are how many dark addresses of IPv4 and IPv6 have been hit: those of the
+// minutes that are over, and of the open ones.
+func (t *Telescope) hits() (v4, v6 uint64) {
+	t.each(func(*shard) {})
+	h := newHits(t.union.v4)
+	h.merge(&t.merger.census.hits)
+	for _, w := range t.workers {
+		for k := range w.shard.open {
+			h.add(w.shard.open[k].packets.all())
+		}
 	}
-	return sum.hitV4()
+	return ones(h.v4) + h.many.Count(), h.v6.Count()
 }
 
 // counted is the census with all who are new.
@@ -223,7 +232,7 @@ func (t *Telescope) counted() *census {
 
 // summed is the tally of all shards.
 func (t *Telescope) summed() tally {
-	sum := newTally(t.union.v4, t.cfg.Detail)
+	sum := newTally(t.cfg.Detail)
 	shards := make([]*shard, len(t.workers))
 	t.each(func(s *shard) { shards[s.id] = s })
 	for _, s := range shards {
