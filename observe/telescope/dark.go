@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"math/bits"
 	"net/netip"
 	"slices"
 	"sort"
@@ -189,15 +188,6 @@ func (s *space) address(number uint32) uint32 {
 		}
 	}
 	return r[i].lo + (number - r[i].base)
-}
-
-// numbered calls do with the identity of every address in a bitmap.
-func (s *space) numbered(hit []uint64, do func(id uint32)) {
-	for k, w := range hit {
-		for ; w != 0; w &= w - 1 {
-			do(s.address(uint32(64*k + bits.TrailingZeros64(w)))) //nolint:gosec // below 2^24
-		}
-	}
 }
 
 // contains tells whether a is dark.

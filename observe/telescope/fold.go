@@ -2,7 +2,6 @@ package telescope
 
 import (
 	"math/bits"
-	"slices"
 	"sync"
 
 	"sakimori/base/sketch"
@@ -21,6 +20,7 @@ type folder struct {
 
 	sources uint64 // of the minute
 	marks   uint32 // of all records together
+	rows    [2]int // how many the last minute had, and how many of these were of places
 	rare    []item // packets of other protocols
 	scans   []item // packets by port
 }
@@ -28,6 +28,7 @@ type folder struct {
 // piece are records to be counted: a minute, or a part of a large one.
 type piece struct {
 	packets, hosts [][]record
+	n              int     // of packets
 	into           *counts // the hour, or the minute when there is more of it to come
 	more           bool    // no rows yet
 	again          uint64  // sources that may have been counted twice
@@ -49,11 +50,15 @@ func newFolder(union *space, ases *register) *folder {
 // side.
 func (f *folder) fold(p *piece) []Row {
 	p.asns = f.ases.list()
+	for _, chunk := range p.packets {
+		p.n += len(chunk)
+	}
 	var here, there []Row
 	var done sync.WaitGroup
 	done.Go(func() { there = f.places(p) })
 	here = f.ports(p)
 	done.Wait()
+	f.rows[0], f.rows[1] = len(here)+len(there), len(there)
 	return append(here, there...)
 }
 
@@ -62,6 +67,9 @@ type wide struct {
 	packets, hosts uint64
 	hit            []uint64   // bitmap over the dark space
 	far            sketch.Set // what has no number in it
+
+	cell  *counter // the hour's, and what of hit it has already
+	known []uint64
 }
 
 func (w *wide) reset(n uint64) {
@@ -92,7 +100,15 @@ func (w *wide) flush(f *folder, p *piece, to *cells, key uint32, rows []Row) []R
 	cell, form := to.at(key), to.form(key)
 	cell.packets += w.packets
 	cell.hosts += w.hosts
-	f.space.numbered(w.hit, func(id uint32) { cell.targets.Add(form, id) })
+	if w.cell != cell { // another hour
+		w.cell, w.known = cell, make([]uint64, len(w.hit))
+	}
+	for i, hit := range w.hit {
+		for fresh := hit &^ w.known[i]; fresh != 0; fresh &= fresh - 1 {
+			cell.targets.Add(form, f.space.address(uint32(64*i+bits.TrailingZeros64(fresh)))) //nolint:gosec // below 2^24
+		}
+		w.known[i] |= hit
+	}
 	cell.targets.Merge(form, &w.far)
 	return p.row(rows, to.dim, key, w.packets, w.hosts, w.count())
 }
@@ -111,6 +127,14 @@ func ones(words []uint64) (n uint64) {
 		n += uint64(bits.OnesCount64(w)) //nolint:gosec // at most 64
 	}
 	return n
+}
+
+// rows makes room for as many rows as the last minute had, and some more.
+func (p *piece) rows(last int) []Row {
+	if p.more {
+		return nil
+	}
+	return make([]Row, 0, last+last/8)
 }
 
 // row adds a row to those of a whole minute.
@@ -179,7 +203,7 @@ func (f *folder) ports(p *piece) []Row {
 // those that are counted by port.
 func (f *folder) wide(p *piece) {
 	f.sources, f.marks = 0, 0
-	f.rare, f.scans = f.rare[:0], f.scans[:0]
+	f.rare, f.scans = f.rare[:0], room(f.scans, p.n)
 	for i := range f.class {
 		f.class[i].reset(f.space.v4)
 	}
@@ -228,20 +252,20 @@ func (f *folder) total(p *piece) []Row {
 	} else {
 		p.census.hits.add(p.packets)
 	}
-	return p.row(nil, observe.ByTotal, 0, all.packets, f.sources, all.count())
+	return p.row(p.rows(f.rows[0]), observe.ByTotal, 0, all.packets, f.sources, all.count())
 }
 
 // places counts the countries and the ASes.
 func (f *folder) places(p *piece) []Row {
 	s := &f.sides[1]
 	dim := &p.into.dims[observe.ByCountry]
-	s.items = s.items[:0]
+	s.items = room(s.items, p.n)
 	for _, chunk := range p.packets {
 		for i := range chunk {
 			s.items = append(s.items, chunk[i].item(chunk[i].country(), newPlace))
 		}
 	}
-	rows := s.count(f.space, p, dim, nil, nil)
+	rows := s.count(f.space, p, dim, nil, p.rows(f.rows[1]))
 	first := len(rows)
 	s.items = s.items[:0]
 	for _, chunk := range p.packets {
@@ -279,6 +303,14 @@ const (
 // item is the record as an item of the cell key; new is the mark of that cell.
 func (r *record) item(key, new uint32) item {
 	return item{key | r.what/new&1*itemNew | r.what&far | r.what/before*itemBefore, r.who}
+}
+
+// room makes room for n items, with some to spare: the next minute has as many.
+func room(items []item, n int) []item {
+	if cap(items) < n {
+		return make([]item, 0, n+n/4)
+	}
+	return items[:0]
 }
 
 // side is what one of the two goroutines works with.
@@ -403,26 +435,32 @@ const digit = 11
 // sort orders the items by key, equal ones as they came (radix sort, lowest
 // digit first).
 func (s *side) sort() {
-	all := uint32(0)
+	const digits = (29 + digit - 1) / digit
+	var at [digits][1 << digit]uint32
 	for i := range s.items {
-		all |= s.items[i].key
+		key := s.items[i].key & itemKey
+		for d := range at {
+			at[d][key>>(d*digit)%(1<<digit)]++
+		}
 	}
-	all &= itemKey
 	n := len(s.items)
-	s.spare = slices.Grow(s.spare[:0], n)[:n]
-	for shift := 0; all>>shift != 0; shift += digit {
-		var at [1 << digit]uint32
-		for i := range s.items {
-			at[s.items[i].key&itemKey>>shift%(1<<digit)]++
+	if cap(s.spare) < n {
+		s.spare = make([]item, 0, cap(s.items))
+	}
+	s.spare = s.spare[:n]
+	for d := range at {
+		if n == 0 || at[d][s.items[0].key&itemKey>>(d*digit)%(1<<digit)] == uint32(n) { //nolint:gosec // below 2^32
+			continue // all have the same
 		}
 		sum := uint32(0)
-		for d, k := range at {
-			at[d], sum = sum, sum+k
+		for k, count := range at[d] {
+			at[d][k], sum = sum, sum+count
 		}
+		list := &at[d]
 		for _, it := range s.items {
-			d := it.key & itemKey >> shift % (1 << digit)
-			s.spare[at[d]] = it
-			at[d]++
+			k := it.key & itemKey >> (d * digit) % (1 << digit)
+			s.spare[list[k]] = it
+			list[k]++
 		}
 		s.items, s.spare = s.spare, s.items
 	}

@@ -207,26 +207,28 @@ func (s *span) with(hour *span) *span {
 // open are the hour and the day that aren't over, as they stand.
 func (g *merger) open() []Bucket {
 	var b []Bucket
-	day := g.day
 	if g.hour != nil {
 		b = append(b, g.bucket(observe.Hour, g.hour, true))
-		if day != nil { // keep the day itself as it is
-			copied := &span{newCounts(day.start, g.ases), day.looked}
-			copied.merge(day.counts)
-			day = copied
-		}
-		day = day.with(g.hour)
 	}
-	if day != nil {
-		b = append(b, g.bucket(observe.Day, day, true))
+	switch {
+	case g.hour == nil && g.day == nil:
+	case g.hour == nil:
+		b = append(b, g.bucket(observe.Day, g.day, true))
+	case g.day == nil: // the day's first hour is all there is of it
+		b = append(b, g.bucket(observe.Day, g.hour, true))
+	default: // keep the day itself as it is
+		day := &span{newCounts(g.day.start, g.ases), g.day.looked}
+		day.merge(g.day.counts)
+		b = append(b, g.bucket(observe.Day, day.with(g.hour), true))
 	}
 	return b
 }
 
 // bucket is an hour or a day.
 func (g *merger) bucket(grain observe.Grain, s *span, open bool) Bucket {
+	start := s.start - s.start%grain.Seconds()
 	return Bucket{
-		Grain: grain, Start: s.start, Open: open, DarkV4: g.dark.at(s.start * 1e9).v4,
+		Grain: grain, Start: start, Open: open, DarkV4: g.dark.at(start * 1e9).v4,
 		Looked: float64(s.looked) / float64(grain.Seconds()), Rows: s.rows(grain),
 	}
 }
