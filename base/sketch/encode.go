@@ -36,6 +36,66 @@ func (s *Set) Append(b []byte) []byte {
 	return b
 }
 
+// The form of a state, which is read again by the same version: as the stored
+// one, but an exact set isn't sorted.
+const rawV1 = 0x11
+
+// AppendRaw writes the set after b, faster than Append and in more bytes.
+func (s *Set) AppendRaw(b []byte) []byte {
+	if s.dense {
+		return s.Append(b)
+	}
+	b = append(b, rawV1)
+	b = binary.LittleEndian.AppendUint32(b, uint32(s.Count())) //nolint:gosec // exact: below 2^32
+	if s.zero {
+		b = binary.LittleEndian.AppendUint32(b, 0)
+	}
+	for _, id := range s.exact() {
+		if id != 0 {
+			b = binary.LittleEndian.AppendUint32(b, id)
+		}
+	}
+	return b
+}
+
+// RawSize is how many bytes AppendRaw writes at most.
+func (s *Set) RawSize() int {
+	if s.dense {
+		return 1 + 3*len(s.tab)
+	}
+	return 9 + 4*int(s.n)
+}
+
+// ReadRaw reads what AppendRaw wrote into an empty set, and returns what follows
+// it. The memory it takes is bounded by len(b), and is f's.
+func (s *Set) ReadRaw(f Form, b []byte) ([]byte, error) {
+	if len(b) == 0 || b[0] != rawV1 {
+		o, rest, err := Read(b)
+		if err == nil {
+			*s = *o
+		}
+		return rest, err
+	}
+	if len(b) < 5 {
+		return nil, errShort
+	}
+	n := uint64(binary.LittleEndian.Uint32(b[1:]))
+	if b = b[5:]; uint64(len(b)) < 4*n {
+		return nil, errShort
+	}
+	f.Exact = 1<<32 - 1
+	var ids [256]uint32
+	for n > 0 {
+		part := ids[:min(n, 256)]
+		for i := range part {
+			part[i] = binary.LittleEndian.Uint32(b[4*i:])
+		}
+		s.AddAll(f, part)
+		b, n = b[4*len(part):], n-uint64(len(part))
+	}
+	return b, nil
+}
+
 var errShort = errors.New("sketch: stored set ends too early")
 
 // Read reads a stored set from the front of b and returns what follows it. The

@@ -46,42 +46,54 @@ func (w *writer) addr(a packet.Addr) {
 	w.u64(a.Lo)
 }
 
-func (w *writer) evidence(v *evidence) {
-	w.u16(v.agreed)
-	w.u16(v.differ)
-	w.u16(v.port)
-	w.u32(v.seq)
-	w.u32(v.dst)
+// extend makes room for n bytes, which the caller fills.
+func (w *writer) extend(n int) []byte {
+	l := len(w.b)
+	w.b = slices.Grow(w.b, n)[:l+n]
+	return w.b[l:]
 }
 
-func (w *writer) entry(e *entry) {
-	w.addr(e.src)
-	w.i64(e.last)
-	w.i64(e.first)
-	w.i64(e.firstIn)
-	w.u32(e.minute)
-	w.u32(e.packets)
-	w.u32(e.total)
-	w.u32(e.seen)
-	w.u16(e.port)
-	w.u16(e.asks)
-	w.u16(e.marks)
-	w.b = append(w.b, e.kind, e.proto)
-	for _, v := range e.bins {
-		w.u16(v)
+const entryBytes, queuedBytes, sampleBytes, sourceBytes = 48, 28, 33, 48 // as written
+
+// entry writes an event whose source stands at place from among the sources.
+func (w *writer) entry(e *entry, from uint32) {
+	b, le := w.extend(entryBytes), binary.LittleEndian
+	le.PutUint32(b, from)
+	le.PutUint64(b[4:], uint64(e.last))   //nolint:gosec // the same bits
+	le.PutUint64(b[12:], uint64(e.first)) //nolint:gosec // the same bits
+	le.PutUint32(b[20:], e.total)
+	le.PutUint32(b[24:], e.seen)
+	le.PutUint16(b[28:], e.port)
+	le.PutUint16(b[30:], e.asks)
+	le.PutUint16(b[32:], e.marks)
+	b[34], b[35] = e.kind, e.proto
+	le.PutUint16(b[36:], e.agreed)
+	le.PutUint16(b[38:], e.differ)
+	le.PutUint32(b[40:], e.seq)
+	le.PutUint32(b[44:], e.dst)
+	if e.marks&markQueued == 0 {
+		return
 	}
-	w.evidence(&e.evidence)
+	b = w.extend(queuedBytes)
+	le.PutUint32(b, e.minute)
+	le.PutUint32(b[4:], e.packets)
+	le.PutUint64(b[8:], uint64(e.firstIn)) //nolint:gosec // the same bits
+	for i, n := range e.bins {
+		le.PutUint16(b[16+2*i:], n)
+	}
 }
 
 func (w *writer) sample(m *sample) {
-	w.addr(m.dst)
-	w.u32(m.seq)
-	w.u16(m.id)
-	w.u16(m.window)
-	w.u16(m.srcPort)
-	w.u16(m.toPort)
-	w.u16(m.length)
-	w.b = append(w.b, m.ttl, m.flags, m.options)
+	b, le := w.extend(sampleBytes), binary.LittleEndian
+	le.PutUint64(b, m.dst.Hi)
+	le.PutUint64(b[8:], m.dst.Lo)
+	le.PutUint32(b[16:], m.seq)
+	le.PutUint16(b[20:], m.id)
+	le.PutUint16(b[22:], m.window)
+	le.PutUint16(b[24:], m.srcPort)
+	le.PutUint16(b[26:], m.toPort)
+	le.PutUint16(b[28:], m.length)
+	b[30], b[31], b[32] = m.ttl, m.flags, m.options
 }
 
 // targets writes the elements, or the registers of what isn't exact.
@@ -98,14 +110,21 @@ func (w *writer) targets(b *blocks, t *targets) {
 	b.each(t, w.u32)
 }
 
-// source writes what isn't known of a source by its address.
+// source writes what isn't known of a source by its address, after that.
 func (w *writer) source(src *source) {
-	w.u32(src.window)
-	w.u32(src.minute)
-	w.u32(src.hour)
-	w.u16(src.opened)
-	w.b = append(w.b, src.seen[0], src.seen[1], src.hosts, src.marks)
-	w.evidence(&src.evidence)
+	b, le := w.extend(sourceBytes), binary.LittleEndian
+	le.PutUint64(b, src.addr.Hi)
+	le.PutUint64(b[8:], src.addr.Lo)
+	le.PutUint32(b[16:], src.window)
+	le.PutUint32(b[20:], src.minute)
+	le.PutUint32(b[24:], src.hour)
+	le.PutUint16(b[28:], src.opened)
+	b[30], b[31], b[32], b[33] = src.seen[0], src.seen[1], src.hosts, src.marks
+	le.PutUint16(b[34:], src.agreed)
+	le.PutUint16(b[36:], src.differ)
+	le.PutUint16(b[38:], src.port)
+	le.PutUint32(b[40:], src.seq)
+	le.PutUint32(b[44:], src.dst)
 }
 
 func (w *writer) counts(c *counts) {
@@ -121,9 +140,22 @@ func (w *writer) cells(c *cells) {
 		w.u32(key)
 		w.u64(cell.packets)
 		w.u64(cell.hosts)
-		w.b = cell.sources.Append(w.b)
-		w.b = cell.targets.Append(w.b)
+		w.b = cell.sources.AppendRaw(w.b)
+		w.b = cell.targets.AppendRaw(w.b)
 	})
+}
+
+// size is how many bytes the cells take at most.
+func (c *cells) size() (n int) {
+	c.each(func(_ uint32, cell *counter) { n += 20 + cell.sources.RawSize() + cell.targets.RawSize() })
+	return n + 4
+}
+
+func (c *counts) size() (n int) {
+	for d := range c.dims {
+		n += c.dims[d].size()
+	}
+	return n + 16
 }
 
 func (w *writer) census(c *census) {
@@ -137,13 +169,16 @@ func (w *writer) census(c *census) {
 func (w *writer) log(l *log) {
 	w.u32(uint32(l.len())) //nolint:gosec // at most pieceRecords
 	for _, chunk := range l.all() {
+		b := w.extend(recordBytes * len(chunk))
 		for i := range chunk {
-			w.u32(chunk[i].who)
-			w.u32(chunk[i].what)
-			w.u32(chunk[i].place)
+			binary.LittleEndian.PutUint32(b[recordBytes*i:], chunk[i].who)
+			binary.LittleEndian.PutUint32(b[recordBytes*i+4:], chunk[i].what)
+			binary.LittleEndian.PutUint32(b[recordBytes*i+8:], chunk[i].place)
 		}
 	}
 }
+
+const recordBytes = 12
 
 func (w *writer) sheet(s *sheet) {
 	w.bool(s.spare)
@@ -260,20 +295,21 @@ func (r *reader) u16() uint16 { return binary.LittleEndian.Uint16(r.take(2)) }
 
 func (r *reader) addr() packet.Addr { return packet.Addr{Hi: r.u64(), Lo: r.u64()} }
 
-func (r *reader) evidence() evidence {
-	return evidence{agreed: r.u16(), differ: r.u16(), port: r.u16(), seq: r.u32(), dst: r.u32()}
-}
-
-func (r *reader) entry() (e entry) {
-	e.src, e.last, e.first, e.firstIn = r.addr(), r.i64(), r.i64(), r.i64()
-	e.minute, e.packets, e.total, e.seen = r.u32(), r.u32(), r.u32(), r.u32()
+// entry reads an event and the place of its source among the sources.
+func (r *reader) entry() (e entry, from uint32) {
+	from = r.u32()
+	e.last, e.first, e.total, e.seen = r.i64(), r.i64(), r.u32(), r.u32()
 	e.port, e.asks, e.marks = r.u16(), r.u16(), r.u16()
 	e.kind, e.proto = r.u8(), r.u8()
-	for i := range e.bins {
-		e.bins[i] = r.u16()
+	e.agreed, e.differ, e.seq, e.dst = r.u16(), r.u16(), r.u32(), r.u32()
+	e.evidence.port = e.port
+	if e.marks&markQueued != 0 {
+		e.minute, e.packets, e.firstIn = r.u32(), r.u32(), r.i64()
+		for i := range e.bins {
+			e.bins[i] = r.u16()
+		}
 	}
-	e.evidence = r.evidence()
-	return e
+	return e, from
 }
 
 func (r *reader) sample() sample {
@@ -338,9 +374,22 @@ func (r *reader) set() *sketch.Set {
 
 func (r *reader) source() source {
 	return source{
-		window: r.u32(), minute: r.u32(), hour: r.u32(), opened: r.u16(), seen: [2]uint8{r.u8(), r.u8()}, hosts: r.u8(),
-		marks: r.u8(), evidence: r.evidence(),
+		addr: r.addr(), window: r.u32(), minute: r.u32(), hour: r.u32(), opened: r.u16(),
+		seen: [2]uint8{r.u8(), r.u8()}, hosts: r.u8(), marks: r.u8(),
+		evidence: evidence{agreed: r.u16(), differ: r.u16(), port: r.u16(), seq: r.u32(), dst: r.u32()},
 	}
+}
+
+func (r *reader) raw(s *sketch.Set, f sketch.Form) {
+	if r.err != nil {
+		return
+	}
+	rest, err := s.ReadRaw(f, r.b)
+	if err != nil {
+		r.fail(err.Error())
+		return
+	}
+	r.b = rest
 }
 
 func (r *reader) counts() *counts {
@@ -361,7 +410,8 @@ func (r *reader) cells(c *cells) {
 		}
 		cell := c.at(key)
 		cell.packets, cell.hosts = r.u64(), r.u64()
-		cell.sources, cell.targets = *r.set(), *r.set()
+		r.raw(&cell.sources, c.form(key))
+		r.raw(&cell.targets, c.form(key))
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"sync"
 
 	"sakimori/observe"
 )
@@ -15,25 +16,58 @@ import (
 // on. Restored into a telescope of the same configuration it goes on as if it
 // had never stopped: no event is split, no source counted twice. The number of
 // workers may be another one.
-const stateMagic = "sakimori-telescope-4\n"
+const stateMagic = "sakimori-telescope-5\n"
 
 // State writes the state down. Buckets that are still open are part of it; see
 // OpenBuckets for those who want to read them meanwhile.
 func (t *Telescope) State() []byte {
-	// Each worker writes its own shard down, and makes room first: growing by
-	// doubling would hold the state twice once more.
-	const entryBytes = 200 // an event with its usual set of targets
-	parts := make([]writer, len(t.workers))
-	t.each(func(s *shard) {
-		w := &parts[s.id]
-		w.b = make([]byte, 0, s.entries.live()*entryBytes+1<<16)
-		s.write(w)
-	})
-	size := 1 << 20
-	for i := range parts {
-		size += len(parts[i].b)
+	census := t.counted() // and all is worked off
+	// Everybody writes into a part of the same buffer, large enough for all that
+	// may come: what isn't needed is never touched.
+	sizes := []int{t.headSize()}
+	t.each(func(*shard) {})
+	for _, w := range t.workers {
+		sizes = append(sizes, w.shard.size())
 	}
-	w := writer{b: append(make([]byte, 0, size), stateMagic...)}
+	all := 0
+	for _, n := range sizes {
+		all += n
+	}
+	buf := make([]byte, 0, all)
+	parts := make([]writer, len(sizes))
+	from := 0
+	for i, n := range sizes {
+		parts[i].b = buf[from : from : from+n]
+		from += n
+	}
+	var done sync.WaitGroup
+	done.Go(func() { t.writeHead(&parts[0], census) })
+	t.each(func(s *shard) { s.write(&parts[1+s.id]) })
+	done.Wait()
+	for i := range parts {
+		buf = append(buf, parts[i].b...)
+	}
+	return buf
+}
+
+// headSize is how many bytes writeHead writes, about.
+func (t *Telescope) headSize() int {
+	n := 1<<17 + 4*len(t.ases.list()) + 24*len(t.workers[0].shard.tally.Answering)
+	g := t.merger
+	for _, s := range []*span{g.hour, g.day} {
+		if s != nil {
+			n += s.size()
+		}
+	}
+	for _, m := range g.waiting {
+		n += m.counts.size()
+	}
+	return n + g.census.sources.RawSize() + g.census.ports.size() + 8*len(g.census.hits.v4)
+}
+
+// writeHead puts down what isn't one shard's.
+func (t *Telescope) writeHead(w *writer, census *census) {
+	w.b = append(w.b, stateMagic...)
 	w.u64(t.union.v4)
 	w.bool(t.started)
 	w.u64(t.frames)
@@ -50,15 +84,10 @@ func (t *Telescope) State() []byte {
 	w.span(t.merger.hour)
 	w.span(t.merger.day)
 	w.minutes(t.merger.waiting)
-	w.census(t.counted())
+	w.census(census)
 	w.answering(t.workers[0].shard.tally.Answering) // every worker knows the same
 	w.fragments(&t.workers[0].shard.seen)
 	w.u32(uint32(len(t.workers))) //nolint:gosec // at most 8
-	for i := range parts {
-		w.b = append(w.b, parts[i].b...)
-		parts[i].b = nil
-	}
-	return w.b
 }
 
 // OpenBuckets gives the sink the hour and the day that aren't over.
@@ -125,23 +154,38 @@ func (t *Telescope) Restore(state []byte) (err error) {
 	return nil
 }
 
+// size is how many bytes write writes, about: at least as many, but for many long
+// events that have just ended.
+func (s *shard) size() int {
+	records := 0
+	for i := range s.open {
+		records += s.open[i].packets.len() + s.open[i].hosts.len()
+	}
+	return 1<<16 + s.sources.live()*sourceBytes + s.entries.live()*(entryBytes+queuedBytes+sampleBytes+20) + s.blocks.bytes +
+		records*recordBytes + (len(s.sights[0])+len(s.sights[1]))*128 + len(s.closed)*512 + len(s.tally.scans)*64
+}
+
 // write puts down one shard.
 func (s *shard) write(w *writer) {
 	w.u32(s.top)
 	w.u32(s.swept)
-	live := make([]uint32, 0, s.entries.live())
-	for i := range s.entries.n {
-		if s.entries.at(i).marks&markFree == 0 {
-			live = append(live, i)
+	places := make([]uint32, s.sources.n)
+	w.u32(uint32(s.sources.live())) //nolint:gosec // below 2^32
+	n := uint32(0)
+	for i := range s.sources.n {
+		if src := s.sources.at(i); src.events > 0 {
+			w.source(src)
+			places[i] = n
+			n++
 		}
 	}
-	w.u32(uint32(len(live))) //nolint:gosec // below 2^32
-	for _, i := range live {
-		e := s.entries.at(i)
-		w.entry(e)
-		w.source(s.sources.at(e.source))
-		w.sample(s.samples.at(i))
-		w.targets(&s.blocks, &e.targets)
+	w.u32(uint32(s.entries.live())) //nolint:gosec // below 2^32
+	for i := range s.entries.n {
+		if e := s.entries.at(i); e.marks&markFree == 0 {
+			w.entry(e, places[e.source])
+			w.sample(s.samples.at(i))
+			w.targets(&s.blocks, &e.targets)
+		}
 	}
 	w.sheet(&s.open[0])
 	w.sheet(&s.open[1])
@@ -166,12 +210,26 @@ func (t *Telescope) readShard(r *reader, id uint32) {
 		w.shard.top, w.shard.swept = top, swept
 		w.shard.open[0].minute, w.shard.open[1].minute = top, top-1
 	}
+	n := r.u32()
+	if uint64(n)*sourceBytes > uint64(len(r.b)) {
+		r.fail("it ends too early")
+		return
+	}
+	sources := make([]source, n)
+	for i := range sources {
+		sources[i] = r.source()
+	}
 	for range r.u32() {
 		if r.err != nil {
 			return
 		}
-		in := r.entry()
-		src := r.source()
+		in, from := r.entry()
+		if from >= n {
+			r.fail("an event of an unknown source")
+			return
+		}
+		src := &sources[from]
+		in.src = src.addr
 		first := r.sample()
 		switch {
 		case int(in.kind) >= observe.Kinds || in.marks&markFree != 0:
@@ -213,7 +271,7 @@ func (t *Telescope) readShard(r *reader, id uint32) {
 }
 
 // adopt puts a restored event into the tables.
-func (s *shard) adopt(in entry, src source, first sample) {
+func (s *shard) adopt(in entry, src *source, first sample) {
 	h := mix(in.src)
 	from := s.sourceOf(in.src, h)
 	s.belongs(&in, from)
