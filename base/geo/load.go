@@ -44,7 +44,7 @@ func openBuilt() (file io.ReaderAt, size int64, err error) {
 	if err != nil {
 		return nil, 0, fmt.Errorf("built-in geography: %w", err)
 	}
-	return f.(io.ReaderAt), info.Size(), nil //nolint:errcheck // embed.FS says that its files are
+	return f.(io.ReaderAt), info.Size(), nil // which embed.FS says of its files
 }
 
 // own is the operator's files of one part.

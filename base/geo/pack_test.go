@@ -86,7 +86,7 @@ func FuzzUnpack(f *testing.F) {
 	front := len(file) - len(compact)
 	f.Add(file)
 	f.Add(file[:front])
-	f.Fuzz(func(t *testing.T, data []byte) {
+	f.Fuzz(func(_ *testing.T, data []byte) {
 		if len(data) >= front { // let the fuzzer past the checksum
 			data = resealed(data, front)
 		}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -181,21 +180,14 @@ func printDocumentJSON(w io.Writer, d telescope.Document) error {
 	if !ok {
 		return printJSON(w, d)
 	}
-	out := bufio.NewWriterSize(w, 1<<16)
-	fmt.Fprintf(out, "%s\"scanners\": [\n", before)
-	for i := range list {
-		line, err := json.Marshal(&list[i])
-		if err != nil {
-			return err
-		}
-		end := ",\n"
-		if i == len(list)-1 {
-			end = "\n  ]"
-		}
-		fmt.Fprintf(out, "    %s%s", line, end)
+	if _, err := fmt.Fprintf(w, "%s\"scanners\": [\n", before); err != nil {
+		return err
 	}
-	fmt.Fprintf(out, "%s\n", after)
-	return out.Flush()
+	if err := printLines(w, list); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "\n  ]%s\n", after)
+	return err
 }
 
 func scannerRows(d telescope.Document, n int) (head []string, rows [][]string) {

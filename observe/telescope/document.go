@@ -131,9 +131,7 @@ func (t *Telescope) Document() Document {
 	c := sum.Classes
 	d.Classes.Scan, d.Classes.Backscatter = c[observe.Scan], c[observe.Backscatter]
 	d.Classes.Reflection, d.Classes.Other = c[observe.Reflection], c[observe.Other]
-	if d.Scanners = t.scanners(); d.Scanners == nil {
-		d.Scanners = []Scanner{}
-	}
+	d.Scanners = t.scanners()
 	for a, n := range sum.Answering {
 		d.Answering = append(d.Answering, Answering{a.Netip(), n})
 	}

@@ -23,37 +23,83 @@ type scan struct {
 	research    bool
 }
 
+// roll is the list of scans of one shard, in an order of its own.
+type roll struct {
+	rows  slab[scan]
+	order []rank
+}
+
+// rank is a row's place in an order, without the row: sorting touches no others.
+type rank struct {
+	packets uint64
+	key     uint64
+	row     uint32
+}
+
 // scanners are all scans, ended or not, joined by source, port and protocol: the
 // packets add up, and the targets are those of the largest event. The busiest
 // stand first. A source's events are all in one shard, so each shard makes its
 // own list.
 func (t *Telescope) scanners() []Scanner {
-	lists := make([][]scan, len(t.workers))
-	t.each(func(s *shard) { lists[s.id] = s.scans(t.first) })
-	n := 0
-	for _, l := range lists {
-		n += len(l)
-	}
-	out := make([]Scanner, 0, n)
-	for range n {
-		best := -1
-		for i, l := range lists {
-			if len(l) > 0 && (best < 0 || busier(&l[0], &lists[best][0]) < 0) {
-				best = i
-			}
+	rolls := make([]roll, len(t.workers))
+	t.each(func(s *shard) { rolls[s.id] = s.scans(t.first) })
+	list := merged(rolls)
+	out := make([]Scanner, len(list))
+	t.each(func(s *shard) {
+		n, w, id := len(list), len(t.workers), int(s.id)
+		for i := id * n / w; i < (id+1)*n/w; i++ {
+			list[i].fill(&out[i], t.union.v4)
 		}
-		out = append(out, lists[best][0].row(t.union.v4))
-		lists[best] = lists[best][1:]
-	}
+	})
 	return out
 }
 
-// busier orders scans by packets, the most first, and then by key.
-func busier(a, b *scan) int {
-	if c := cmp.Compare(b.packets, a.packets); c != 0 {
-		return c
+// merged are the rows of all rolls, the busiest first.
+func merged(rolls []roll) []*scan {
+	n := 0
+	for i := range rolls {
+		n += len(rolls[i].order)
 	}
-	return a.compare(b)
+	list := make([]*scan, n)
+	at := make([]int, len(rolls))
+	for i := range list {
+		best := -1
+		for k := range rolls {
+			if at[k] < len(rolls[k].order) && (best < 0 || rolls[k].busier(at[k], &rolls[best], at[best])) {
+				best = k
+			}
+		}
+		r := &rolls[best]
+		list[i] = r.rows.at(r.order[at[best]].row)
+		at[best]++
+	}
+	return list
+}
+
+// busier tells whether the i-th of a roll stands before the k-th of another: by
+// packets, the most first, and then by source, port and protocol.
+func (r *roll) busier(i int, o *roll, k int) bool {
+	a, b := &r.order[i], &o.order[k]
+	switch {
+	case a.packets != b.packets:
+		return a.packets > b.packets
+	case a.key != b.key:
+		return a.key < b.key
+	}
+	return r.rows.at(a.row).compare(o.rows.at(b.row)) < 0
+}
+
+// key is a number that orders scans as compare does; of IPv4 it says everything,
+// of IPv6 the beginning.
+func (a *scan) key() uint64 {
+	const v4, above = 1 << 62, 2 << 62 // IPv4 lies at ::ffff:0:0/96
+	switch {
+	case a.src.Is4():
+		return v4 | uint64(a.src.V4())<<24 | uint64(a.port)<<8 | uint64(a.proto)
+	case a.src.Compare(packet.V4(0)) < 0:
+		return 0
+	}
+	return above | a.src.Hi>>2
 }
 
 func (a *scan) compare(b *scan) int {
@@ -76,38 +122,86 @@ func (s *shard) scan(e *entry, src *source) scan {
 }
 
 // scans are those of one shard that have had a packet since the given time.
-func (s *shard) scans(since int64) []scan {
-	list := []scan{}
+func (s *shard) scans(since int64) roll {
+	var r roll
 	for i := range s.entries.n {
 		e := s.entries.at(i)
 		if e.marks&(markFree|markShadow) != 0 || e.total == 0 || e.last < since {
 			continue
 		}
 		if src := s.sources.at(e.source); s.flags(e, src)&observe.Scanner != 0 {
-			list = append(list, s.scan(e, src))
+			*r.rows.at(r.rows.take()) = s.scan(e, src)
 		}
 	}
-	for _, v := range s.tally.scans {
-		if v.last >= since {
-			list = append(list, v)
+	for i := range s.tally.scans {
+		if v := &s.tally.scans[i]; v.last >= since {
+			*r.rows.at(r.rows.take()) = *v
 		}
 	}
-	slices.SortFunc(list, func(a, b scan) int {
-		if c := a.compare(&b); c != 0 {
-			return c
-		}
-		return cmp.Compare(a.first, b.first)
-	})
-	out := list[:0]
-	for i := range list {
-		if n := len(out); n > 0 && out[n-1].compare(&list[i]) == 0 {
-			out[n-1].join(&list[i])
-		} else {
-			out = append(out, list[i])
-		}
+	r.join()
+	return r
+}
+
+// join makes one row of those with the same source, port and protocol, and puts
+// the busiest first.
+func (r *roll) join() {
+	order, spare := make([]rank, r.rows.n), make([]rank, r.rows.n)
+	for i := range order {
+		order[i] = rank{key: r.rows.at(uint32(i)).key(), row: uint32(i)}
 	}
-	slices.SortFunc(out, func(a, b scan) int { return busier(&a, &b) })
-	return out
+	order, spare = radix(order, spare, func(k *rank) uint64 { return k.key })
+	out := order[:0]
+	for from := 0; from < len(order); {
+		to := from + 1
+		for to < len(order) && order[to].key == order[from].key {
+			to++
+		}
+		if run := order[from:to]; len(run) > 1 {
+			slices.SortFunc(run, func(a, b rank) int {
+				x, y := r.rows.at(a.row), r.rows.at(b.row)
+				return cmp.Or(x.compare(y), cmp.Compare(x.first, y.first))
+			})
+		}
+		start := len(out)
+		for _, k := range order[from:to] {
+			if n := len(out); n > start && r.rows.at(out[n-1].row).compare(r.rows.at(k.row)) == 0 {
+				r.rows.at(out[n-1].row).join(r.rows.at(k.row))
+			} else {
+				out = append(out, k)
+			}
+		}
+		from = to
+	}
+	for i := range out {
+		out[i].packets = r.rows.at(out[i].row).packets
+	}
+	r.order, _ = radix(out, spare[:len(out)], func(k *rank) uint64 { return ^k.packets })
+}
+
+// radix sorts list by a number, byte after byte, with equal ones in the order they
+// had. It needs as much room again, and gives back which of the two is which.
+func radix(list, room []rank, number func(*rank) uint64) (sorted, spare []rank) {
+	for shift := 0; shift < 64; shift += 8 {
+		var next [256]int
+		for i := range list {
+			next[number(&list[i])>>shift&0xff]++
+		}
+		at, differ := 0, true
+		for b, n := range next {
+			differ = differ && n < len(list)
+			next[b], at = at, at+n
+		}
+		if !differ {
+			continue
+		}
+		for i := range list {
+			b := number(&list[i]) >> shift & 0xff
+			room[next[b]] = list[i]
+			next[b]++
+		}
+		list, room = room, list
+	}
+	return list, room
 }
 
 // join adds a later event of the same source, port and protocol.
@@ -122,9 +216,9 @@ func (a *scan) join(b *scan) {
 	}
 }
 
-// row is the scan as it is printed; dark is the number of IPv4 addresses watched.
-func (a *scan) row(dark uint64) Scanner {
-	s := Scanner{
+// fill makes the row as it is printed; dark is the number of IPv4 addresses watched.
+func (a *scan) fill(s *Scanner, dark uint64) {
+	*s = Scanner{
 		Source: a.src.Netip(), Port: a.port, Protocol: ProtocolName(a.proto), Packets: a.packets,
 		Targets: a.targets, TargetsErr: float64(a.err), Tool: a.tool.String(), ToolVersions: a.tool.Versions(), Research: a.research,
 		First: time.Unix(0, a.first).UTC(), Last: time.Unix(0, a.last).UTC(),
@@ -132,5 +226,4 @@ func (a *scan) row(dark uint64) Scanner {
 	if dark > 0 && a.src.Is4() {
 		s.Coverage = min(float64(a.targets)/float64(dark), 1)
 	}
-	return s
 }
