@@ -174,13 +174,8 @@ func (k *keeper) write(ctx context.Context, w *watch, snap snapshot, imp *record
 	k.leftOut += uint64(left + more) //nolint:gosec // counts
 	k.mu.Unlock()
 	return k.store.Tx(ctx, func(tx *store.Tx) error {
-		err := k.record.Write(tx, record.Batch{
-			Part: w.part, Buckets: p.buckets, Closed: closed, Open: open, Gaps: p.gaps, State: snap.telescope, Import: imp,
-		})
-		if err != nil {
-			return err
-		}
-		if err := k.register.Write(tx, p.findings); err != nil {
+		// The states first: their files are written while the rows go in.
+		if err := k.record.Write(tx, record.Batch{Part: w.part, State: snap.telescope}); err != nil {
 			return err
 		}
 		for _, d := range w.detectors() {
@@ -188,7 +183,12 @@ func (k *keeper) write(ctx context.Context, w *watch, snap snapshot, imp *record
 				return err
 			}
 		}
-		return nil
+		if err := k.record.Write(tx, record.Batch{
+			Part: w.part, Buckets: p.buckets, Closed: closed, Open: open, Gaps: p.gaps, Import: imp,
+		}); err != nil {
+			return err
+		}
+		return k.register.Write(tx, p.findings)
 	})
 }
 
