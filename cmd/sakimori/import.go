@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -118,7 +119,14 @@ func (f *importFlags) run(c *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := f.print(c.OutOrStdout(), doc); err != nil {
+	var closing sync.WaitGroup
+	var kept error
+	if k != nil {
+		closing.Go(func() { kept = k.Close() }) // while the document is written
+	}
+	err = f.print(c.OutOrStdout(), doc)
+	closing.Wait()
+	if err = errors.Join(err, kept); err != nil {
 		return err
 	}
 	if len(doc.Errors) > 0 {
@@ -167,26 +175,38 @@ func (f *importFlags) print(w io.Writer, d telescope.Document) error {
 // takes one line, as indenting a million takes longer than finding them.
 func printDocumentJSON(w io.Writer, d telescope.Document) error {
 	const long = 10_000
-	list := d.Scanners
-	if len(list) <= long {
+	scanners, ports := d.Scanners, d.Ports
+	if len(scanners) <= long {
 		return printJSON(w, d)
 	}
-	d.Scanners = []telescope.Scanner{}
-	head, err := json.MarshalIndent(d, "", "  ")
+	d.Scanners, d.Ports = []telescope.Scanner{}, []telescope.PortCount{}
+	rest, err := json.MarshalIndent(d, "", "  ")
 	if err != nil {
 		return err
 	}
-	before, after, ok := bytes.Cut(head, []byte(`"scanners": []`))
-	if !ok {
-		return printJSON(w, d)
+	for _, list := range []struct {
+		name  string
+		n     int
+		lines func() line
+	}{
+		{"scanners", len(scanners), func() line {
+			var l telescope.Lines
+			return func(b []byte, i int) ([]byte, error) { return l.Append(append(b, "    "...), &scanners[i]) }
+		}},
+		{"ports", len(ports), func() line {
+			return func(b []byte, i int) ([]byte, error) { return telescope.AppendPort(b, &ports[i]) }
+		}},
+	} {
+		before, after, _ := bytes.Cut(rest, []byte(`"`+list.name+`": [`)) // inside a text the quotes would be escaped
+		if _, err := fmt.Fprintf(w, "%s%q: [", before, list.name); err != nil {
+			return err
+		}
+		if err := printLines(w, list.n, list.lines); err != nil {
+			return err
+		}
+		rest = after
 	}
-	if _, err := fmt.Fprintf(w, "%s\"scanners\": [\n", before); err != nil {
-		return err
-	}
-	if err := printLines(w, list); err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(w, "\n  ]%s\n", after)
+	_, err = fmt.Fprintf(w, "%s\n", rest)
 	return err
 }
 

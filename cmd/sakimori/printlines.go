@@ -4,17 +4,18 @@ import (
 	"io"
 	"runtime"
 	"sync"
-
-	"sakimori/observe/telescope"
 )
 
-// linesAtOnce is how many lines are written at once: about a megabyte and a half.
+// line appends the i-th element of a list, indented. Each goroutine has its own.
+type line func(b []byte, i int) ([]byte, error)
+
+// linesAtOnce is how many are written at once: about a megabyte and a half.
 const linesAtOnce = 4096
 
-// printLines writes scanners as JSON, one a line, with commas between. All
+// printLines writes what stands between the brackets of a JSON list of n. All
 // processors write lines; what is ready goes out in turn, so no more than a piece
 // for each is in memory.
-func printLines(w io.Writer, list []telescope.Scanner) error {
+func printLines(w io.Writer, n int, lines func() line) error {
 	workers := runtime.GOMAXPROCS(0)
 	turn := make([]chan error, workers) // says that it is one's turn, and what went wrong before
 	for i := range turn {
@@ -24,11 +25,11 @@ func printLines(w io.Writer, list []telescope.Scanner) error {
 	var all sync.WaitGroup
 	for id := range workers {
 		all.Go(func() {
-			var lines telescope.Lines
+			next := lines()
 			var piece []byte
-			for from := id * linesAtOnce; from < len(list); from += workers * linesAtOnce {
+			for from := id * linesAtOnce; from < n; from += workers * linesAtOnce {
 				var err error
-				piece, err = appendLines(piece[:0], &lines, list, from)
+				piece, err = appendLines(piece[:0], next, from, n)
 				if before := <-turn[id]; before != nil {
 					err = before
 				}
@@ -40,20 +41,20 @@ func printLines(w io.Writer, list []telescope.Scanner) error {
 		})
 	}
 	all.Wait()
-	pieces := (len(list) + linesAtOnce - 1) / linesAtOnce
+	pieces := (n + linesAtOnce - 1) / linesAtOnce
 	return <-turn[pieces%workers]
 }
 
-// appendLines appends the piece of a list that begins at from.
-func appendLines(b []byte, lines *telescope.Lines, list []telescope.Scanner, from int) ([]byte, error) {
-	for i := from; i < min(from+linesAtOnce, len(list)); i++ {
+// appendLines appends the piece of a list of n that begins at from.
+func appendLines(b []byte, next line, from, n int) (_ []byte, err error) {
+	for i := from; i < min(from+linesAtOnce, n) && err == nil; i++ {
 		if i > 0 {
-			b = append(b, ",\n"...)
+			b = append(b, ',')
 		}
-		var err error
-		if b, err = lines.Append(append(b, "    "...), &list[i]); err != nil {
-			return b, err
-		}
+		b, err = next(append(b, '\n'), i)
 	}
-	return b, nil
+	if from+linesAtOnce >= n {
+		b = append(b, "\n  "...)
+	}
+	return b, err
 }

@@ -21,7 +21,10 @@ func manyScanners(n int) telescope.Document {
 			Coverage: float64(i) / float64(n), Tool: "unknown", First: time.Unix(int64(i), int64(i)).UTC(), Last: time.Unix(1.7e9, int64(i)*1000).UTC(),
 		})
 	}
-	d.Ports = []telescope.PortCount{{Port: 23, Protocol: "tcp"}}
+	d.Ports = []telescope.PortCount{}
+	for i := range n % 3 * linesAtOnce {
+		d.Ports = append(d.Ports, telescope.PortCount{Port: uint16(i), Protocol: "tcp", Sources: 1, SourcesErr: 1 / float64(i+1)})
+	}
 	return d
 }
 
@@ -45,6 +48,9 @@ func TestLongDocument(t *testing.T) {
 			}
 			_, list, _ := strings.Cut(out.String(), "  \"scanners\": [\n")
 			list, rest, _ := strings.Cut(list, "\n  ]")
+			if p, err := json.MarshalIndent(d.Ports, "  ", "  "); err != nil || !strings.Contains(rest, "\n  \"ports\": "+string(p)+",\n") {
+				t.Fatalf("%d scanners: not the ports of encoding/json (%v)", n, err)
+			}
 			if list+",\n" != want.String() || !strings.HasPrefix(rest, ",\n  \"victims\": ") {
 				t.Fatalf("%d scanners: not the lines of encoding/json", n)
 			}
@@ -74,7 +80,7 @@ func (f *failing) Write(b []byte) (int, error) {
 
 func TestLongDocumentOnAFullDisk(t *testing.T) {
 	d := manyScanners(50_000)
-	for after := range 8 {
+	for after := range 16 {
 		if err := printDocumentJSON(&failing{after}, d); err == nil || err.Error() != "disk full" {
 			t.Errorf("after %d writes: error %v", after, err)
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,6 +63,23 @@ func TestLines(t *testing.T) {
 			if err != nil || string(got) != "before "+string(want) {
 				t.Fatalf("%v\n%s, by encoding/json\n%s", err, got, want)
 			}
+		}
+	})
+}
+
+// TestAppendPort does the same for ports, indented.
+func TestAppendPort(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := anyScanner(t)
+		d := telescope.Document{Ports: []telescope.PortCount{{s.Port, s.Protocol, s.Packets, s.Targets, s.Coverage}}}
+		whole, err := json.MarshalIndent(d, "", "  ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, want, _ := strings.Cut(string(whole), "\"ports\": [\n")
+		want, _, _ = strings.Cut(want, "\n  ]")
+		if got, err := telescope.AppendPort(nil, &d.Ports[0]); err != nil || string(got) != want {
+			t.Fatalf("%v\n%s\nby encoding/json\n%s", err, got, want)
 		}
 	})
 }
