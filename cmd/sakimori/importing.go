@@ -277,35 +277,35 @@ func (im *importer) end(ctx context.Context, w *watch, imp *record.Import) (tele
 	if w == nil { // all were duplicates
 		return telescope.Empty(im.cfg)
 	}
-	var snap snapshot
-	if im.keeper != nil {
-		var err error
-		if snap, err = w.snapshot(); err != nil {
-			return telescope.Document{}, err
-		}
-		if dup, err := im.keeper.record.Imported(ctx, imp.Digest); err != nil {
-			return telescope.Document{}, err
-		} else if dup != nil { // standard input, known before
-			doc, err := telescope.Empty(im.cfg)
-			doc.DuplicateOf = []telescope.Duplicate{{File: imp.Name, Import: dup.ID, Name: dup.Name, Imported: dup.Finished, Digest: hex.EncodeToString(imp.Digest[:])}}
-			return doc, err
-		}
+	var doc telescope.Document
+	sum := func() {
+		w.finish()
+		doc = w.document()
 	}
-	before := w.pendingBuckets()
-	w.finish()
-	doc := w.document()
 	if im.keeper == nil {
+		sum()
 		return doc, nil
 	}
-	w.provisional(before)
-	short := doc // what the store keeps; the whole list is in its events
-	short.Scanners = doc.Scanners[:min(len(doc.Scanners), keptScanners)]
-	text, err := json.Marshal(short)
+	snap, err := w.snapshot()
 	if err != nil {
 		return doc, err
 	}
-	imp.Done, imp.Finished, imp.Result = true, im.now(), text
-	if err := im.keeper.write(ctx, w, snap, imp, time.Time{}); err != nil {
+	if dup, err := im.keeper.record.Imported(ctx, imp.Digest); err != nil {
+		return doc, err
+	} else if dup != nil { // standard input, known before
+		doc, err := telescope.Empty(im.cfg)
+		doc.DuplicateOf = []telescope.Duplicate{{File: imp.Name, Import: dup.ID, Name: dup.Name, Imported: dup.Finished, Digest: hex.EncodeToString(imp.Digest[:])}}
+		return doc, err
+	}
+	if err := im.keeper.write(ctx, w, snap, time.Time{}, func() (*record.Import, error) {
+		sum()
+		w.provisional()
+		short := doc // what the store keeps; the whole list is in its events
+		short.Scanners = doc.Scanners[:min(len(doc.Scanners), keptScanners)]
+		text, err := json.Marshal(short)
+		imp.Done, imp.Finished, imp.Result = true, im.now(), text
+		return imp, err
+	}); err != nil {
 		return doc, err
 	}
 	return doc, im.keeper.arrange(ctx, w)
