@@ -29,12 +29,16 @@ type roll struct {
 	order []rank
 }
 
-// rank is a row's place in an order, without the row: sorting touches no others.
+// rank is what a row is ordered by, and where it is: sorting touches no rows.
 type rank struct {
-	packets uint64
-	key     uint64
-	row     uint32
+	by  [2]uint64 // key; and packets, turned round as the most come first
+	row uint32
 }
+
+const (
+	byKey = iota
+	byPackets
+)
 
 // scanners are all scans, ended or not, joined by source, port and protocol: the
 // packets add up, and the targets are those of the largest event. The busiest
@@ -81,10 +85,10 @@ func merged(rolls []roll) []*scan {
 func (r *roll) busier(i int, o *roll, k int) bool {
 	a, b := &r.order[i], &o.order[k]
 	switch {
-	case a.packets != b.packets:
-		return a.packets > b.packets
-	case a.key != b.key:
-		return a.key < b.key
+	case a.by[byPackets] != b.by[byPackets]:
+		return a.by[byPackets] < b.by[byPackets]
+	case a.by[byKey] != b.by[byKey]:
+		return a.by[byKey] < b.by[byKey]
 	}
 	return r.rows.at(a.row).compare(o.rows.at(b.row)) < 0
 }
@@ -147,57 +151,68 @@ func (s *shard) scans(since int64) roll {
 func (r *roll) join() {
 	order, spare := make([]rank, r.rows.n), make([]rank, r.rows.n)
 	for i := range order {
-		order[i] = rank{key: r.rows.at(uint32(i)).key(), row: uint32(i)}
+		row := r.rows.at(uint32(i))
+		order[i] = rank{[2]uint64{byKey: row.key(), byPackets: ^row.packets}, uint32(i)}
 	}
-	order, spare = radix(order, spare, func(k *rank) uint64 { return k.key })
+	order, spare = radix(order, spare, byKey)
 	out := order[:0]
 	for from := 0; from < len(order); {
 		to := from + 1
-		for to < len(order) && order[to].key == order[from].key {
+		for to < len(order) && order[to].by[byKey] == order[from].by[byKey] {
 			to++
 		}
-		if run := order[from:to]; len(run) > 1 {
-			slices.SortFunc(run, func(a, b rank) int {
-				x, y := r.rows.at(a.row), r.rows.at(b.row)
-				return cmp.Or(x.compare(y), cmp.Compare(x.first, y.first))
-			})
-		}
-		start := len(out)
-		for _, k := range order[from:to] {
-			if n := len(out); n > start && r.rows.at(out[n-1].row).compare(r.rows.at(k.row)) == 0 {
-				r.rows.at(out[n-1].row).join(r.rows.at(k.row))
-			} else {
-				out = append(out, k)
-			}
-		}
+		out = append(out, r.joinAlike(order[from:to])...)
 		from = to
 	}
-	for i := range out {
-		out[i].packets = r.rows.at(out[i].row).packets
-	}
-	r.order, _ = radix(out, spare[:len(out)], func(k *rank) uint64 { return ^k.packets })
+	r.order, _ = radix(out, spare[:len(out)], byPackets)
 }
 
-// radix sorts list by a number, byte after byte, with equal ones in the order they
-// had. It needs as much room again, and gives back which of the two is which.
-func radix(list, room []rank, number func(*rank) uint64) (sorted, spare []rank) {
-	for shift := 0; shift < 64; shift += 8 {
-		var next [256]int
+// joinAlike joins and orders rows with the same key.
+func (r *roll) joinAlike(list []rank) []rank {
+	if len(list) == 1 {
+		return list
+	}
+	slices.SortFunc(list, func(a, b rank) int {
+		x, y := r.rows.at(a.row), r.rows.at(b.row)
+		return cmp.Or(x.compare(y), cmp.Compare(x.first, y.first))
+	})
+	out := list[:1]
+	for _, k := range list[1:] {
+		last := &out[len(out)-1]
+		if a, b := r.rows.at(last.row), r.rows.at(k.row); a.compare(b) == 0 {
+			a.join(b)
+			last.by[byPackets] = ^a.packets
+		} else {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// radix sorts list by one of its numbers, byte after byte, with equal ones in the
+// order they had. It needs as much room again, and tells which of the two is which.
+func radix(list, room []rank, by int) (sorted, spare []rank) {
+	var count [8][256]uint32
+	for i := range list {
+		v := list[i].by[by]
+		for b := range count {
+			count[b][v&0xff]++
+			v >>= 8
+		}
+	}
+	for b := range count {
+		next, shift := &count[b], 8*b
+		if len(list) > 0 && int(next[list[0].by[by]>>shift&0xff]) == len(list) {
+			continue // all have the same
+		}
+		at := uint32(0)
+		for d, n := range next {
+			next[d], at = at, at+n
+		}
 		for i := range list {
-			next[number(&list[i])>>shift&0xff]++
-		}
-		at, differ := 0, true
-		for b, n := range next {
-			differ = differ && n < len(list)
-			next[b], at = at, at+n
-		}
-		if !differ {
-			continue
-		}
-		for i := range list {
-			b := number(&list[i]) >> shift & 0xff
-			room[next[b]] = list[i]
-			next[b]++
+			d := list[i].by[by] >> shift & 0xff
+			room[next[d]] = list[i]
+			next[d]++
 		}
 		list, room = room, list
 	}
@@ -216,13 +231,11 @@ func (a *scan) join(b *scan) {
 	}
 }
 
-// fill makes the row as it is printed; dark is the number of IPv4 addresses watched.
+// fill makes an empty row as it is printed; dark is the number of IPv4 addresses watched.
 func (a *scan) fill(s *Scanner, dark uint64) {
-	*s = Scanner{
-		Source: a.src.Netip(), Port: a.port, Protocol: ProtocolName(a.proto), Packets: a.packets,
-		Targets: a.targets, TargetsErr: float64(a.err), Tool: a.tool.String(), ToolVersions: a.tool.Versions(), Research: a.research,
-		First: time.Unix(0, a.first).UTC(), Last: time.Unix(0, a.last).UTC(),
-	}
+	s.Source, s.Port, s.Protocol, s.Packets = a.src.Netip(), a.port, ProtocolName(a.proto), a.packets
+	s.Targets, s.TargetsErr, s.Tool, s.ToolVersions, s.Research = a.targets, float64(a.err), a.tool.String(), a.tool.Versions(), a.research
+	s.First, s.Last = time.Unix(0, a.first).UTC(), time.Unix(0, a.last).UTC()
 	if dark > 0 && a.src.Is4() {
 		s.Coverage = min(float64(a.targets)/float64(dark), 1)
 	}
