@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"strings"
 	"testing"
@@ -28,13 +29,17 @@ func manyScanners(n int) telescope.Document {
 	return d
 }
 
+func printed(w io.Writer, d telescope.Document) error {
+	return printDocumentJSON(w, d, len(d.Scanners), func(i int) telescope.Scanner { return d.Scanners[i] })
+}
+
 // TestLongDocument: however long the list, the document is the same JSON, and a
 // line of it what encoding/json makes of a scanner.
 func TestLongDocument(t *testing.T) {
 	for _, n := range []int{10_000, 10_001, 3 * linesAtOnce, 3*linesAtOnce + 1, 50_000} {
 		d := manyScanners(n)
 		var out bytes.Buffer
-		if err := printDocumentJSON(&out, d); err != nil {
+		if err := printed(&out, d); err != nil {
 			t.Fatal(err)
 		}
 		if n > 10_000 {
@@ -81,12 +86,12 @@ func (f *failing) Write(b []byte) (int, error) {
 func TestLongDocumentOnAFullDisk(t *testing.T) {
 	d := manyScanners(50_000)
 	for after := range 16 {
-		if err := printDocumentJSON(&failing{after}, d); err == nil || err.Error() != "disk full" {
+		if err := printed(&failing{after}, d); err == nil || err.Error() != "disk full" {
 			t.Errorf("after %d writes: error %v", after, err)
 		}
 	}
 	d.Scanners[30_000].First = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)
-	if err := printDocumentJSON(&bytes.Buffer{}, d); err == nil {
+	if err := printed(&bytes.Buffer{}, d); err == nil {
 		t.Error("a scanner of the year 10000 was written")
 	}
 }

@@ -177,8 +177,10 @@ func (w *watch) takeBuckets() []record.Bucket {
 // document is what was seen since the telescope's Begin. At the end of the input
 // the detectors are shown the minutes that are still open, as they will never
 // be closed by a later packet.
-func (w *watch) document() telescope.Document {
-	d := w.tel.Document()
+func (w *watch) document() report {
+	doc, all := w.tel.Summary()
+	d := report{doc, all}
+	d.Scanners = all.First(keptScanners)
 	first, _, ok := w.tel.Span()
 	if !ok {
 		return d

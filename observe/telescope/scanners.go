@@ -23,8 +23,8 @@ type scan struct {
 	research    bool
 }
 
-// roll is the list of scans of one shard, in an order of its own.
-type roll struct {
+// ranking is the list of scans of one shard, in an order of its own.
+type ranking struct {
 	rows  slab[scan]
 	order []rank
 }
@@ -40,40 +40,53 @@ const (
 	byPackets
 )
 
-// scanners are all scans, ended or not, joined by source, port and protocol: the
-// packets add up, and the targets are those of the largest event. The busiest
-// stand first. A source's events are all in one shard, so each shard makes its
-// own list.
-func (t *Telescope) scanners() []Scanner {
-	rolls := make([]roll, len(t.workers))
-	t.each(func(s *shard) { rolls[s.id] = s.scans(t.first) })
-	list := merged(rolls)
-	out := make([]Scanner, len(list))
-	t.each(func(s *shard) {
-		n, w, id := len(list), len(t.workers), int(s.id)
-		for i := id * n / w; i < (id+1)*n/w; i++ {
-			list[i].fill(&out[i], t.union.v4)
-		}
-	})
+// Roll is the list of scanners of a document, the busiest first. It takes a third
+// of the memory of as many Scanners, and there may be a million.
+type Roll struct {
+	list []*scan
+	dark uint64 // IPv4 addresses watched
+}
+
+// Len is how many there are.
+func (r *Roll) Len() int { return len(r.list) }
+
+// At is the i-th, the busiest being number 0.
+func (r *Roll) At(i int) Scanner { return r.list[i].row(r.dark) }
+
+// First are the n busiest, or all where there are fewer.
+func (r *Roll) First(n int) []Scanner {
+	out := make([]Scanner, min(n, len(r.list)))
+	for i := range out {
+		out[i] = r.At(i)
+	}
 	return out
 }
 
-// merged are the rows of all rolls, the busiest first.
-func merged(rolls []roll) []*scan {
+// roll is all scans, ended or not, joined by source, port and protocol: the
+// packets add up, and the targets are those of the largest event. A source's
+// events are all in one shard, so each shard makes its own list.
+func (t *Telescope) roll() Roll {
+	rankings := make([]ranking, len(t.workers))
+	t.each(func(s *shard) { rankings[s.id] = s.scans(t.first) })
+	return Roll{merged(rankings), t.union.v4}
+}
+
+// merged are the rows of all rankings, the busiest first.
+func merged(rankings []ranking) []*scan {
 	n := 0
-	for i := range rolls {
-		n += len(rolls[i].order)
+	for i := range rankings {
+		n += len(rankings[i].order)
 	}
 	list := make([]*scan, n)
-	at := make([]int, len(rolls))
+	at := make([]int, len(rankings))
 	for i := range list {
 		best := -1
-		for k := range rolls {
-			if at[k] < len(rolls[k].order) && (best < 0 || rolls[k].busier(at[k], &rolls[best], at[best])) {
+		for k := range rankings {
+			if at[k] < len(rankings[k].order) && (best < 0 || rankings[k].busier(at[k], &rankings[best], at[best])) {
 				best = k
 			}
 		}
-		r := &rolls[best]
+		r := &rankings[best]
 		list[i] = r.rows.at(r.order[at[best]].row)
 		at[best]++
 	}
@@ -82,7 +95,7 @@ func merged(rolls []roll) []*scan {
 
 // busier tells whether the i-th of a roll stands before the k-th of another: by
 // packets, the most first, and then by source, port and protocol.
-func (r *roll) busier(i int, o *roll, k int) bool {
+func (r *ranking) busier(i int, o *ranking, k int) bool {
 	a, b := &r.order[i], &o.order[k]
 	switch {
 	case a.by[byPackets] != b.by[byPackets]:
@@ -126,8 +139,8 @@ func (s *shard) scan(e *entry, src *source) scan {
 }
 
 // scans are those of one shard that have had a packet since the given time.
-func (s *shard) scans(since int64) roll {
-	var r roll
+func (s *shard) scans(since int64) ranking {
+	var r ranking
 	for i := range s.entries.n {
 		e := s.entries.at(i)
 		if e.marks&(markFree|markShadow) != 0 || e.total == 0 || e.last < since {
@@ -148,7 +161,7 @@ func (s *shard) scans(since int64) roll {
 
 // join makes one row of those with the same source, port and protocol, and puts
 // the busiest first.
-func (r *roll) join() {
+func (r *ranking) join() {
 	order, spare := make([]rank, r.rows.n), make([]rank, r.rows.n)
 	for i := range order {
 		row := r.rows.at(uint32(i))
@@ -168,7 +181,7 @@ func (r *roll) join() {
 }
 
 // joinAlike joins and orders rows with the same key.
-func (r *roll) joinAlike(list []rank) []rank {
+func (r *ranking) joinAlike(list []rank) []rank {
 	if len(list) == 1 {
 		return list
 	}
@@ -231,12 +244,15 @@ func (a *scan) join(b *scan) {
 	}
 }
 
-// fill makes an empty row as it is printed; dark is the number of IPv4 addresses watched.
-func (a *scan) fill(s *Scanner, dark uint64) {
-	s.Source, s.Port, s.Protocol, s.Packets = a.src.Netip(), a.port, ProtocolName(a.proto), a.packets
-	s.Targets, s.TargetsErr, s.Tool, s.ToolVersions, s.Research = a.targets, float64(a.err), a.tool.String(), a.tool.Versions(), a.research
-	s.First, s.Last = time.Unix(0, a.first).UTC(), time.Unix(0, a.last).UTC()
+// row is the scan as it is printed; dark is the number of IPv4 addresses watched.
+func (a *scan) row(dark uint64) Scanner {
+	s := Scanner{
+		Source: a.src.Netip(), Port: a.port, Protocol: ProtocolName(a.proto), Packets: a.packets,
+		Targets: a.targets, TargetsErr: float64(a.err), Tool: a.tool.String(), ToolVersions: a.tool.Versions(), Research: a.research,
+		First: time.Unix(0, a.first).UTC(), Last: time.Unix(0, a.last).UTC(),
+	}
 	if dark > 0 && a.src.Is4() {
 		s.Coverage = min(float64(a.targets)/float64(dark), 1)
 	}
+	return s
 }

@@ -31,7 +31,7 @@ func TestScannersInOrder(t *testing.T) {
 		}
 	})
 	rapid.Check(t, func(t *rapid.T) {
-		rolls := make([]roll, rapid.IntRange(1, 3).Draw(t, "shards"))
+		rankings := make([]ranking, rapid.IntRange(1, 3).Draw(t, "shards"))
 		type key struct {
 			src   packet.Addr
 			port  uint16
@@ -43,7 +43,7 @@ func TestScannersInOrder(t *testing.T) {
 		for i := range rows {
 			rows[i].first += int64(i) // no two begin together
 			v := rows[i]
-			r := &rolls[(v.src.Hi^v.src.Lo)%uint64(len(rolls))]
+			r := &rankings[(v.src.Hi^v.src.Lo)%uint64(len(rankings))]
 			*r.rows.at(r.rows.take()) = v
 			if w := want[key{v.src, v.port, v.proto}]; w != nil {
 				w.join(&v)
@@ -51,8 +51,8 @@ func TestScannersInOrder(t *testing.T) {
 				want[key{v.src, v.port, v.proto}] = &v
 			}
 		}
-		for i := range rolls {
-			rolls[i].join()
+		for i := range rankings {
+			rankings[i].join()
 		}
 		text := func(v *scan) string {
 			return fmt.Sprintf("%020d %016x%016x %05d %03d: %d targets, tool %d, %d to %d", ^v.packets, v.src.Hi, v.src.Lo, v.port, v.proto, v.targets, v.tool, v.first, v.last)
@@ -62,7 +62,7 @@ func TestScannersInOrder(t *testing.T) {
 			a = append(a, text(v))
 		}
 		slices.Sort(a)
-		for _, v := range merged(rolls) {
+		for _, v := range merged(rankings) {
 			b = append(b, text(v))
 		}
 		if d := cmp.Diff(a, b); d != "" {
