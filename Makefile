@@ -21,7 +21,7 @@ T ?= 30s
 
 UI   := console/web/ui
 PAGE := console/web/dist/index.html
-GEO  := base/geo/data/sakimori.geo.zst
+GEO  := base/geo/data/sakimori.geo
 LINT := bin/golangci-lint
 
 UI_SOURCES := $(shell find $(UI) \( -name node_modules -o -name e2e -o -name test \) -prune -o -type f -print)
@@ -96,5 +96,5 @@ cover: $(PAGE) $(GEO) ## run the Go tests and say how much of the code they reac
 	@go tool cover -func=build/cover.out | tail -n 1
 
 clean: ## remove all that was built or downloaded
-	rm -rf bin build $(UI)/node_modules geodata/node_modules $(GEO)
+	rm -rf bin build $(UI)/node_modules geodata/node_modules $(GEO)*
 	find console/web/dist -mindepth 1 ! -name placeholder.html -delete

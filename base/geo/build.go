@@ -175,99 +175,88 @@ func (b *Builder) drop(p Part) {
 // country stands in. A position counts only when its source puts it in that same
 // country; everything else gets the country's representative point.
 func (b *Builder) Table() *Table {
-	t := &Table{spots: []spot{{}}, source: slices.Clone(b.source)}
-	slices.SortStableFunc(t.source, func(x, y Source) int { return int(x.Part) - int(y.Part) })
-	centre := b.representatives()
-
-	type pair struct {
-		country uint16
-		place   uint32
-	}
-	index := map[pair]uint32{{}: 0}
-	memo := make([]pair, len(b.spots)) // by place: the country last seen with it, and the spot in place
-	spotOf := func(cc uint16, place uint32) uint32 {
-		if m := memo[place]; m.country == cc && m.place != 0 {
-			return m.place
-		}
-		k := pair{cc, place}
-		i, ok := index[k]
-		if !ok {
-			i = uint32(len(t.spots)) //nolint:gosec // no more than ranges
-			t.spots, index[k] = append(t.spots, merged(cc, b.spots[place], centre)), i
-		}
-		memo[place] = pair{cc, i}
-		return i
-	}
-	t.reserve(b.layers[:])
-	visit := func(start packet.Addr, v *[most]uint32) {
-		cc := uint16(v[Country]) //nolint:gosec // packed from 16 bits
-		if cc == 0 {
-			cc = b.spots[v[City]].country
-		}
-		t.push(start, known{v[ASN], spotOf(cc, v[City])})
-	}
-	sweep([]*layer{&b.layers[Country], &b.layers[ASN], &b.layers[City], &borders}, visit)
-	t.v4.start, t.v4.known = fitted(t.v4.start), fitted(t.v4.known)
-	t.v6.start, t.v6.known = fitted(t.v6.start), fitted(t.v6.known)
-	t.v4.buildIndex()
-	t.v6.buildIndex()
-	t.names = flatNames(b.names)
+	t := b.ownerTable()
+	p := b.places()
+	t.places = func() (*places, error) { return p, nil }
 	return t
 }
 
+// ownerTable is a Table without positions.
+func (b *Builder) ownerTable() *Table {
+	t := &Table{names: flatNames(b.names), source: slices.Clone(b.source)}
+	slices.SortStableFunc(t.source, func(x, y Source) int { return int(x.Part) - int(y.Part) })
+	o := &t.owners
+	sweep([]*layer{&b.layers[Country], &b.layers[ASN], &b.layers[City], &borders}, func(start packet.Addr, v *[most]uint32) {
+		cc := b.country(v[Country], v[City])
+		own := owner{v[ASN], [2]byte{byte(cc >> 8), byte(cc & 0xff)}}
+		if start.Is4() {
+			o.v4.push(start.V4(), own)
+		} else {
+			o.v6.push(start, own)
+		}
+	})
+	o.v4.done()
+	o.v6.done()
+	return t
+}
+
+// places are the positions alone.
+func (b *Builder) places() *places {
+	p := &places{spots: []spot{{}}}
+	centre := b.representatives()
+	index := map[spot]uint32{{}: 0}
+	type seen struct {
+		country uint16
+		known   bool
+		spot    uint32
+	}
+	memo := make([]seen, len(b.spots)) // by place: the country last seen with it
+	spotOf := func(cc uint16, place uint32) uint32 {
+		if m := memo[place]; m.known && m.country == cc {
+			return m.spot
+		}
+		s := merged(cc, b.spots[place], centre)
+		i, ok := index[s]
+		if !ok {
+			i = uint32(len(p.spots)) //nolint:gosec // no more than ranges
+			p.spots, index[s] = append(p.spots, s), i
+		}
+		memo[place] = seen{cc, true, i}
+		return i
+	}
+	sweep([]*layer{&b.layers[Country], &b.layers[City], &borders}, func(start packet.Addr, v *[most]uint32) {
+		s := spotOf(b.country(v[0], v[1]), v[1])
+		if start.Is4() {
+			p.v4.push(start.V4(), s)
+		} else {
+			p.v6.push(start, s)
+		}
+	})
+	p.v4.done()
+	p.v6.done()
+	return p
+}
+
+// country is that of a stretch, by the values of its Country and City layers.
+func (b *Builder) country(country, city uint32) uint16 {
+	if country != 0 {
+		return uint16(country) //nolint:gosec // packed from 16 bits
+	}
+	return b.spots[city].country
+}
+
 func merged(cc uint16, p position, centre map[uint16]position) spot {
-	s := spot{}
-	if cc != 0 {
-		s.country = [2]byte{byte(cc >> 8), byte(cc & 0xff)}
+	if p.located && (p.country == cc || p.country == 0) {
+		return spot{p.lat, p.lon, true}
 	}
-	switch c, ok := centre[cc]; {
-	case p.located && (p.country == cc || p.country == 0):
-		s.lat, s.lon, s.located = p.lat, p.lon, true
-	case ok:
-		s.lat, s.lon = c.lat, c.lon
-	}
-	return s
+	c := centre[cc]
+	return spot{lat: c.lat, lon: c.lon}
 }
 
 // borders cuts every stretch where IPv4 begins and ends in the address space.
 var borders = layer{
 	start: []packet.Addr{{}, packet.V4(0), {Lo: (mapped4 | math.MaxUint32) + 1}},
 	val:   []uint32{0, 1, 2},
-}
-
-// reserve makes room for as many ranges as the layers can give, so that the
-// tables don't grow by copying.
-func (t *Table) reserve(ls []layer) {
-	n4, n6 := 1, 2
-	for _, l := range ls {
-		from, _ := slices.BinarySearchFunc(l.start, borders.start[1], packet.Addr.Compare)
-		to, _ := slices.BinarySearchFunc(l.start, borders.start[2], packet.Addr.Compare)
-		n4 += to - from
-		n6 += len(l.start) - (to - from)
-	}
-	t.v4.start, t.v4.known = make([]uint32, 0, n4), make([]known, 0, n4)
-	t.v6.start, t.v6.known = make([]packet.Addr, 0, n6), make([]known, 0, n6)
-}
-
-// fitted is s without spare room, where that is more than a sixteenth.
-func fitted[T any](s []T) []T {
-	if cap(s)-len(s) <= len(s)/16 {
-		return s
-	}
-	return append(make([]T, 0, len(s)), s...)
-}
-
-// push says what is known from start on, in the table of its family.
-func (t *Table) push(start packet.Addr, k known) {
-	if start.Is4() {
-		if n := len(t.v4.known); n == 0 || t.v4.known[n-1] != k {
-			t.v4.start, t.v4.known = append(t.v4.start, start.V4()), append(t.v4.known, k)
-		}
-		return
-	}
-	if n := len(t.v6.known); n == 0 || t.v6.known[n-1] != k {
-		t.v6.start, t.v6.known = append(t.v6.start, start), append(t.v6.known, k)
-	}
 }
 
 func flatNames(m map[uint32]string) names {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/oschwald/maxminddb-golang/v2"
 
 	"sakimori/base/geo"
@@ -30,7 +31,11 @@ func builtin(t testing.TB) *geo.Table {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("loaded in %v, %.1f MB", time.Since(start).Round(time.Millisecond), float64(table.Bytes())/1e6)
+	loaded := time.Since(start)
+	if err := table.Prepare(); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("loaded in %v, with positions in %v, %.1f MB", loaded.Round(time.Millisecond), time.Since(start).Round(time.Millisecond), float64(table.Bytes())/1e6)
 	return table
 }
 
@@ -244,6 +249,15 @@ func BenchmarkLookup(b *testing.B) {
 			}
 			_ = sum
 		})
+		b.Run(name+"/owner", func(b *testing.B) {
+			b.ReportAllocs()
+			var sum uint32
+			for i := range b.N {
+				_, asn := table.Owner(as[i&(n-1)])
+				sum += asn
+			}
+			_ = sum
+		})
 		b.Run(name+"/maxminddb-country", func(b *testing.B) { // the country alone
 			b.ReportAllocs()
 			var rec struct {
@@ -270,10 +284,47 @@ func BenchmarkLookup(b *testing.B) {
 }
 
 func BenchmarkLoad(b *testing.B) {
-	builtin(b)
-	for range b.N {
-		if _, err := geo.Load(geo.Options{Builtin: true}); err != nil {
-			b.Fatal(err)
+	for _, positions := range []bool{false, true} {
+		b.Run(map[bool]string{false: "owners", true: "positions"}[positions], func(b *testing.B) {
+			builtin(b)
+			for range b.N {
+				table, err := geo.Load(geo.Options{Builtin: true})
+				if err == nil && positions {
+					err = table.Prepare()
+				}
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// TestBuiltinIsWhatWouldBeBuilt compares the tables that the program carries with
+// those made from the data sets' layers, at the edges of all ranges and at random.
+func TestBuiltinIsWhatWouldBeBuilt(t *testing.T) {
+	table := builtin(t)
+	rebuilt, asked, err := geo.Rebuilt()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(rebuilt.Sources(), table.Sources()); d != "" {
+		t.Errorf("sources (-rebuilt +built in):\n%s", d)
+	}
+	r := rand.New(rand.NewPCG(20260617, 9))
+	for i := range 1_000_000 {
+		asked = append(asked, global(r, i%2 == 0), packet.Addr{Hi: r.Uint64(), Lo: r.Uint64()})
+	}
+	for _, a := range asked {
+		want, got := rebuilt.Lookup(a), table.Lookup(a)
+		if got != want {
+			t.Fatalf("%v: %+v, made anew %+v", a, got, want)
+		}
+		if country, asn := table.Owner(a); country != want.Country || asn != want.ASN {
+			t.Fatalf("%v belongs to %s AS%d, and is in %+v", a, country[:], asn, want)
+		}
+		if x, y := rebuilt.ASName(want.ASN), table.ASName(want.ASN); x != y {
+			t.Fatalf("AS%d is called %q, made anew %q", want.ASN, y, x)
 		}
 	}
 }

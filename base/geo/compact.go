@@ -47,19 +47,7 @@ const (
 // Encode writes the compact file.
 func (b *Builder) Encode() ([]byte, error) {
 	w := []byte(magic)
-	w = binary.AppendUvarint(w, uint64(len(b.source)))
-	for _, s := range b.source {
-		w = append(w, byte(s.Part))
-		for _, text := range []string{s.Name, s.Licence, s.Attribution, s.URL} {
-			w = appendText(w, text)
-		}
-		var built uint64
-		if !s.Built.IsZero() {
-			built = uint64(max(0, s.Built.Unix()))
-		}
-		w = binary.AppendUvarint(w, built)
-		w = binary.AppendUvarint(w, uint64(s.Ranges)) //nolint:gosec // a count
-	}
+	w = appendSources(w, b.source)
 	w = b.appendPositions(w)
 	for p := range b.layers {
 		w = b.layers[p].append(w)
@@ -75,6 +63,23 @@ func (b *Builder) Encode() ([]byte, error) {
 	}
 	defer z.Close()
 	return z.EncodeAll(w, nil), nil
+}
+
+func appendSources(w []byte, list []Source) []byte {
+	w = binary.AppendUvarint(w, uint64(len(list)))
+	for _, s := range list {
+		w = append(w, byte(s.Part))
+		for _, text := range []string{s.Name, s.Licence, s.Attribution, s.URL} {
+			w = appendText(w, text)
+		}
+		var built uint64
+		if !s.Built.IsZero() {
+			built = uint64(max(0, s.Built.Unix()))
+		}
+		w = binary.AppendUvarint(w, built)
+		w = binary.AppendUvarint(w, uint64(s.Ranges)) //nolint:gosec // a count
+	}
+	return w
 }
 
 func appendText(w []byte, s string) []byte {

@@ -1,15 +1,16 @@
 // Package geo says which country and which AS an address belongs to, and about
 // where it is, at the speed of a memory look-up.
 //
-// The telescope asks for every new source, millions a minute. So everything is
-// flattened at load into sorted range tables without pointers: a look-up is one
-// indexed binary search and two array reads, allocates nothing, and costs the
-// garbage collector nothing. The data are open sets compiled at build time
-// (base/geo/compile) or MMDB files of the operator's own.
+// The telescope asks for the owner of every new source, millions a minute; only
+// a map asks for positions. So these are two sorted range tables without
+// pointers: a look-up is one indexed binary search and one array read, allocates
+// nothing, and costs the garbage collector nothing. The data are open sets
+// compiled at build time (base/geo/compile), of which the owners are there at
+// once and the positions when somebody asks, or MMDB files of the operator's own.
 package geo
 
 import (
-	"sort"
+	"slices"
 	"time"
 	"unsafe"
 
@@ -54,49 +55,54 @@ type Source struct {
 	Ranges      int       // address ranges after equal neighbours were merged
 }
 
-// Table answers look-ups. It never changes after it is made, so any number of
-// goroutines may use it. A nil or zero Table knows nothing.
+// Table answers look-ups. What it says never changes after it is made, so any
+// number of goroutines may use it. A nil or zero Table knows nothing.
 type Table struct {
-	v4     v4Table
-	v6     v6Table
-	spots  []spot // spots[0] is "nothing"
+	owners owners
 	names  names
 	source []Source
+
+	places func() (*places, error) // made when first asked for; nil: there are none
 }
 
-// known is what one range of addresses says: the AS itself, and an index into
-// spots. There are few distinct spots (tens of thousands), so they stay in cache.
-type known struct{ asn, spot uint32 }
-
-// spot is a country with a position.
-type spot struct {
-	lat, lon int16 // tenths of a degree
-	country  [2]byte
-	located  bool
-}
-
-// Lookup says what is known of an address.
+// Lookup says what is known of an address. The first of a table with built-in
+// data takes as long as Prepare.
 func (t *Table) Lookup(a packet.Addr) Place {
 	if t == nil {
 		return Place{}
 	}
-	var k known
-	if a.Is4() {
-		k = t.v4.find(a.V4())
-	} else {
-		k = t.v6.find(a)
+	var p Place
+	p.Country, p.ASN = t.Owner(a)
+	if where, _ := t.positions(); where != nil { // Prepare tells the error
+		s := where.find(a)
+		p.Lat, p.Lon, p.Located = float32(s.lat)/10, float32(s.lon)/10, s.located
 	}
-	if k == (known{}) {
-		return Place{}
+	return p
+}
+
+// Owner is the country and the AS of an address, zero when unknown.
+func (t *Table) Owner(a packet.Addr) (country [2]byte, asn uint32) {
+	if t == nil {
+		return country, 0
 	}
-	s := &t.spots[k.spot]
-	return Place{
-		Country: s.country,
-		ASN:     k.asn,
-		Lat:     float32(s.lat) / 10,
-		Lon:     float32(s.lon) / 10,
-		Located: s.located,
+	o := t.owners.find(a)
+	return o.country, o.asn
+}
+
+// Prepare loads the positions, which takes half a second with the built-in data,
+// and says whether they are whole. It need not be called: Lookup does, and knows
+// no positions where there was an error.
+func (t *Table) Prepare() error {
+	_, err := t.positions()
+	return err
+}
+
+// positions may be nil.
+func (t *Table) positions() (*places, error) {
+	if t == nil || t.places == nil {
+		return nil, nil //nolint:nilnil // a table without positions is whole
 	}
+	return t.places()
 }
 
 // ASName is the name of an AS's organisation, "" when unknown.
@@ -112,99 +118,57 @@ func (t *Table) Sources() []Source {
 	if t == nil {
 		return nil
 	}
-	return append([]Source(nil), t.source...)
+	return slices.Clone(t.source)
 }
 
-// Bytes is the memory the table holds, in bytes.
+// Bytes is the memory the table holds with its positions, in bytes.
 func (t *Table) Bytes() int {
 	if t == nil {
 		return 0
 	}
-	return 4*(cap(t.v4.start)+cap(t.v4.index)+cap(t.v6.index)) +
-		16*cap(t.v6.start) +
-		int(unsafe.Sizeof(known{}))*(cap(t.v4.known)+cap(t.v6.known)) +
-		int(unsafe.Sizeof(spot{}))*cap(t.spots) +
-		4*(cap(t.names.asn)+cap(t.names.end)) + len(t.names.text)
-}
-
-// v4Table holds ranges of IPv4 addresses: known[i] is true from start[i] up to
-// the address before start[i+1]; start[0] is 0.0.0.0. index[h] is the first range
-// that starts at h<<16 or later, so that a search sees the ranges of one /16.
-type v4Table struct {
-	start []uint32
-	known []known
-	index []uint32 // 65,537 entries
-}
-
-func (t *v4Table) find(a uint32) known {
-	if len(t.start) == 0 {
-		return known{}
+	n := t.owners.v4.bytes() + t.owners.v6.bytes() + 4*(cap(t.names.asn)+cap(t.names.end)) + len(t.names.text)
+	if p, _ := t.positions(); p != nil {
+		n += p.v4.bytes() + p.v6.bytes() + int(unsafe.Sizeof(spot{}))*cap(p.spots)
 	}
-	lo, hi := t.index[a>>16], t.index[a>>16+1]
-	for lo < hi { // the first range that starts after a
-		mid := (lo + hi) / 2
-		if t.start[mid] <= a {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
-	return t.known[lo-1]
+	return n
 }
 
-func (t *v4Table) buildIndex() {
-	t.index = make([]uint32, 1<<16+1)
-	i := 0
-	for h := range t.index {
-		for i < len(t.start) && uint64(t.start[i]) < uint64(h)<<16 {
-			i++
-		}
-		t.index[h] = uint32(i)
-	}
+// owners say whose an address is.
+type owners struct {
+	v4 v4Table[owner]
+	v6 v6Table[owner]
 }
 
-// v6Table is the same for IPv6. Its index runs over 2000::/3, the global
-// unicast space (RFC 4291 §2.4), by /21; what lies below or above falls into the
-// first or the last slot.
-type v6Table struct {
-	start []packet.Addr
-	known []known
-	index []uint32 // v6Slots+1 entries
+type owner struct {
+	asn     uint32
+	country [2]byte
 }
 
-const v6Slots = 1 << 18
-
-func v6Slot(a packet.Addr) uint32 {
-	const first, last = uint64(0x2000) << 48, uint64(0x3fff)<<48 | 0xffff_ffff_ffff
-	return uint32((min(max(a.Hi, first), last) - first) >> 43)
+func (o *owners) find(a packet.Addr) owner {
+	if a.Is4() {
+		return o.v4.find(a.V4())
+	}
+	return o.v6.find(a)
 }
 
-func (t *v6Table) find(a packet.Addr) known {
-	if len(t.start) == 0 {
-		return known{}
-	}
-	s := v6Slot(a)
-	lo, hi := t.index[s], t.index[s+1]
-	for lo < hi {
-		mid := (lo + hi) / 2
-		if s := &t.start[mid]; s.Hi < a.Hi || s.Hi == a.Hi && s.Lo <= a.Lo {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
-	return t.known[lo-1]
+// places say where an address is: the ranges give indices into spots, of which
+// there are few (tens of thousands), so they stay in cache.
+type places struct {
+	v4    v4Table[uint32]
+	v6    v6Table[uint32]
+	spots []spot // spots[0] is "nothing"
 }
 
-func (t *v6Table) buildIndex() {
-	t.index = make([]uint32, v6Slots+1)
-	i := 0
-	for s := range t.index {
-		for i < len(t.start) && v6Slot(t.start[i]) < uint32(s) {
-			i++
-		}
-		t.index[s] = uint32(i)
+type spot struct {
+	lat, lon int16 // tenths of a degree
+	located  bool
+}
+
+func (p *places) find(a packet.Addr) *spot {
+	if a.Is4() {
+		return &p.spots[p.v4.find(a.V4())]
 	}
+	return &p.spots[p.v6.find(a)]
 }
 
 // names are the AS names in one string: the i-th ends at end[i].
@@ -215,8 +179,8 @@ type names struct {
 }
 
 func (n *names) of(asn uint32) string {
-	i := sort.Search(len(n.asn), func(i int) bool { return n.asn[i] >= asn })
-	if i == len(n.asn) || n.asn[i] != asn {
+	i, ok := slices.BinarySearch(n.asn, asn)
+	if !ok {
 		return ""
 	}
 	from := uint32(0)

@@ -1,6 +1,7 @@
 package geo_test
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -199,7 +200,7 @@ func search(fs []fact, a packet.Addr) (fact, bool) {
 }
 
 // TestLinearSearch compares the table, before and after a trip through the
-// compact file, with a search through the list of ranges.
+// compact and the packed file, with a search through the list of ranges.
 func TestLinearSearch(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b := geo.NewBuilder()
@@ -222,9 +223,19 @@ func TestLinearSearch(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		pack, err := b.Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		unpacked, err := geo.Unpack(bytes.NewReader(pack), int64(len(pack)))
+		if err != nil {
+			t.Fatal(err)
+		}
 		before, after := b.Table(), again.Table()
-		if d := cmp.Diff(before.Sources(), after.Sources()); d != "" {
-			t.Fatalf("sources (-before +after):\n%s", d)
+		for _, t2 := range []*geo.Table{after, unpacked} {
+			if d := cmp.Diff(before.Sources(), t2.Sources()); d != "" {
+				t.Fatalf("sources (-before +after):\n%s", d)
+			}
 		}
 
 		var asked []packet.Addr
@@ -252,6 +263,13 @@ func TestLinearSearch(t *testing.T) {
 			}
 			if got := after.Lookup(a); got != before.Lookup(a) {
 				t.Fatalf("%v: %+v after the round trip, %+v before", a, got, before.Lookup(a))
+			}
+			country, asn := unpacked.Owner(a)
+			if place := unpacked.Lookup(a); place != got || country != got.Country || asn != got.ASN {
+				t.Fatalf("%v: %+v of %s AS%d after packing, %+v before", a, place, country[:], asn, got)
+			}
+			if x, y := before.ASName(n.asn), unpacked.ASName(n.asn); x != y {
+				t.Fatalf("AS %d is called %q, after packing %q", n.asn, x, y)
 			}
 			if x, y := before.ASName(n.asn), after.ASName(n.asn); x != y || n.asn != 0 && x == "" {
 				t.Fatalf("AS %d is called %q, after the round trip %q", n.asn, x, y)
@@ -368,6 +386,7 @@ func TestLookupAllocatesNothing(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	if n := testing.AllocsPerRun(1000, func() {
 		table.Lookup(packet.V4(r.Uint32()))
+		table.Owner(packet.V4(r.Uint32()))
 		table.Lookup(packet.Addr{Hi: 0x2001_0db8<<32 | r.Uint64N(1<<32), Lo: r.Uint64()})
 		table.ASName(64500)
 	}); n != 0 {

@@ -18,30 +18,77 @@ import (
 // is whole and synced before the row that names it is committed, so a crash can
 // only leave a file that nobody names, and the next Open deletes it.
 
+// written is a blob on its way into a file; without one the name is forgotten.
+type written struct {
+	name, file string
+	size       int
+	err        error
+}
+
 // PutBlob stores data under a name, in place of what the name held before. It
-// becomes visible with the transaction.
-func (tx *Tx) PutBlob(ctx context.Context, name string, data []byte) error {
-	sum := xxh3.Hash128(data).Bytes()
-	file := hex.EncodeToString(sum[:])
-	tx.blobs = true
-	if err := tx.store.writeBlob(file, data); err != nil {
-		tx.failed = fmt.Errorf("store %s: %w", name, err)
+// becomes visible with the transaction. The file is written while the transaction
+// goes on with other things, so the data must stay as they are until it ends, and
+// what goes wrong shows at its end.
+func (tx *Tx) PutBlob(_ context.Context, name string, data []byte) error {
+	if tx.failed != nil {
 		return tx.failed
 	}
-	if err := tx.Exec(ctx, `DELETE FROM store_blob WHERE name = ?`, name); err != nil {
-		return err
+	ready := make(chan written, 1)
+	tx.blobs, tx.coming = true, append(tx.coming, ready)
+	go func() {
+		sum := xxh3.Hash128(data).Bytes()
+		w := written{name: name, file: hex.EncodeToString(sum[:]), size: len(data)}
+		w.err = tx.store.writeBlob(w.file, data)
+		ready <- w
+	}()
+	return nil
+}
+
+// settle waits for the files that are being written, and names them.
+func (tx *Tx) settle(ctx context.Context) error {
+	for _, w := range tx.await() {
+		if w.err != nil && tx.failed == nil {
+			tx.failed = fmt.Errorf("store %s: %w", w.name, w.err)
+		}
+		if err := tx.Exec(ctx, `DELETE FROM store_blob WHERE name = ?`, w.name); err != nil {
+			return err
+		}
+		if w.file == "" {
+			continue
+		}
+		if err := tx.Exec(ctx, `INSERT INTO store_blob VALUES (?, ?, ?)`, w.name, w.file, w.size); err != nil {
+			return err
+		}
 	}
-	return tx.Exec(ctx, `INSERT INTO store_blob VALUES (?, ?, ?)`, name, file, len(data))
+	return nil
+}
+
+// await waits until no file is being written any more.
+func (tx *Tx) await() []written {
+	list := make([]written, len(tx.coming))
+	for i, ready := range tx.coming {
+		list[i] = <-ready
+	}
+	tx.coming = nil
+	return list
 }
 
 // DropBlob forgets a name; a name that isn't there is no error.
-func (tx *Tx) DropBlob(ctx context.Context, name string) error {
-	tx.blobs = true
-	return tx.Exec(ctx, `DELETE FROM store_blob WHERE name = ?`, name)
+func (tx *Tx) DropBlob(_ context.Context, name string) error {
+	if tx.failed != nil {
+		return tx.failed
+	}
+	ready := make(chan written, 1)
+	ready <- written{name: name}
+	tx.blobs, tx.coming = true, append(tx.coming, ready)
+	return nil
 }
 
 // Blob is what a name holds, nil when there is none.
 func (tx *Tx) Blob(ctx context.Context, name string) ([]byte, error) {
+	if err := tx.settle(ctx); err != nil {
+		return nil, err
+	}
 	return tx.store.readBlob(ctx, tx, name)
 }
 

@@ -253,6 +253,34 @@ func TestBlobs(t *testing.T) {
 	}
 }
 
+// TestBlobsInTheirTransaction: what was put, dropped and put again in one
+// transaction counts in that order, and is seen inside it.
+func TestBlobsInTheirTransaction(t *testing.T) {
+	ctx, dir := t.Context(), t.TempDir()
+	s := open(t, dir)
+	big := bytes.Repeat([]byte("fedcba9876543210"), 1<<20)
+	if err := s.Tx(ctx, func(tx *store.Tx) error {
+		err := errors.Join(tx.PutBlob(ctx, "a", big), tx.DropBlob(ctx, "a"), tx.PutBlob(ctx, "a", []byte("last")), tx.PutBlob(ctx, "b", big), tx.DropBlob(ctx, "b"))
+		if got, e := tx.Blob(ctx, "a"); string(got) != "last" || e != nil {
+			t.Errorf("inside: %.20q, %v", got, e)
+		}
+		return errors.Join(err, tx.PutBlob(ctx, "c", big))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string][]byte{"a": []byte("last"), "b": nil, "c": big} {
+		if got, err := s.Blob(ctx, name); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("blob %s: %d bytes, %v", name, len(got), err)
+		}
+	}
+	if err := os.RemoveAll(filepath.Join(dir, "blobs")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Tx(ctx, func(tx *store.Tx) error { return tx.PutBlob(ctx, "c", []byte("lost")) }); err == nil || !strings.Contains(err.Error(), "store c") {
+		t.Errorf("a blob that can't be written: %v", err)
+	}
+}
+
 func TestCheckpointGivesRoomBack(t *testing.T) {
 	ctx := t.Context()
 	s := open(t, t.TempDir())

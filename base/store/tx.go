@@ -15,8 +15,9 @@ import (
 type Tx struct {
 	store  *Store
 	conn   *sql.Conn
-	failed error // the first failure: DuckDB then refuses everything but a rollback
-	blobs  bool  // whether blobs were put or dropped
+	failed error          // the first failure: DuckDB then refuses everything but a rollback
+	blobs  bool           // whether blobs were put or dropped
+	coming []chan written // blobs that are being written
 }
 
 // Tx runs f in a transaction; there is one at a time. When f returns nil and
@@ -42,11 +43,15 @@ func (s *Store) Tx(ctx context.Context, f func(tx *Tx) error) (err error) {
 			return
 		}
 		s.rollback(last, conn)
+		tx.await() // before what they wrote is swept up
 		if tx.blobs {
 			err = errors.Join(err, s.sweep(last))
 		}
 	}()
 	if err := f(tx); err != nil {
+		return err
+	}
+	if err := tx.settle(last); err != nil {
 		return err
 	}
 	if tx.failed != nil { // f overlooked it

@@ -161,7 +161,7 @@ func (c *config) engine(table *geo.Table, research *telescope.ResearchList) (tel
 		return t, err
 	}
 	if table != nil {
-		t.Place = func(a packet.Addr) ([2]byte, uint32) { p := table.Lookup(a); return p.Country, p.ASN }
+		t.Place = func(a packet.Addr) ([2]byte, uint32) { return table.Owner(a) }
 	}
 	t.Research = research.Has
 	return t, nil

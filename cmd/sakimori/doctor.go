@@ -72,7 +72,11 @@ func examine(ctx context.Context, path string) []check {
 	} else {
 		add("console", "fine", "built in")
 	}
-	if table, err := cfg.places(); err != nil {
+	table, err := cfg.places()
+	if err == nil {
+		err = table.Prepare()
+	}
+	if err != nil {
 		add("geography", "bad", err.Error())
 	} else if s := table.Sources(); len(s) == 0 {
 		add("geography", "note", "no data set is built in and none is configured: countries and ASes stay unknown (make build fetches one)")

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -10,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -119,7 +119,14 @@ func (f *importFlags) run(c *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := f.print(c.OutOrStdout(), doc); err != nil {
+	var closing sync.WaitGroup
+	var kept error
+	if k != nil {
+		closing.Go(func() { kept = k.Close() }) // while the document is written
+	}
+	err = f.print(c.OutOrStdout(), doc)
+	closing.Wait()
+	if err = errors.Join(err, kept); err != nil {
 		return err
 	}
 	if len(doc.Errors) > 0 {
@@ -153,54 +160,67 @@ func newImporter(cfg *config, k *keeper) (*importer, error) {
 	return im, nil
 }
 
-func (f *importFlags) print(w io.Writer, d telescope.Document) error {
+func (f *importFlags) print(w io.Writer, d report) error {
 	switch f.format {
 	case "json":
-		return printDocumentJSON(w, d)
+		return printDocumentJSON(w, d.Document, d.all.Len(), d.all.At)
 	case "csv":
-		head, rows := scannerRows(d, len(d.Scanners))
+		head, rows := scannerRows(&d.all)
 		return printRows(w, "csv", head, rows)
 	}
 	return printDocument(w, d)
 }
 
-// printDocumentJSON writes the document as JSON; of a long list of scanners each
-// takes one line, as indenting a million takes longer than finding them.
-func printDocumentJSON(w io.Writer, d telescope.Document) error {
+// printDocumentJSON writes the document with n scanners as JSON; of a long list
+// each takes one line, as indenting a million takes longer than finding them.
+func printDocumentJSON(w io.Writer, d telescope.Document, n int, scanner func(i int) telescope.Scanner) error {
 	const long = 10_000
-	list := d.Scanners
-	if len(list) <= long {
+	if n <= long {
+		d.Scanners = make([]telescope.Scanner, n)
+		for i := range d.Scanners {
+			d.Scanners[i] = scanner(i)
+		}
 		return printJSON(w, d)
 	}
-	d.Scanners = []telescope.Scanner{}
-	head, err := json.MarshalIndent(d, "", "  ")
+	ports := d.Ports
+	d.Scanners, d.Ports = []telescope.Scanner{}, []telescope.PortCount{}
+	rest, err := json.MarshalIndent(d, "", "  ")
 	if err != nil {
 		return err
 	}
-	before, after, ok := bytes.Cut(head, []byte(`"scanners": []`))
-	if !ok {
-		return printJSON(w, d)
-	}
-	out := bufio.NewWriterSize(w, 1<<16)
-	fmt.Fprintf(out, "%s\"scanners\": [\n", before)
-	for i := range list {
-		line, err := json.Marshal(&list[i])
-		if err != nil {
+	for _, list := range []struct {
+		name  string
+		n     int
+		lines func() line
+	}{
+		{"scanners", n, func() line {
+			var l telescope.Lines
+			return func(b []byte, i int) ([]byte, error) {
+				s := scanner(i)
+				return l.Append(append(b, "    "...), &s)
+			}
+		}},
+		{"ports", len(ports), func() line {
+			return func(b []byte, i int) ([]byte, error) { return telescope.AppendPort(b, &ports[i]) }
+		}},
+	} {
+		before, after, _ := bytes.Cut(rest, []byte(`"`+list.name+`": [`)) // inside a text the quotes would be escaped
+		if _, err := fmt.Fprintf(w, "%s%q: [", before, list.name); err != nil {
 			return err
 		}
-		end := ",\n"
-		if i == len(list)-1 {
-			end = "\n  ]"
+		if err := printLines(w, list.n, list.lines); err != nil {
+			return err
 		}
-		fmt.Fprintf(out, "    %s%s", line, end)
+		rest = after
 	}
-	fmt.Fprintf(out, "%s\n", after)
-	return out.Flush()
+	_, err = fmt.Fprintf(w, "%s\n", rest)
+	return err
 }
 
-func scannerRows(d telescope.Document, n int) (head []string, rows [][]string) {
+func scannerRows(all *telescope.Roll) (head []string, rows [][]string) {
 	head = []string{"source", "port", "protocol", "packets", "targets", "coverage", "tool", "tool_versions", "research", "first", "last"}
-	for _, s := range d.Scanners[:min(n, len(d.Scanners))] {
+	for i := range all.Len() {
+		s := all.At(i)
 		rows = append(rows, []string{
 			s.Source.String(), portText(s.Protocol, s.Port), s.Protocol, fmt.Sprint(s.Packets), fmt.Sprint(s.Targets),
 			fmt.Sprintf("%.4f", s.Coverage), s.Tool, s.ToolVersions, fmt.Sprint(s.Research), s.First.Format(time.RFC3339), s.Last.Format(time.RFC3339),
@@ -218,7 +238,7 @@ func portText(protocol string, port uint16) string {
 }
 
 // printDocument tells the whole in a screen.
-func printDocument(w io.Writer, d telescope.Document) error {
+func printDocument(w io.Writer, d report) error {
 	for _, dup := range d.DuplicateOf {
 		fmt.Fprintf(w, say("%s は取り込み済みです(%s、%s)。数え直していません。\n", "%s was imported before (as %s, %s): not counted again.\n"),
 			dup.File, dup.Name, dup.Imported.Format(time.RFC3339))
@@ -243,33 +263,33 @@ func printDocument(w io.Writer, d telescope.Document) error {
 	for _, i := range d.Infected {
 		rows = append(rows, []string{i.Address.String(), fmt.Sprint(i.Port), thousands(i.Packets), i.Family})
 	}
-	if err := section(w, say("感染の疑いがある自社アドレス", "infected own addresses"), []string{"address", "port", "packets", "family"}, rows); err != nil {
+	if err := section(w, say("感染の疑いがある自社アドレス", "infected own addresses"), []string{"address", "port", "packets", "family"}, rows, len(rows)); err != nil {
 		return err
 	}
 	rows = nil
 	for _, v := range d.Victims {
 		rows = append(rows, []string{v.Address.String(), portText(v.Protocol, v.Port) + "/" + v.Protocol, thousands(v.Packets), v.First.Format(time.RFC3339), v.Last.Format(time.RFC3339)})
 	}
-	if err := section(w, say("詐称送信元の攻撃を受けているアドレス", "victims of floods with forged sources"), []string{"address", "service", "packets", "first", "last"}, rows); err != nil {
+	if err := section(w, say("詐称送信元の攻撃を受けているアドレス", "victims of floods with forged sources"), []string{"address", "service", "packets", "first", "last"}, rows, len(rows)); err != nil {
 		return err
 	}
 	rows = nil
 	for _, s := range d.Scanners {
 		rows = append(rows, []string{s.Source.String(), portText(s.Protocol, s.Port) + "/" + s.Protocol, thousands(s.Packets), thousands(s.Targets), fmt.Sprintf("%.2f %%", 100*s.Coverage), s.Tool + " " + s.ToolVersions})
 	}
-	if err := section(w, say("スキャン元", "scanners"), []string{"source", "port", "packets", "targets", "coverage", "tool"}, rows); err != nil {
+	if err := section(w, say("スキャン元", "scanners"), []string{"source", "port", "packets", "targets", "coverage", "tool"}, rows, d.all.Len()); err != nil {
 		return err
 	}
 	rows = nil
 	for _, p := range d.Ports {
 		rows = append(rows, []string{portText(p.Protocol, p.Port) + "/" + p.Protocol, thousands(p.Packets), thousands(p.Sources) + plusMinus(p.SourcesErr)})
 	}
-	return section(w, say("ポート", "ports"), []string{"port", "packets", "sources"}, rows)
+	return section(w, say("ポート", "ports"), []string{"port", "packets", "sources"}, rows, len(rows))
 }
 
-// section prints at most 20 rows, and says how many more there are.
-func section(w io.Writer, title string, head []string, rows [][]string) error {
-	fmt.Fprintf(w, "\n%s: %d\n", title, len(rows))
+// section prints at most 20 rows, and says how many more of the n there are.
+func section(w io.Writer, title string, head []string, rows [][]string, n int) error {
+	fmt.Fprintf(w, "\n%s: %d\n", title, n)
 	if len(rows) == 0 {
 		return nil
 	}
@@ -277,8 +297,8 @@ func section(w io.Writer, title string, head []string, rows [][]string) error {
 	if err := printRows(w, "table", head, rows[:min(most, len(rows))]); err != nil {
 		return err
 	}
-	if len(rows) > most {
-		fmt.Fprintf(w, say("…ほか %d 件(-o json で全件)\n", "… and %d more (-o json has all)\n"), len(rows)-most)
+	if n > most {
+		fmt.Fprintf(w, say("…ほか %d 件(-o json で全件)\n", "… and %d more (-o json has all)\n"), n-most)
 	}
 	return nil
 }

@@ -51,11 +51,11 @@ const rowsAtOnce = 1_000_000
 // run imports files that follow one another in time, and sums them up in one
 // document. A file that can't be read to its end doesn't stop the others; the
 // error is in the document.
-func (im *importer) run(ctx context.Context, files []capture) (telescope.Document, error) {
+func (im *importer) run(ctx context.Context, files []capture) (report, error) {
 	var w *watch
 	if im.keeper != nil {
 		if err := im.keeper.addOwn(im.cfg.Own); err != nil {
-			return telescope.Document{}, err
+			return report{}, err
 		}
 	}
 	defer func() {
@@ -69,7 +69,7 @@ func (im *importer) run(ctx context.Context, files []capture) (telescope.Documen
 	for _, f := range files {
 		imp := &record.Import{ID: f.id(im.now()), Name: f.name, Digest: f.digest, Size: f.size, Config: im.rules, Started: im.now()}
 		if dup, err := im.duplicate(ctx, f, files); err != nil {
-			return telescope.Document{}, err
+			return report{}, err
 		} else if dup != nil {
 			again = append(again, *dup)
 			continue
@@ -77,7 +77,7 @@ func (im *importer) run(ctx context.Context, files []capture) (telescope.Documen
 		if w == nil {
 			var err error
 			if w, err = im.begin(ctx, f, imp); err != nil {
-				return telescope.Document{}, err
+				return report{}, err
 			}
 		}
 		imp.Part = w.part
@@ -87,11 +87,11 @@ func (im *importer) run(ctx context.Context, files []capture) (telescope.Documen
 		case errors.As(err, &bad):
 			faults = append(faults, telescope.FileError{File: f.name, Message: err.Error()})
 		case err != nil:
-			return telescope.Document{}, err
+			return report{}, err
 		}
 		if last != nil && im.keeper != nil {
 			if err := im.mark(ctx, w, last); err != nil {
-				return telescope.Document{}, err
+				return report{}, err
 			}
 		}
 		last = imp
@@ -273,39 +273,38 @@ func (im *importer) mark(ctx context.Context, w *watch, imp *record.Import) erro
 }
 
 // end closes the open minutes and writes the document.
-func (im *importer) end(ctx context.Context, w *watch, imp *record.Import) (telescope.Document, error) {
+func (im *importer) end(ctx context.Context, w *watch, imp *record.Import) (report, error) {
 	if w == nil { // all were duplicates
-		return telescope.Empty(im.cfg)
+		doc, err := telescope.Empty(im.cfg)
+		return report{Document: doc}, err
 	}
-	var snap snapshot
-	if im.keeper != nil {
-		var err error
-		if snap, err = w.snapshot(); err != nil {
-			return telescope.Document{}, err
-		}
-		if dup, err := im.keeper.record.Imported(ctx, imp.Digest); err != nil {
-			return telescope.Document{}, err
-		} else if dup != nil { // standard input, known before
-			doc, err := telescope.Empty(im.cfg)
-			doc.DuplicateOf = []telescope.Duplicate{{File: imp.Name, Import: dup.ID, Name: dup.Name, Imported: dup.Finished, Digest: hex.EncodeToString(imp.Digest[:])}}
-			return doc, err
-		}
+	var doc report
+	sum := func() {
+		w.finish()
+		doc = w.document()
 	}
-	before := w.pendingBuckets()
-	w.finish()
-	doc := w.document()
 	if im.keeper == nil {
+		sum()
 		return doc, nil
 	}
-	w.provisional(before)
-	short := doc // what the store keeps; the whole list is in its events
-	short.Scanners = doc.Scanners[:min(len(doc.Scanners), keptScanners)]
-	text, err := json.Marshal(short)
+	snap, err := w.snapshot()
 	if err != nil {
 		return doc, err
 	}
-	imp.Done, imp.Finished, imp.Result = true, im.now(), text
-	if err := im.keeper.write(ctx, w, snap, imp, time.Time{}); err != nil {
+	if dup, err := im.keeper.record.Imported(ctx, imp.Digest); err != nil {
+		return doc, err
+	} else if dup != nil { // standard input, known before
+		doc.Document, err = telescope.Empty(im.cfg)
+		doc.DuplicateOf = []telescope.Duplicate{{File: imp.Name, Import: dup.ID, Name: dup.Name, Imported: dup.Finished, Digest: hex.EncodeToString(imp.Digest[:])}}
+		return doc, err
+	}
+	if err := im.keeper.write(ctx, w, snap, time.Time{}, func() (*record.Import, error) {
+		sum()
+		w.provisional()
+		text, err := json.Marshal(doc.Document) // the whole list of scanners is in the store's events
+		imp.Done, imp.Finished, imp.Result = true, im.now(), text
+		return imp, err
+	}); err != nil {
 		return doc, err
 	}
 	return doc, im.keeper.arrange(ctx, w)
@@ -313,6 +312,13 @@ func (im *importer) end(ctx context.Context, w *watch, imp *record.Import) (tele
 
 // keptScanners is how many scanners the stored document of an import lists.
 const keptScanners = 1000
+
+// report is what an import says: a document that lists the busiest scanners, and
+// the list of all.
+type report struct {
+	telescope.Document
+	all telescope.Roll
+}
 
 // rulesDigest names a configuration: imports with another one aren't joined.
 func rulesDigest(cfg telescope.Config) [16]byte {

@@ -238,14 +238,14 @@ func (j *jobs) work(ctx context.Context, x *job) {
 		found: j.s.tell, watching: j.s.watching,
 	}
 	files, err := look([]string{x.path}, nil, true, im.tell)
-	var doc telescope.Document
+	var doc report
 	if err == nil {
 		for i := range files {
 			files[i].name = x.File
 		}
 		doc, err = im.run(ctx, files)
 	}
-	j.ended(x, g, doc, err)
+	j.ended(x, g, doc.Document, err)
 }
 
 func (j *jobs) progress(x *job, g *gauge, p progress) {
@@ -284,7 +284,6 @@ func (j *jobs) ended(x *job, g *gauge, doc telescope.Document, err error) {
 	j.change(x, func() {
 		x.State, x.Message, x.ETA = state, message, nil
 		if err == nil {
-			doc.Scanners = doc.Scanners[:min(len(doc.Scanners), 1000)] // the list in full is in the events
 			x.Result, x.Bytes = doc, x.BytesTotal
 		}
 	})

@@ -141,7 +141,7 @@ func (k *keeper) save(ctx context.Context, w *watch, imp *record.Import, since t
 	if err != nil {
 		return err
 	}
-	return k.write(ctx, w, snap, imp, since)
+	return k.write(ctx, w, snap, since, func() (*record.Import, error) { return imp, nil })
 }
 
 // snapshot is the state of a watch, from which it can go on.
@@ -164,23 +164,24 @@ func (w *watch) snapshot() (snapshot, error) {
 }
 
 // write puts everything pending on disk, with a snapshot that may be older than
-// it by the minutes that were still open: those are given again then.
-func (k *keeper) write(ctx context.Context, w *watch, snap snapshot, imp *record.Import, since time.Time) error {
-	w.tel.OpenBuckets()
-	open, left := w.tel.Open(since, eventsKept)
-	p := w.take()
-	closed, more := largest(p.closed, eventsKept)
-	k.mu.Lock()
-	k.leftOut += uint64(left + more) //nolint:gosec // counts
-	k.mu.Unlock()
-	return k.store.Tx(ctx, func(tx *store.Tx) error {
-		err := k.record.Write(tx, record.Batch{
-			Part: w.part, Buckets: p.buckets, Closed: closed, Open: open, Gaps: p.gaps, State: snap.telescope, Import: imp,
-		})
-		if err != nil {
-			return err
+// it by the minutes that were still open: those are given again then. last makes
+// what is to be written at the end, while the states and the counts so far
+// already go in: it may close what is open, and gives the import's entry.
+func (k *keeper) write(ctx context.Context, w *watch, snap snapshot, since time.Time, last func() (*record.Import, error)) error {
+	counts := w.takeBuckets()
+	var rest record.Batch
+	var findings []detect.Finding
+	var failed error
+	var making sync.WaitGroup
+	making.Go(func() {
+		if rest.Import, failed = last(); failed == nil {
+			findings = k.gather(w, &rest, since)
 		}
-		if err := k.register.Write(tx, p.findings); err != nil {
+	})
+	defer making.Wait() // whatever happens, the watch is the caller's again
+	return k.store.Tx(ctx, func(tx *store.Tx) error {
+		// The states first: their files are written while the rows go in.
+		if err := k.record.Write(tx, record.Batch{Part: w.part, State: snap.telescope}); err != nil {
 			return err
 		}
 		for _, d := range w.detectors() {
@@ -188,8 +189,33 @@ func (k *keeper) write(ctx context.Context, w *watch, snap snapshot, imp *record
 				return err
 			}
 		}
-		return nil
+		snap = snapshot{} // hundreds of megabytes that are free as soon as they are written
+		if err := k.record.Write(tx, record.Batch{Part: w.part, Buckets: counts}); err != nil {
+			return err
+		}
+		counts = nil
+		if making.Wait(); failed != nil {
+			return failed
+		}
+		if err := k.record.Write(tx, rest); err != nil {
+			return err
+		}
+		return k.register.Write(tx, findings)
 	})
+}
+
+// gather puts into a batch what a watch has pending or open, and gives the
+// findings.
+func (k *keeper) gather(w *watch, b *record.Batch, since time.Time) []detect.Finding {
+	w.tel.OpenBuckets()
+	open, left := w.tel.Open(since, eventsKept)
+	p := w.take()
+	closed, more := largest(p.closed, eventsKept)
+	k.mu.Lock()
+	k.leftOut += uint64(left + more) //nolint:gosec // counts
+	k.mu.Unlock()
+	b.Part, b.Buckets, b.Closed, b.Open, b.Gaps = w.part, p.buckets, closed, open, p.gaps
+	return p.findings
 }
 
 // arrange sorts the days that a watch has gone through and closed, so that a

@@ -211,7 +211,7 @@ const cliTokenFile = "cli.token"
 // components are what runs, in order of their start: the console last, so that
 // it stops first, and the store before everything.
 func (s *station) components(inputs ...run.Component) []run.Component {
-	list := []run.Component{{Name: "store", Run: s.runStore}, {Name: "imports", Run: s.jobs.run}}
+	list := []run.Component{{Name: "store", Run: s.runStore}, {Name: "geography", Run: s.runGeography}, {Name: "imports", Run: s.jobs.run}}
 	list = append(list, inputs...)
 	list = append(list, run.Component{Name: "map", Run: s.runMap}, run.Component{Name: "console", Run: s.runConsole})
 	if s.cfg.Metrics != "" {
@@ -245,6 +245,10 @@ func (s *station) runStore(ctx context.Context, ready func()) error {
 		}
 	}
 }
+
+// runGeography loads the positions before an input asks for the first, and would
+// lose packets while it waits.
+func (s *station) runGeography(context.Context, func()) error { return s.table.Prepare() }
 
 func (s *station) tidy(ctx context.Context, at time.Time) {
 	if _, err := s.keeper.record.Retain(ctx, at, s.cfg.Retention.policy()); err != nil {

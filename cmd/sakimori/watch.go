@@ -165,11 +165,22 @@ func (w *watch) take() pending {
 	return p
 }
 
+// takeBuckets takes those out of pending.
+func (w *watch) takeBuckets() []record.Bucket {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	b := w.pending.buckets
+	w.pending.buckets, w.pending.rows = nil, 0
+	return b
+}
+
 // document is what was seen since the telescope's Begin. At the end of the input
 // the detectors are shown the minutes that are still open, as they will never
 // be closed by a later packet.
-func (w *watch) document() telescope.Document {
-	d := w.tel.Document()
+func (w *watch) document() report {
+	doc, all := w.tel.Summary()
+	d := report{doc, all}
+	d.Scanners = all.First(keptScanners)
 	first, _, ok := w.tel.Span()
 	if !ok {
 		return d
@@ -208,19 +219,12 @@ func (w *watch) finish() {
 
 var _ telescope.Sink = (*watch)(nil)
 
-// pendingBuckets is how many buckets wait.
-func (w *watch) pendingBuckets() int {
+// provisional marks the pending buckets as open: the snapshot that goes with them
+// will give them again.
+func (w *watch) provisional() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return len(w.pending.buckets)
-}
-
-// provisional marks the buckets after the first n as open: the snapshot that
-// goes with them will give them again.
-func (w *watch) provisional(n int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for i := n; i < len(w.pending.buckets); i++ {
+	for i := range w.pending.buckets {
 		w.pending.buckets[i].Open = true
 	}
 }

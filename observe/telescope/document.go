@@ -115,12 +115,19 @@ type Answering struct {
 // Document sums up everything since New, or since Begin, also what was before a
 // restart. It needs Config.Detail.
 func (t *Telescope) Document() Document {
+	d, all := t.Summary()
+	d.Scanners = all.First(all.Len())
+	return d
+}
+
+// Summary is the Document without its scanners, and the list of these.
+func (t *Telescope) Summary() (Document, Roll) {
 	sum, census := t.summed(), t.counted()
 	d := Document{
 		Packets: sum.Frames, DarkPackets: sum.DarkPackets, FromDark: sum.FromDark, Malformed: sum.Malformed,
 		UniqueSources: census.sources.Count(), UniqueSourcesErr: census.sources.Error(),
 		NotIP: sum.NotIP, UnknownLink: sum.Unknown, Fragments: sum.Fragments, Late: sum.Late, Evicted: sum.Evicted,
-		Victims: []Victim{}, Infected: []Infected{}, Answering: []Answering{}, Ports: []PortCount{}, Errors: []FileError{},
+		Scanners: []Scanner{}, Victims: []Victim{}, Infected: []Infected{}, Answering: []Answering{}, Ports: []PortCount{}, Errors: []FileError{},
 		IdleSeconds: t.Idle().Seconds(),
 	}
 	if t.last >= t.first {
@@ -132,9 +139,7 @@ func (t *Telescope) Document() Document {
 	c := sum.Classes
 	d.Classes.Scan, d.Classes.Backscatter = c[observe.Scan], c[observe.Backscatter]
 	d.Classes.Reflection, d.Classes.Other = c[observe.Reflection], c[observe.Other]
-	if d.Scanners = t.scanners(); d.Scanners == nil {
-		d.Scanners = []Scanner{}
-	}
+	all := t.roll()
 	for a, n := range sum.Answering {
 		d.Answering = append(d.Answering, Answering{a.Netip(), n})
 	}
@@ -156,7 +161,7 @@ func (t *Telescope) Document() Document {
 	slices.SortFunc(d.Ports, func(a, b PortCount) int {
 		return cmp.Or(cmp.Compare(b.Packets, a.Packets), cmp.Compare(a.Port, b.Port), cmp.Compare(a.Protocol, b.Protocol))
 	})
-	return d
+	return d, all
 }
 
 // Empty is the document of an import in which nothing was new.

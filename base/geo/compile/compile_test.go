@@ -62,7 +62,7 @@ func packages(t *testing.T, change map[string]string) string {
 }
 
 func TestCompile(t *testing.T) {
-	out := filepath.Join(t.TempDir(), "build", "sakimori.geo.zst")
+	out := filepath.Join(t.TempDir(), "build", "sakimori.geo")
 	var log bytes.Buffer
 	if err := run(packages(t, nil), out, &log); err != nil {
 		t.Fatal(err)
@@ -74,11 +74,10 @@ func TestCompile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := geo.Decode(file)
+	table, err := geo.Unpack(bytes.NewReader(file), int64(len(file)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	table := b.Table()
 	for a, want := range map[string]geo.Place{
 		"8.0.0.200":   {Country: [2]byte{'U', 'S'}, ASN: 64500, Lat: 1, Lon: 2, Located: true}, // one position for the /24
 		"8.0.1.200":   {Country: [2]byte{'U', 'S'}, ASN: 64500, Lat: 1, Lon: 2},

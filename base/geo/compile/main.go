@@ -1,11 +1,12 @@
-// Command compile turns the open data sets that npm fetched into the compact file
+// Command compile turns the open data sets that npm fetched into the packed file
 // that base/geo embeds. It runs at build time:
 //
 //	npm ci --prefix geodata
-//	go run ./base/geo/compile -from geodata/node_modules -o base/geo/data/sakimori.geo.zst
+//	go run ./base/geo/compile -from geodata/node_modules -o base/geo/data/sakimori.geo
 package main
 
 import (
+	"bytes"
 	"flag"
 	"fmt"
 	"io"
@@ -17,7 +18,7 @@ import (
 
 func main() {
 	from := flag.String("from", "geodata/node_modules", "`folder` into which npm installed the data packages")
-	out := flag.String("o", "base/geo/data/sakimori.geo.zst", "`file` to write")
+	out := flag.String("o", "base/geo/data/sakimori.geo", "`file` to write")
 	flag.Parse()
 	if err := run(*from, *out, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "geo/compile:", err)
@@ -34,15 +35,17 @@ func run(from, out string, log io.Writer) error {
 	}
 	b.Forget(special)
 	b.Coarsen()
-	file, err := b.Encode()
+	file, err := b.Pack()
 	if err != nil {
 		return err
 	}
-	again, err := geo.Decode(file) // what can't be read back must not be shipped
-	if err != nil {
+	t, err := geo.Unpack(bytes.NewReader(file), int64(len(file)))
+	if err != nil { // what can't be read back must not be shipped
 		return err
 	}
-	t := again.Table()
+	if err := t.Prepare(); err != nil {
+		return err
+	}
 	if err := write(out, file); err != nil {
 		return err
 	}
