@@ -58,9 +58,12 @@ func openYear(ctx context.Context, o *options) (y *year, made []string, err erro
 	}
 	name := filepath.Join(o.dir, fmt.Sprintf("year-%d-%d-", o.yearDays, o.hourDays))
 	dir := name + sum
+	if o.year != "" {
+		dir = o.year
+	}
 	whole := filepath.Join(dir, "whole")
 	_, missing := os.Stat(whole)
-	if missing != nil { // or half made
+	if missing != nil && o.year == "" { // or half made
 		if err := forget(name); err != nil {
 			return nil, nil, err
 		}
