@@ -22,11 +22,9 @@ var yearEnd = time.Date(2026, 11, 20, 10, 17, 0, 0, time.UTC)
 
 // merge unites stored sets as the program does.
 func merge(sets [][]byte, keep bool) (union []byte, u observe.Unique, err error) {
-	var all sketch.Set
-	for _, b := range sets {
-		if err := all.MergeStored(sketch.Exact, b); err != nil {
-			return nil, u, err
-		}
+	all, err := sketch.Unite(sketch.Exact, sets)
+	if err != nil {
+		return nil, u, err
 	}
 	if keep {
 		union = all.Append(nil)
