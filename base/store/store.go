@@ -48,6 +48,7 @@ type Store struct {
 	clock    clock.Clock
 	readOnly bool
 	writer   chan struct{} // holds one token: whoever has it writes
+	pictures pictures
 	closing  sync.Once
 }
 
@@ -84,7 +85,7 @@ func Open(ctx context.Context, dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{dir: dir, lock: l, clock: o.Clock, readOnly: o.ReadOnly, writer: make(chan struct{}, 1)}
+	s := &Store{dir: dir, lock: l, clock: o.Clock, readOnly: o.ReadOnly, writer: make(chan struct{}, 1), pictures: pictures{open: map[uint64]bool{}}}
 	s.writer <- struct{}{}
 	if err := s.open(ctx, o); err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -121,7 +122,7 @@ func (s *Store) open(ctx context.Context, o Options) error {
 		}
 	}
 	if err := s.Migrate(ctx, "store", []Migration{
-		{1, "blobs", `CREATE TABLE store_blob (name VARCHAR NOT NULL, file VARCHAR NOT NULL, size BIGINT NOT NULL)`},
+		{Version: 1, Name: "blobs", SQL: `CREATE TABLE store_blob (name VARCHAR NOT NULL, file VARCHAR NOT NULL, size BIGINT NOT NULL)`},
 	}); err != nil {
 		return err
 	}
@@ -165,8 +166,9 @@ type Asker interface {
 }
 
 // View runs f on one unchanging picture of the data, so that several questions
-// agree with each other although somebody writes meanwhile.
+// agree with each other, and with the blobs, although somebody writes meanwhile.
 func (s *Store) View(ctx context.Context, f func(v Asker) error) error {
+	defer s.pictures.end(s.pictures.begin()) // before the picture is fixed
 	// DuckDB fixes the picture at the first statement of a transaction. Not
 	// sql.Tx: when ctx ends it rolls back behind f's back, fails while a query of
 	// f is being interrupted, and gives the connection to the next one with the

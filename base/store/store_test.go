@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -26,7 +28,7 @@ func open(t *testing.T, dir string) *store.Store {
 	return s
 }
 
-var numbers = []store.Migration{{1, "numbers", `CREATE TABLE number (n BIGINT NOT NULL, half DOUBLE)`}}
+var numbers = []store.Migration{{Version: 1, Name: "numbers", SQL: `CREATE TABLE number (n BIGINT NOT NULL, half DOUBLE)`}}
 
 func count(t *testing.T, a store.Asker, q string, args ...any) (n int64) {
 	t.Helper()
@@ -148,7 +150,12 @@ func TestOneWriterAtATimeAndReadersBeside(t *testing.T) {
 func TestMigrations(t *testing.T) {
 	ctx, dir := t.Context(), t.TempDir()
 	s := open(t, dir)
-	two := append(numbers[:1:1], store.Migration{2, "more", `ALTER TABLE number ADD COLUMN more BIGINT DEFAULT 7; INSERT INTO number VALUES (1, 2, 3)`})
+	two := append(numbers[:1:1], store.Migration{
+		Version: 2, Name: "more", SQL: `ALTER TABLE number ADD COLUMN more BIGINT DEFAULT 7`,
+		Do: func(ctx context.Context, tx *store.Tx) error {
+			return tx.Exec(ctx, `INSERT INTO number VALUES (1, 2, 3)`)
+		},
+	})
 	for _, steps := range [][]store.Migration{numbers, two, two} { // the last is a no-op
 		if err := s.Migrate(ctx, "test", steps); err != nil {
 			t.Fatal(err)
@@ -160,7 +167,7 @@ func TestMigrations(t *testing.T) {
 	if err := s.Migrate(ctx, "test", numbers); err == nil || !strings.Contains(err.Error(), "newer sakimori") {
 		t.Errorf("newer tables: %v", err)
 	}
-	broken := append(two[:2:2], store.Migration{3, "broken", `CREATE TABLE half (n BIGINT); SELECT nonsense`})
+	broken := append(two[:2:2], store.Migration{Version: 3, Name: "broken", SQL: `CREATE TABLE half (n BIGINT); SELECT nonsense`})
 	if err := s.Migrate(ctx, "test", broken); err == nil || !strings.Contains(err.Error(), "3 (broken)") {
 		t.Errorf("broken step: %v", err)
 	}
@@ -343,4 +350,67 @@ func BenchmarkAppend(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(rows)*float64(b.N)/time.Since(start).Seconds(), "rows/s")
+}
+
+// TestBlobsInAPicture: a View goes on reading the blobs that it began with,
+// while others take their places, and the files go when it has ended.
+func TestBlobsInAPicture(t *testing.T) {
+	ctx, dir := t.Context(), t.TempDir()
+	s := open(t, dir)
+	put := func(data string, names ...string) {
+		t.Helper()
+		if err := s.Tx(ctx, func(tx *store.Tx) error {
+			for _, n := range names {
+				if err := tx.PutBlob(ctx, n, []byte(n+data)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := func(a store.Asker, from, to string) (all []string) {
+		t.Helper()
+		files, err := s.OpenBlobs(ctx, a, from, to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			b, err := io.ReadAll(f)
+			if err != nil || !strings.HasPrefix(string(b), f.Name) {
+				t.Errorf("%s: %q, %v", f.Name, b, err)
+			}
+			all = append(all, string(b))
+			_ = f.Close()
+		}
+		return all
+	}
+	onDisk := func() int {
+		files, _ := os.ReadDir(filepath.Join(dir, "blobs"))
+		return len(files)
+	}
+	put("1", "a/1", "a/2", "a/3", "b")
+	if err := s.View(ctx, func(v store.Asker) error {
+		if got := read(v, "a/1", "a/3"); !slices.Equal(got, []string{"a/11", "a/21"}) {
+			t.Errorf("a range: %q", got)
+		}
+		put("2", "a/1", "a/2")
+		if err := s.Tx(ctx, func(tx *store.Tx) error { return tx.DropBlobs(ctx, "a/3", "a/4") }); err != nil {
+			return err
+		}
+		if got := read(v, "a/", "a0"); !slices.Equal(got, []string{"a/11", "a/21", "a/31"}) {
+			t.Errorf("in the old picture: %q", got)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if n := onDisk(); n != 6 {
+		t.Errorf("%d files before the next transaction, want 6", n)
+	}
+	put("3", "a/2")
+	if got := read(s, "a/", "c"); !slices.Equal(got, []string{"a/12", "a/23", "b1"}) || onDisk() != 3 {
+		t.Errorf("afterwards: %q, %d files", got, onDisk())
+	}
 }
