@@ -14,6 +14,18 @@ type Migration struct {
 	Do      func(ctx context.Context, tx *Tx) error // after SQL, what SQL can't; may be nil
 }
 
+func (m *Migration) run(ctx context.Context, tx *Tx) error {
+	if m.SQL != "" {
+		if err := tx.Exec(ctx, m.SQL); err != nil {
+			return err
+		}
+	}
+	if m.Do == nil {
+		return nil
+	}
+	return m.Do(ctx, tx)
+}
+
 // Migrate brings the tables of a room to the last of the steps, all in one
 // transaction. Tables newer than the steps know are refused and left alone.
 func (s *Store) Migrate(ctx context.Context, room string, steps []Migration) error {
@@ -45,11 +57,7 @@ func (s *Store) Migrate(ctx context.Context, room string, steps []Migration) err
 			return err
 		}
 		for _, m := range steps[min(have, len(steps)):] {
-			err := tx.Exec(ctx, m.SQL)
-			if err == nil && m.Do != nil {
-				err = m.Do(ctx, tx)
-			}
-			if err != nil {
+			if err := m.run(ctx, tx); err != nil {
 				return fmt.Errorf("migrate %s to %d (%s): %w", room, m.Version, m.Name, err)
 			}
 			if err := tx.Exec(ctx, `INSERT INTO store_migration VALUES (?, ?, ?, ?)`, room, m.Version, m.Name, s.clock.Now().Unix()); err != nil {

@@ -35,9 +35,9 @@ const sumColumns = `sum(packets)::UBIGINT, sum(sources)::UBIGINT, sum(targets)::
 
 const rowColumns = `start, key, packets, sources, targets, sources_err, targets_err, at_most, part`
 
-func scanSum(rows *sql.Rows, first any) (s sum, err error) {
+func scanSum(rows *sql.Rows, first ...any) (s sum, err error) {
 	var se, te float32
-	err = rows.Scan(first, &s.packets, &s.sources.N, &s.targets.N, &se, &te, &s.sources.n, &s.sources.most)
+	err = rows.Scan(append(first, &s.packets, &s.sources.N, &s.targets.N, &se, &te, &s.sources.n, &s.sources.most)...)
 	s.sources.Err, s.targets.Err = float64(se), float64(te)
 	s.targets.n, s.targets.most = s.sources.n, s.sources.most
 	return s, err
@@ -71,37 +71,6 @@ func ifElse(c bool, a, b float64) float64 {
 		return a
 	}
 	return b
-}
-
-// fetchSets loads the sketches of those sums that are made of several buckets.
-// by tells which sum a row of sketches belongs to, from its start and key.
-func (r *Record) fetchSets(ctx context.Context, a store.Asker, spans []span, p pick, by func(start int64, key uint32) *sum) error {
-	rows, err := a.Query(ctx, `SELECT start, key, sources, targets, source_set, target_set FROM `+
-		union(spans, level.sets, "start, key, sources, targets, source_set, target_set, part", p)+` ORDER BY key, start, part`)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var start int64
-		var key uint32
-		var sources, targets uint64
-		var sourceSet, targetSet []byte
-		if err := rows.Scan(&start, &key, &sources, &targets, &sourceSet, &targetSet); err != nil {
-			return err
-		}
-		s := by(start, key)
-		if s == nil {
-			continue
-		}
-		if sourceSet != nil {
-			s.sources.sets, s.sources.have = append(s.sources.sets, sourceSet), s.sources.have+sources
-		}
-		if targetSet != nil {
-			s.targets.sets, s.targets.have = append(s.targets.sets, targetSet), s.targets.have+targets
-		}
-	}
-	return rows.Err()
 }
 
 // looked are the starts of the buckets of a grain in [from, to) that were
@@ -153,14 +122,18 @@ func (r *Record) series(ctx context.Context, a store.Asker, dim observe.Dim, key
 		if err != nil {
 			return nil, err
 		}
+		s.key = key
 		several = several || s.sources.n > 1
 		sums[start] = &s
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
 	}
+	var h sheets
 	if several {
-		if err := r.fetchSets(ctx, a, spans, p, func(start int64, _ uint32) *sum { return sums[start] }); err != nil {
+		h, err = r.openSheets(ctx, a, spans)
+		defer h.close()
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -173,8 +146,9 @@ func (r *Record) series(ctx context.Context, a store.Asker, dim observe.Dim, key
 		starts = append(starts, some...)
 	}
 	out := make([]observe.Point, 0, len(starts))
+	var d desk
 	for _, t := range starts {
-		point, err := r.point(at(t), sums[t])
+		point, err := r.point(at(t), dim, sums[t], h.at(t), &d)
 		if err != nil {
 			return nil, err
 		}
@@ -183,12 +157,21 @@ func (r *Record) series(ctx context.Context, a store.Asker, dim observe.Dim, key
 	return out, nil
 }
 
-func (r *Record) point(t time.Time, s *sum) (observe.Point, error) {
+// point is what a sum comes to, with the sketches of the buckets that it was
+// added up from.
+func (r *Record) point(t time.Time, dim observe.Dim, s *sum, h sheets, d *desk) (observe.Point, error) {
 	p := observe.Point{Time: t}
 	if s == nil {
 		return p, nil
 	}
-	var err error
+	d.clear()
+	err := h.load(dim, s.key, sources, &s.sources, d)
+	if err == nil {
+		err = h.load(dim, s.key, targets, &s.targets, d)
+	}
+	if err != nil {
+		return p, err
+	}
 	p.Packets = s.packets
 	if p.Sources, err = r.unique(s.sources); err != nil {
 		return p, err
@@ -208,17 +191,36 @@ func (r *Record) Total(ctx context.Context, in observe.Range) (out observe.Point
 		if err != nil {
 			return err
 		}
-		var s *sum
-		if len(sums) > 0 {
-			if err := r.sketches(ctx, a, spans, observe.ByTotal, sums); err != nil {
-				return err
-			}
-			s = &sums[0]
+		points, err := r.points(ctx, a, spans, observe.ByTotal, sums)
+		if len(points) > 0 {
+			out = points[0]
 		}
-		out, err = r.point(in.From.UTC(), s)
+		out.Time = in.From.UTC()
 		return err
 	})
 	return out, wrap(err, "total")
+}
+
+// points are what sums over spans come to, in their order.
+func (r *Record) points(ctx context.Context, a store.Asker, spans []span, dim observe.Dim, sums []sum) ([]observe.Point, error) {
+	var h sheets
+	if slices.ContainsFunc(sums, func(s sum) bool { return s.sources.n > 1 }) {
+		var err error
+		h, err = r.openSheets(ctx, a, spans)
+		defer h.close()
+		if err != nil {
+			return nil, err
+		}
+	}
+	out := make([]observe.Point, len(sums))
+	var d desk
+	for i := range sums {
+		var err error
+		if out[i], err = r.point(time.Time{}, dim, &sums[i], h, &d); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 // ranked are the keys of a dimension in the order of the sum of a column, with
@@ -304,20 +306,4 @@ func buckets(ctx context.Context, a store.Asker, spans []span) (n uint64, err er
 	}
 	err = a.QueryRow(ctx, `SELECT (`+strings.Join(parts, " + ")+`)::UBIGINT`).Scan(&n)
 	return n, err
-}
-
-// sketches loads the sketches of the sums that need them.
-func (r *Record) sketches(ctx context.Context, a store.Asker, spans []span, dim observe.Dim, sums []sum) error {
-	by := map[uint32]*sum{}
-	var keys []uint32
-	for i := range sums {
-		if sums[i].sources.n > 1 {
-			by[sums[i].key] = &sums[i]
-			keys = append(keys, sums[i].key)
-		}
-	}
-	if len(by) == 0 {
-		return nil
-	}
-	return r.fetchSets(ctx, a, spans, pick{dim, keys}, func(_ int64, key uint32) *sum { return by[key] })
 }

@@ -84,7 +84,7 @@ func New(ctx context.Context, s *store.Store, merge Merge) (*Record, error) {
 	if err := s.Migrate(ctx, "telescope", migrations()); err != nil {
 		return nil, err
 	}
-	return &Record{s, merge, headRows}, nil
+	return &Record{store: s, merge: merge, head: headRows}, nil
 }
 
 // level is a table of counts: the three grains, and the month that Rollup makes
@@ -111,8 +111,6 @@ func table(d observe.Dim) func(level) string {
 	}
 	return level.heads
 }
-
-func (l level) sets() string { return "telescope_set_" + l.String() }
 
 const (
 	minute = int64(60)

@@ -1,6 +1,7 @@
 package record
 
 import (
+	"context"
 	"database/sql/driver"
 	"fmt"
 	"net/netip"
@@ -38,8 +39,9 @@ var countColumns = []column[counted]{
 	{"part", "UBIGINT", "the engine run that counted; 0 in months", func(c *counted) driver.Value { return c.part }},
 }
 
-// Sketches are large and few, and stay out of the way of a scan of numbers. The
-// numbers are here again so that what has no sketch can be told by subtraction.
+// Sketches are large and few. They stood in tables of their own before they had
+// sheets, whose lines say the same. The numbers are here again so that what has
+// no sketch can be told by subtraction.
 var setColumns = []column[counted]{
 	countColumns[0], countColumns[1], countColumns[2],
 	{"sources", "UBIGINT", "as in the counts, 0 without a sketch", func(c *counted) driver.Value { return ifSet(c.SourceSet, c.Sources) }},
@@ -140,7 +142,7 @@ func migrations() []store.Migration {
 	for l := range levels {
 		ddl(&b, level(l).counts(), countColumns)
 		ddl(&b, level(l).heads(), countColumns)
-		ddl(&b, level(l).sets(), setColumns)
+		ddl(&b, oldSets(level(l)), setColumns)
 	}
 	ddl(&b, "telescope_bucket", bucketColumns)
 	ddl(&b, "telescope_event", eventColumns)
@@ -149,7 +151,74 @@ func migrations() []store.Migration {
 	ddl(&b, "telescope_import", importColumns)
 	// The months whose roll-up stands; a late day takes its month out again.
 	b.WriteString("CREATE TABLE telescope_month (start BIGINT NOT NULL);\n")
-	return []store.Migration{{Version: 1, Name: "counts, events, gaps, imports", SQL: b.String()}}
+	return []store.Migration{
+		{Version: 1, Name: "counts, events, gaps, imports", SQL: b.String()},
+		{Version: 2, Name: "sketches in sheets", Do: toSheets},
+	}
+}
+
+// oldSets is the table that held the sketches of a level before version 2.
+func oldSets(l level) string { return "telescope_set_" + l.String() }
+
+// toSheets moves the sketches from their tables to sheets.
+func toSheets(ctx context.Context, tx *store.Tx) error {
+	for i := range levels {
+		l := level(i)
+		buckets, err := oldBuckets(ctx, tx, l)
+		if err != nil {
+			return err
+		}
+		for _, b := range buckets {
+			rows, err := oldSketches(ctx, tx, l, b)
+			if err == nil {
+				err = putSheet(ctx, tx, l, b.start, b.part, rows)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if err := tx.Exec(ctx, `DROP TABLE `+oldSets(l)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func oldBuckets(ctx context.Context, tx *store.Tx, l level) ([]counted, error) {
+	rows, err := tx.Query(ctx, `SELECT DISTINCT start, part FROM `+oldSets(l)+` ORDER BY ALL`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []counted
+	for rows.Next() {
+		var c counted
+		if err := rows.Scan(&c.start, &c.part); err != nil {
+			return nil, err
+		}
+		out = append(out, c)
+	}
+	return out, rows.Err()
+}
+
+func oldSketches(ctx context.Context, tx *store.Tx, l level, b counted) ([]Row, error) {
+	rows, err := tx.Query(ctx, fmt.Sprintf(`SELECT dim, key, sources, targets, source_set, target_set FROM %s
+		WHERE start = %d AND part = %d ORDER BY dim, key`, oldSets(l), b.start, b.part))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []Row
+	for rows.Next() {
+		var w Row
+		var dim uint8
+		if err := rows.Scan(&dim, &w.Key, &w.Sources, &w.Targets, &w.SourceSet, &w.TargetSet); err != nil {
+			return nil, err
+		}
+		w.Dim = observe.Dim(dim)
+		out = append(out, w)
+	}
+	return out, rows.Err()
 }
 
 func ddl[T any](b *strings.Builder, table string, columns []column[T]) {
@@ -186,7 +255,7 @@ func line[T any](row store.Row, columns []column[T], values []driver.Value, of *
 func Docs() string {
 	var b strings.Builder
 	describe(&b, "telescope_count_minute, _hour, _day, _month; telescope_head_minute, _hour, _day, _month", countColumns)
-	describe(&b, "telescope_set_minute, _hour, _day, _month", setColumns)
+	describe(&b, "sketches: blobs telescope/sketches/minute, hour, day, month, a file for each bucket and part", setColumns)
 	describe(&b, "telescope_bucket", bucketColumns)
 	describe(&b, "telescope_event, telescope_event_open", eventColumns)
 	describe(&b, "telescope_gap", gapColumns)

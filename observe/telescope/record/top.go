@@ -51,18 +51,12 @@ func (r *Record) topPackets(ctx context.Context, a store.Asker, dim observe.Dim,
 
 // rows are the final figures of sums, in their order.
 func (r *Record) rows(ctx context.Context, a store.Asker, spans []span, dim observe.Dim, sums []sum) ([]observe.Row, error) {
-	if err := r.sketches(ctx, a, spans, dim, sums); err != nil {
-		return nil, err
-	}
-	out := make([]observe.Row, 0, len(sums))
-	for i := range sums {
-		p, err := r.point(time.Time{}, &sums[i])
-		if err != nil {
-			return nil, err
-		}
+	points, err := r.points(ctx, a, spans, dim, sums)
+	out := make([]observe.Row, 0, len(points))
+	for i, p := range points {
 		out = append(out, observe.Row{Key: sums[i].key, Packets: p.Packets, Sources: p.Sources, Targets: p.Targets})
 	}
-	return out, nil
+	return out, err
 }
 
 // topSources can't ask the database for the order, as a key's distinct sources

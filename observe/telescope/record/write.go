@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -73,14 +74,17 @@ func (r *Record) writeBuckets(ctx context.Context, tx *store.Tx, part uint64, bu
 		if n == 0 {
 			continue
 		}
-		for _, table := range []string{level(b.Grain).counts(), level(b.Grain).heads(), level(b.Grain).sets()} {
+		if err := tx.DropBlob(ctx, sheetName(level(b.Grain), b.Start, part)); err != nil {
+			return err
+		}
+		for _, table := range []string{level(b.Grain).counts(), level(b.Grain).heads()} {
 			if err := tx.Exec(ctx, fmt.Sprintf(`DELETE FROM %s WHERE start = %d AND part = %d`, table, b.Start, part)); err != nil {
 				return err
 			}
 		}
 	}
 	for m := range months {
-		if err := dropMonths(ctx, tx, "=", m); err != nil {
+		if err := dropMonths(ctx, tx, m, m+1); err != nil {
 			return err
 		}
 	}
@@ -95,30 +99,26 @@ func (r *Record) writeBuckets(ctx context.Context, tx *store.Tx, part uint64, bu
 	}); err != nil {
 		return err
 	}
+	for i := range buckets {
+		if err := putSheet(ctx, tx, level(buckets[i].Grain), buckets[i].Start, part, buckets[i].Rows); err != nil {
+			return err
+		}
+	}
 	for g := range observe.Day + 1 {
 		if !slices.ContainsFunc(buckets, func(b Bucket) bool { return b.Grain == g }) {
 			continue
 		}
-		for _, t := range []struct {
-			table   string
-			columns []column[counted]
-			take    func(rows []Row) func(*Row) bool
-		}{
-			{level(g).counts(), countColumns, func([]Row) func(*Row) bool { return func(*Row) bool { return true } }},
-			{level(g).heads(), countColumns, r.inHead},
-			{level(g).sets(), setColumns, func([]Row) func(*Row) bool {
-				return func(w *Row) bool { return w.SourceSet != nil || w.TargetSet != nil }
-			}},
-		} {
-			if err := appendRows(tx, t.table, t.columns, values, g, part, buckets, t.take); err != nil {
-				return err
-			}
+		if err := appendRows(tx, level(g).counts(), values, g, part, buckets, func([]Row) func(*Row) bool { return func(*Row) bool { return true } }); err != nil {
+			return err
+		}
+		if err := appendRows(tx, level(g).heads(), values, g, part, buckets, r.inHead); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func appendRows(tx *store.Tx, table string, columns []column[counted], values []driver.Value, g observe.Grain, part uint64, buckets []Bucket, taker func(rows []Row) func(*Row) bool) error {
+func appendRows(tx *store.Tx, table string, values []driver.Value, g observe.Grain, part uint64, buckets []Bucket, taker func(rows []Row) func(*Row) bool) error {
 	return tx.Append(table, func(row store.Row) error {
 		for i := range buckets {
 			if buckets[i].Grain != g {
@@ -130,7 +130,7 @@ func appendRows(tx *store.Tx, table string, columns []column[counted], values []
 				if !take(c.Row) {
 					continue
 				}
-				if err := line(row, columns, values, &c); err != nil {
+				if err := line(row, countColumns, values, &c); err != nil {
 					return err
 				}
 			}
@@ -176,18 +176,18 @@ func (r *Record) inHead(rows []Row) func(*Row) bool {
 	}
 }
 
-// dropMonths takes back roll-ups whose days changed or went.
-func dropMonths(ctx context.Context, tx *store.Tx, op string, start int64) error {
-	n, err := tx.Count(ctx, `DELETE FROM telescope_month WHERE start `+op+` ?`, start)
+// dropMonths takes back the roll-ups of [from, to), whose days changed or went.
+func dropMonths(ctx context.Context, tx *store.Tx, from, to int64) error {
+	n, err := tx.Count(ctx, `DELETE FROM telescope_month WHERE start >= ? AND start < ?`, from, to)
 	if err != nil || n == 0 {
 		return err
 	}
-	for _, table := range []string{month.counts(), month.heads(), month.sets()} {
-		if err := tx.Exec(ctx, `DELETE FROM `+table+` WHERE start `+op+` ?`, start); err != nil {
+	for _, table := range []string{month.counts(), month.heads()} {
+		if err := tx.Exec(ctx, `DELETE FROM `+table+` WHERE start >= ? AND start < ?`, from, to); err != nil {
 			return err
 		}
 	}
-	return nil
+	return tx.DropBlobs(ctx, sheetsFrom(month, from), sheetsFrom(month, to))
 }
 
 // idsAtOnce bounds the list that one DELETE gets as its parameter.
@@ -286,13 +286,14 @@ func (r *Record) Retain(ctx context.Context, now time.Time, p Policy) (Deleted, 
 			if d.Rows[g], err = tx.Count(ctx, `DELETE FROM `+level(g).counts()+` WHERE start < ?`, before); err != nil {
 				return err
 			}
-			for _, table := range []string{level(g).heads(), level(g).sets()} {
-				if err = tx.Exec(ctx, `DELETE FROM `+table+` WHERE start < ?`, before); err != nil {
-					return err
-				}
+			if err = tx.Exec(ctx, `DELETE FROM `+level(g).heads()+` WHERE start < ?`, before); err != nil {
+				return err
+			}
+			if err = tx.DropBlobs(ctx, sheetsFrom(level(g), math.MinInt64), sheetsFrom(level(g), before)); err != nil {
+				return err
 			}
 			if observe.Grain(g) == observe.Day {
-				if err = dropMonths(ctx, tx, "<", before); err != nil {
+				if err = dropMonths(ctx, tx, math.MinInt64, before); err != nil {
 					return err
 				}
 			}
