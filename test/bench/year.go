@@ -254,11 +254,12 @@ const (
 	eventSQL  = `INSERT INTO telescope_event (id, source_hi, source_lo, port, proto, kind, tool, flags, begun, ended, packets, targets, targets_err, targets_at_most, coverage, rate, country, asn, sample, part)
 		SELECT hash(i), 0, 281470681743360 + 1677721600 + hash(i) %% 200000, [23, 2323, 80, 443, 22][1 + i %% 5], 6, 1, i %% 4, 32 * (i %% 2),
 		%[1]d + i * 2000000000, %[1]d + i * 2000000000 + 400000000000, 1000, 800, 0, false, 0.01, 2.5, 'JP', 4713, 'SYN to 192.0.2.1:23', 1 FROM range(1000000) t(i)`
-	// The 300 busiest, as record.New has it; those that may be among them first,
-	// for speed.
+	// The 300 with most packets, and with most sources, as record.New has it; those
+	// that may be among them first, for speed.
 	headSQL = `INSERT INTO telescope_head_%[1]s (` + countNames + `) SELECT c.start, c.dim, c.key, c.packets, c.sources, c.targets, c.sources_err, c.targets_err, c.at_most, c.part
 		FROM telescope_count_%[1]s c JOIN bench_key USING (dim, key) WHERE dim NOT IN (3, 5) OR rank <= 450 OR (dim = 5 AND key < 600)
-		QUALIFY dim NOT IN (3, 5) OR row_number() OVER (PARTITION BY start, dim ORDER BY packets DESC) <= 300 ORDER BY start, dim, key`
+		QUALIFY dim NOT IN (3, 5) OR row_number() OVER (PARTITION BY start, dim ORDER BY packets DESC) <= 300
+			OR row_number() OVER (PARTITION BY start, dim ORDER BY sources DESC) <= 300 ORDER BY start, dim, key`
 	sketchedSQL = `SELECT start, dim, key, sources, targets, (hash(start, key) %% 16)::UTINYINT, (hash(key, start) %% 16)::UTINYINT
 		FROM telescope_head_%[1]s WHERE %[2]s
 		QUALIFY row_number() OVER (PARTITION BY start, dim ORDER BY packets DESC) <= 256 ORDER BY start, dim, key`

@@ -117,9 +117,16 @@ func (r *Record) rollMonth(ctx context.Context, tx *store.Tx, from, to int64) er
 	if err != nil {
 		return err
 	}
-	return tx.Exec(ctx, fmt.Sprintf(`INSERT INTO %s SELECT * FROM %s WHERE start = %d
-		QUALIFY dim NOT IN (%d, %d) OR row_number() OVER (PARTITION BY dim ORDER BY packets DESC, key) <= %d ORDER BY dim, key`,
-		month.heads(), month.counts(), from, observe.ByPort, observe.ByAS, r.head))
+	return fillHeads(ctx, tx, month, from, to, r.headOf(month))
+}
+
+// fillHeads makes the heads of a level's buckets in [from, to) from the counts:
+// what inHead says, in the words of the database.
+func fillHeads(ctx context.Context, tx *store.Tx, l level, from, to int64, head int) error {
+	return tx.Exec(ctx, fmt.Sprintf(`INSERT INTO %s SELECT * FROM %s WHERE start >= %d AND start < %d
+		QUALIFY dim NOT IN (%d, %d) OR row_number() OVER (PARTITION BY start, part, dim ORDER BY packets DESC, key) <= %[7]d
+			OR row_number() OVER (PARTITION BY start, part, dim ORDER BY sources DESC, key) <= %[7]d ORDER BY start, part, dim, key`,
+		l.heads(), l.counts(), from, to, observe.ByPort, observe.ByAS, head))
 }
 
 // correct puts what merged sketches say in place of a month's upper bounds.

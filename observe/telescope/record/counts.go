@@ -62,8 +62,7 @@ func (r *Record) unique(t tally) (observe.Unique, error) {
 			return u, fmt.Errorf("merge sketches: %w", err)
 		}
 	}
-	all := min(merged.N+rest, u.N) // an estimate may not pass the sum
-	return observe.Unique{N: all, Err: max(merged.Err, ifElse(rest > 0, u.Err, 0)), AtMost: t.most || rest > 0 || merged.AtMost}, nil
+	return observe.Unique{N: t.within(merged.N, u.N), Err: max(merged.Err, ifElse(rest > 0, u.Err, 0)), AtMost: t.most || rest > 0 || merged.AtMost}, nil
 }
 
 func ifElse(c bool, a, b float64) float64 {
@@ -221,27 +220,6 @@ func (r *Record) points(ctx context.Context, a store.Asker, spans []span, dim ob
 		}
 	}
 	return out, nil
-}
-
-// ranked are the keys of a dimension in the order of the sum of a column, with
-// that sum: all that a ranking needs of every key. The rest is asked for the few
-// keys that are shown. BIGINT, as DuckDB adds it up twice as fast as UBIGINT.
-func ranked(ctx context.Context, a store.Asker, spans []span, dim observe.Dim, column string, limit, offset int) (keys []uint32, sums []uint64, err error) {
-	rows, err := a.Query(ctx, fmt.Sprintf(`SELECT key, sum(n::BIGINT)::UBIGINT AS s FROM %s GROUP BY key ORDER BY s DESC, key LIMIT %d OFFSET %d`,
-		union(spans, table(dim), "key, "+column+" AS n", pick{dim: dim}), limit, offset))
-	if err != nil {
-		return nil, nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var key uint32
-		var n uint64
-		if err := rows.Scan(&key, &n); err != nil {
-			return nil, nil, err
-		}
-		keys, sums = append(keys, key), append(sums, n)
-	}
-	return keys, sums, rows.Err()
 }
 
 // sums are the picked keys added up over spans, in the order of the keys picked.

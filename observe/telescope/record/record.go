@@ -74,10 +74,20 @@ type Record struct {
 	head  int // see headRows
 }
 
-// headRows is how many of a bucket's busiest ports, and ASes, stand in its head
-// table as well, with all rows of the dimensions that have few keys. Rankings
-// are made from heads, and proven there; see busiest.
+// headRows is how many of a bucket's ports, and ASes, with most packets, and how
+// many with most sources, stand in its head table as well, with all rows of the
+// dimensions that have few keys. Rankings are made from heads, and proven there;
+// see candidates.
 const headRows = 300
+
+// headOf is that number for a level: in months, which are few and whose numbers
+// add up to much, four times as many.
+func (r *Record) headOf(l level) int {
+	if l == month {
+		return 4 * r.head
+	}
+	return r.head
+}
 
 // New prepares the tables.
 func New(ctx context.Context, s *store.Store, merge Merge) (*Record, error) {

@@ -1,7 +1,6 @@
 package record
 
 import (
-	"context"
 	"database/sql/driver"
 	"fmt"
 	"net/netip"
@@ -154,71 +153,8 @@ func migrations() []store.Migration {
 	return []store.Migration{
 		{Version: 1, Name: "counts, events, gaps, imports", SQL: b.String()},
 		{Version: 2, Name: "sketches in sheets", Do: toSheets},
+		{Version: 3, Name: "heads by sources, too", Do: longerHeads},
 	}
-}
-
-// oldSets is the table that held the sketches of a level before version 2.
-func oldSets(l level) string { return "telescope_set_" + l.String() }
-
-// toSheets moves the sketches from their tables to sheets.
-func toSheets(ctx context.Context, tx *store.Tx) error {
-	for i := range levels {
-		l := level(i)
-		buckets, err := oldBuckets(ctx, tx, l)
-		if err != nil {
-			return err
-		}
-		for _, b := range buckets {
-			rows, err := oldSketches(ctx, tx, l, b)
-			if err == nil {
-				err = putSheet(ctx, tx, l, b.start, b.part, rows)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		if err := tx.Exec(ctx, `DROP TABLE `+oldSets(l)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func oldBuckets(ctx context.Context, tx *store.Tx, l level) ([]counted, error) {
-	rows, err := tx.Query(ctx, `SELECT DISTINCT start, part FROM `+oldSets(l)+` ORDER BY ALL`)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var out []counted
-	for rows.Next() {
-		var c counted
-		if err := rows.Scan(&c.start, &c.part); err != nil {
-			return nil, err
-		}
-		out = append(out, c)
-	}
-	return out, rows.Err()
-}
-
-func oldSketches(ctx context.Context, tx *store.Tx, l level, b counted) ([]Row, error) {
-	rows, err := tx.Query(ctx, fmt.Sprintf(`SELECT dim, key, sources, targets, source_set, target_set FROM %s
-		WHERE start = %d AND part = %d ORDER BY dim, key`, oldSets(l), b.start, b.part))
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var out []Row
-	for rows.Next() {
-		var w Row
-		var dim uint8
-		if err := rows.Scan(&dim, &w.Key, &w.Sources, &w.Targets, &w.SourceSet, &w.TargetSet); err != nil {
-			return nil, err
-		}
-		w.Dim = observe.Dim(dim)
-		out = append(out, w)
-	}
-	return out, rows.Err()
 }
 
 func ddl[T any](b *strings.Builder, table string, columns []column[T]) {

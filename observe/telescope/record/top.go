@@ -11,8 +11,8 @@ import (
 	"sakimori/observe"
 )
 
-// mergedAtMost bounds how many keys a ranking by sources merges before it is
-// content: beyond, keys stand in the order of their upper bounds.
+// mergedAtMost bounds how many keys a ranking by sources merges where heads don't
+// decide it: beyond, keys stand in the order of their upper bounds.
 const mergedAtMost = 1000
 
 // Top ranks the keys of a dimension in a range by "packets" or "sources".
@@ -64,31 +64,74 @@ func (r *Record) rows(ctx context.Context, a store.Asker, spans []span, dim obse
 // keys are merged in that order until the next bound is below all of the page.
 func (r *Record) topSources(ctx context.Context, a store.Asker, dim observe.Dim, spans []span, limit, offset int) ([]observe.Row, error) {
 	need := offset + limit
-	keys, bounds, err := ranked(ctx, a, spans, dim, "sources", max(need, mergedAtMost), 0)
+	h, err := r.openSheets(ctx, a, spans)
+	defer h.close()
 	if err != nil {
 		return nil, err
 	}
-	var done []observe.Row
-	for i := 0; i < len(keys); {
-		if len(done) >= need && bounds[i] < done[need-1].Sources.N {
-			break
-		}
-		next := min(len(keys), i+max(need, 20))
-		sums, err := r.sums(ctx, a, spans, pick{dim, keys[i:next]})
-		if err != nil {
-			return nil, err
-		}
-		some, err := r.rows(ctx, a, spans, dim, sums)
-		if err != nil {
-			return nil, err
-		}
-		done = append(done, some...)
-		slices.SortFunc(done, func(x, y observe.Row) int {
-			return cmp.Or(cmp.Compare(y.Sources.N, x.Sources.N), cmp.Compare(y.Packets, x.Packets), cmp.Compare(x.Key, y.Key))
-		})
-		i = next
+	list, unseen, err := r.candidates(ctx, a, spans, dim, "sources")
+	if err != nil {
+		return nil, err
 	}
-	return done[min(offset, len(done)):min(need, len(done))], nil
+	list, least, err := r.widest(h, dim, list, need)
+	if err == nil && !decided(unseen, least) {
+		if list, err = ranked(ctx, a, spans, dim, "sources", max(need, mergedAtMost)); err == nil {
+			list, _, err = r.widest(h, dim, list, need)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	sums, err := r.sums(ctx, a, spans, pick{dim, keysOf(list)})
+	if err != nil {
+		return nil, err
+	}
+	rows, err := r.rows(ctx, a, spans, dim, sums)
+	slices.SortFunc(rows, func(x, y observe.Row) int {
+		return cmp.Or(cmp.Compare(y.Sources.N, x.Sources.N), cmp.Compare(y.Packets, x.Packets), cmp.Compare(x.Key, y.Key))
+	})
+	return rows[min(offset, len(rows)):min(need, len(rows))], err
+}
+
+// widest merges sketches of sources in the order of high until no other can be
+// among the first need, and gives the keys that still can, with the bounds that
+// merging leaves, and the least that the first have.
+func (r *Record) widest(h sheets, dim observe.Dim, list []candidate, need int) ([]candidate, uint64, error) {
+	var merged []candidate
+	var least uint64
+	var d desk
+	for len(list) > 0 && (len(merged) < need || list[0].high >= least) {
+		n := min(len(list), max(need, 32))
+		for _, c := range list[:n] {
+			if len(merged) >= need && c.high < least {
+				break
+			}
+			var t tally
+			d.clear()
+			err := h.load(dim, c.key, sources, &t, &d)
+			if err != nil {
+				return nil, 0, err
+			}
+			u := observe.Unique{N: t.have}
+			if len(t.sets) > 1 {
+				if _, u, err = r.merge(t.sets, false); err != nil {
+					return nil, 0, fmt.Errorf("merge sketches: %w", err)
+				}
+			}
+			c.low, c.high = t.within(u.N, max(c.low, t.have)), t.within(u.N, c.high)
+			merged = append(merged, c)
+		}
+		list = list[n:]
+		slices.SortFunc(merged, func(x, y candidate) int { return cmp.Or(cmp.Compare(y.high, x.high), cmp.Compare(x.key, y.key)) })
+		merged, least = first(merged, need)
+	}
+	return merged, least, nil
+}
+
+// within is what a key has whose buckets add up to total, of which have
+// have sketches that come to united. It grows with total.
+func (t *tally) within(united, total uint64) uint64 {
+	return min(united+total-min(t.have, total), total) // an estimate may not pass the sum
 }
 
 // before fills in the packets of the period of equal length just before.

@@ -1,6 +1,7 @@
 package record
 
 import (
+	"cmp"
 	"context"
 	"database/sql/driver"
 	"fmt"
@@ -140,40 +141,62 @@ func appendRows(tx *store.Tx, table string, values []driver.Value, g observe.Gra
 }
 
 // inHead tells which rows of a bucket belong in its head, asked in their order:
-// those of the dimensions with few keys, and the busiest of the others. No row
-// left out has more packets than one taken in.
+// those of the dimensions with few keys, and of the others those with most
+// packets and those with most sources. No row left out has more packets, or
+// sources, than the least of the first by them.
 func (r *Record) inHead(rows []Row) func(*Row) bool {
-	var cut, ties [observe.Dims]uint64 // at or above cut; of those on it, only so many
+	var packets, sources [observe.Dims]cut
 	for _, d := range []observe.Dim{observe.ByPort, observe.ByAS} {
-		var packets []uint64
-		for i := range rows {
-			if rows[i].Dim == d {
-				packets = append(packets, rows[i].Packets)
-			}
-		}
-		if len(packets) <= r.head {
-			ties[d] = uint64(len(packets))
-			continue
-		}
-		slices.Sort(packets)
-		busiest := packets[len(packets)-r.head:]
-		cut[d] = busiest[0]
-		for _, n := range busiest {
-			if n == cut[d] {
-				ties[d]++
-			}
-		}
+		of := ofDim(rows, d)
+		packets[d] = cutOf(of, r.head, func(w *Row) uint64 { return w.Packets })
+		sources[d] = cutOf(of, r.head, func(w *Row) uint64 { return w.Sources })
 	}
 	return func(w *Row) bool {
-		if !manyKeys(w.Dim) || w.Packets > cut[w.Dim] {
+		if !manyKeys(w.Dim) {
 			return true
 		}
-		if w.Packets < cut[w.Dim] || ties[w.Dim] == 0 {
-			return false
-		}
-		ties[w.Dim]--
+		first, wide := packets[w.Dim].takes(w.Packets), sources[w.Dim].takes(w.Sources)
+		return first || wide
+	}
+}
+
+// ofDim are the rows of a dimension, of rows in order.
+func ofDim(rows []Row, d observe.Dim) []Row {
+	find := func(d observe.Dim) int {
+		i, _ := slices.BinarySearchFunc(rows, d, func(w Row, d observe.Dim) int { return cmp.Compare(w.Dim, d) })
+		return i
+	}
+	return rows[find(d):find(d+1)]
+}
+
+// cut is where the first n of some numbers end: all above least, and so many
+// that are equal to it.
+type cut struct {
+	least uint64
+	ties  int
+}
+
+func cutOf(rows []Row, n int, number func(*Row) uint64) cut {
+	if len(rows) <= n {
+		return cut{0, len(rows)}
+	}
+	all := make([]uint64, len(rows))
+	for i := range rows {
+		all[i] = number(&rows[i])
+	}
+	slices.Sort(all)
+	first := all[len(all)-n:]
+	above, _ := slices.BinarySearch(first, first[0]+1)
+	return cut{first[0], above}
+}
+
+// takes is asked for each number once.
+func (c *cut) takes(n uint64) bool {
+	if n == c.least && c.ties > 0 {
+		c.ties--
 		return true
 	}
+	return n > c.least
 }
 
 // dropMonths takes back the roll-ups of [from, to), whose days changed or went.

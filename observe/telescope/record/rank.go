@@ -1,0 +1,139 @@
+package record
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"sakimori/base/store"
+	"sakimori/observe"
+)
+
+// candidate is a key that may be among the first of a ranking, with the least
+// and the most that it can have.
+type candidate struct {
+	key       uint32
+	low, high uint64
+}
+
+// candidates are the keys in the heads of the buckets of spans, those that can
+// have most first, and the most that a key in none of the heads can have. What a
+// key has in heads is the least that it can have in all; in a bucket whose head
+// it isn't in it has at most what the last of that head has. column is packets
+// or sources, for which the heads are made.
+func (r *Record) candidates(ctx context.Context, a store.Asker, spans []span, dim observe.Dim, column string) (list []candidate, unseen uint64, err error) {
+	parts := make([]string, len(spans))
+	for i, s := range spans { // a day and its first hour begin alike: i tells them apart
+		parts[i] = fmt.Sprintf("SELECT %d AS i, %d AS size, start, part, key, %s::BIGINT AS n FROM %s WHERE dim = %d AND start >= %d AND start < %d",
+			i, r.headOf(s.level), column, s.level.heads(), dim, s.from, s.to)
+	}
+	last := "0"
+	if manyKeys(dim) {
+		last = "CASE WHEN count(*) >= size THEN list_min(max(n, size)) ELSE 0 END"
+	}
+	rows, err := a.Query(ctx, fmt.Sprintf(`WITH head AS (%s),
+		last AS (SELECT i, start, part, %s AS cut FROM head GROUP BY i, size, start, part)
+		SELECT key, sum(n)::UBIGINT, (sum(n) - sum(cut) + (SELECT sum(cut) FROM last))::UBIGINT AS high, (SELECT sum(cut) FROM last)::UBIGINT
+		FROM head JOIN last USING (i, start, part) GROUP BY key ORDER BY high DESC, key`, strings.Join(parts, " UNION ALL "), last))
+	if err != nil {
+		return nil, 0, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var c candidate
+		if err := rows.Scan(&c.key, &c.low, &c.high, &unseen); err != nil {
+			return nil, 0, err
+		}
+		list = append(list, c)
+	}
+	return list, unseen, rows.Err()
+}
+
+// first are those of a list in the order of high that may be among the first
+// need, and the least that these have.
+func first(list []candidate, need int) ([]candidate, uint64) {
+	if len(list) < need {
+		return list, 0
+	}
+	lows := make([]uint64, len(list))
+	for i, c := range list {
+		lows[i] = c.low
+	}
+	slices.Sort(lows)
+	least := lows[len(lows)-need]
+	n := len(list)
+	for n > need && list[n-1].high < least {
+		n--
+	}
+	return list[:n], least
+}
+
+// decided tells whether no key outside of a list can be among its first.
+func decided(unseen, least uint64) bool { return unseen == 0 || unseen < least }
+
+// candidatesAtMost bounds how many keys busiest looks at more closely before it
+// gives up and counts all.
+const candidatesAtMost = 500
+
+// busiest are the sums of the keys of a dimension with most packets, ties by key.
+// Where the heads decide the ranking the rest isn't read; where they don't,
+// everything is counted. Both give the same keys.
+func (r *Record) busiest(ctx context.Context, a store.Asker, spans []span, dim observe.Dim, limit, offset int) ([]sum, error) {
+	if len(spans) == 0 {
+		return nil, nil
+	}
+	need := offset + limit
+	list, unseen, err := r.candidates(ctx, a, spans, dim, "packets")
+	if err != nil {
+		return nil, err
+	}
+	list, least := first(list, need)
+	if !decided(unseen, least) || len(list) > max(need, candidatesAtMost) {
+		if list, err = ranked(ctx, a, spans, dim, "packets", need); err != nil {
+			return nil, err
+		}
+	}
+	if exact := !slices.ContainsFunc(list, func(c candidate) bool { return c.low < c.high }); exact {
+		list = list[min(offset, len(list)):min(need, len(list))]
+		offset = 0
+	}
+	sums, err := r.sums(ctx, a, spans, pick{dim, keysOf(list)})
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(sums, func(x, y sum) int {
+		return cmp.Or(cmp.Compare(y.packets, x.packets), cmp.Compare(x.key, y.key))
+	})
+	return sums[min(offset, len(sums)):min(offset+limit, len(sums))], nil
+}
+
+func keysOf(list []candidate) []uint32 {
+	keys := make([]uint32, len(list))
+	for i, c := range list {
+		keys[i] = c.key
+	}
+	return keys
+}
+
+// ranked are the first keys of a dimension in the order of the sum of a column:
+// all that a ranking needs of every key. The rest is asked for the few keys that
+// are shown. BIGINT, as DuckDB adds it up twice as fast as UBIGINT.
+func ranked(ctx context.Context, a store.Asker, spans []span, dim observe.Dim, column string, limit int) (list []candidate, err error) {
+	rows, err := a.Query(ctx, fmt.Sprintf(`SELECT key, sum(n::BIGINT)::UBIGINT AS s FROM %s GROUP BY key ORDER BY s DESC, key LIMIT %d`,
+		union(spans, table(dim), "key, "+column+" AS n", pick{dim: dim}), limit))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var c candidate
+		if err := rows.Scan(&c.key, &c.low); err != nil {
+			return nil, err
+		}
+		c.high = c.low
+		list = append(list, c)
+	}
+	return list, rows.Err()
+}
