@@ -23,6 +23,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/duckdb/duckdb-go/v2"
 
@@ -49,6 +50,7 @@ type Store struct {
 	readOnly bool
 	writer   chan struct{} // holds one token: whoever has it writes
 	pictures pictures
+	version  atomic.Uint64 // odd while a commit is under way
 	closing  sync.Once
 }
 
@@ -169,6 +171,7 @@ type Asker interface {
 // agree with each other, and with the blobs, although somebody writes meanwhile.
 func (s *Store) View(ctx context.Context, f func(v Asker) error) error {
 	defer s.pictures.end(s.pictures.begin()) // before the picture is fixed
+	before := s.version.Load()
 	// DuckDB fixes the picture at the first statement of a transaction. Not
 	// sql.Tx: when ctx ends it rolls back behind f's back, fails while a query of
 	// f is being interrupted, and gives the connection to the next one with the
@@ -178,7 +181,18 @@ func (s *Store) View(ctx context.Context, f func(v Asker) error) error {
 		return fmt.Errorf("read the store: %w", err)
 	}
 	defer s.rollback(ctx, conn) // nothing was written
-	return f(view{conn})
+	return f(view{conn, before})
+}
+
+// Version numbers the picture that a has, after the first question put to it.
+// Pictures with the same number are equal; ok is false where none can be told, as
+// somebody wrote at that moment, or as a is no View.
+func (s *Store) Version(a Asker) (n uint64, ok bool) {
+	v, ok := a.(view)
+	if !ok || v.before%2 == 1 || s.version.Load() != v.before {
+		return 0, false
+	}
+	return v.before, true
 }
 
 // begin takes a connection and begins a transaction on it.
@@ -210,7 +224,10 @@ func discard(conn *sql.Conn) {
 	_ = conn.Close()                                           // as it is broken already
 }
 
-type view struct{ conn *sql.Conn }
+type view struct {
+	conn   *sql.Conn
+	before uint64 // the store's version when it began
+}
 
 func (v view) Query(ctx context.Context, q string, args ...any) (*sql.Rows, error) {
 	return v.conn.QueryContext(ctx, q, args...)

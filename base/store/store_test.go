@@ -414,3 +414,55 @@ func TestBlobsInAPicture(t *testing.T) {
 		t.Errorf("afterwards: %q, %d files", got, onDisk())
 	}
 }
+
+// TestVersion: pictures of one version are equal, whoever writes meanwhile.
+func TestVersion(t *testing.T) {
+	ctx := t.Context()
+	s := open(t, t.TempDir())
+	if err := s.Migrate(ctx, "test", numbers); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := s.Version(s); ok {
+		t.Error("a store is no picture")
+	}
+	var mu sync.Mutex
+	seen := map[uint64]int64{}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for range 100 {
+			if err := s.Tx(ctx, func(tx *store.Tx) error { return tx.Exec(ctx, `INSERT INTO number VALUES (1, 2)`) }); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	look := func() {
+		if err := s.View(ctx, func(a store.Asker) error {
+			n := count(t, a, `SELECT count(*) FROM number`)
+			if v, ok := s.Version(a); ok {
+				mu.Lock()
+				defer mu.Unlock()
+				if had, twice := seen[v]; twice && had != n {
+					t.Errorf("version %d has %d rows, and %d", v, had, n)
+				}
+				seen[v] = n
+			}
+			return nil
+		}); err != nil {
+			t.Error(err)
+		}
+	}
+	for range 3 {
+		wg.Go(func() {
+			for range 100 {
+				look()
+			}
+		})
+	}
+	wg.Wait()
+	for range 2 {
+		look()
+	}
+	if len(seen) == 0 {
+		t.Error("no picture had a version")
+	}
+}

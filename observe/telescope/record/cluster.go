@@ -61,12 +61,12 @@ func (r *Record) Rollup(ctx context.Context) error {
 
 // rollup sums up the months before until (the first second of a month).
 func (r *Record) rollup(ctx context.Context, until int64) error {
-	starts, err := looked(ctx, r.store, observe.Day, 0, until)
+	c, err := r.calendar(ctx, r.store)
 	if err != nil {
 		return wrap(err, "roll up")
 	}
 	done := map[int64]bool{}
-	for _, t := range starts {
+	for _, t := range c.looked(observe.Day, 0, until) {
 		m, next := monthOf(t)
 		if done[m] {
 			continue

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"sakimori/base/store"
@@ -72,25 +71,6 @@ func ifElse(c bool, a, b float64) float64 {
 	return b
 }
 
-// looked are the starts of the buckets of a grain in [from, to) that were
-// looked at, in order.
-func looked(ctx context.Context, a store.Asker, g observe.Grain, from, to int64) ([]int64, error) {
-	rows, err := a.Query(ctx, `SELECT DISTINCT start FROM telescope_bucket WHERE grain = ? AND looked > 0 AND start >= ? AND start < ? ORDER BY start`, uint8(g), from, to)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var out []int64
-	for rows.Next() {
-		var t int64
-		if err := rows.Scan(&t); err != nil {
-			return nil, err
-		}
-		out = append(out, t)
-	}
-	return out, rows.Err()
-}
-
 // Series is one key's buckets that overlap a range, in order of time.
 func (r *Record) Series(ctx context.Context, dim observe.Dim, key uint32, in observe.Range, g observe.Grain) (out []observe.Point, err error) {
 	w := g.Seconds()
@@ -98,17 +78,17 @@ func (r *Record) Series(ctx context.Context, dim observe.Dim, key uint32, in obs
 	if !in.From.Before(in.To) {
 		return nil, nil
 	}
-	err = r.store.View(ctx, func(a store.Asker) error {
-		out, err = r.series(ctx, a, dim, key, g, []span{{level(g), from, to}})
+	err = r.view(ctx, func(v picture) error {
+		out, err = r.series(ctx, v, dim, key, g, []span{{level(g), from, to}})
 		return err
 	})
 	return out, wrap(err, "series")
 }
 
 // series is one key's points in spans of one grain.
-func (r *Record) series(ctx context.Context, a store.Asker, dim observe.Dim, key uint32, g observe.Grain, spans []span) ([]observe.Point, error) {
+func (r *Record) series(ctx context.Context, v picture, dim observe.Dim, key uint32, g observe.Grain, spans []span) ([]observe.Point, error) {
 	p := pick{dim, []uint32{key}}
-	rows, err := a.Query(ctx, `SELECT start, `+sumColumns+` FROM `+union(spans, table(p.dim), rowColumns, p)+` GROUP BY start`)
+	rows, err := v.Query(ctx, `SELECT start, `+sumColumns+` FROM `+union(spans, table(p.dim), rowColumns, p)+` GROUP BY start`)
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +110,7 @@ func (r *Record) series(ctx context.Context, a store.Asker, dim observe.Dim, key
 	}
 	var h sheets
 	if several {
-		h, err = r.openSheets(ctx, a, spans)
+		h, err = r.openSheets(ctx, v, spans)
 		defer h.close()
 		if err != nil {
 			return nil, err
@@ -138,11 +118,7 @@ func (r *Record) series(ctx context.Context, a store.Asker, dim observe.Dim, key
 	}
 	var starts []int64
 	for _, s := range spans {
-		some, err := looked(ctx, a, g, s.from, s.to)
-		if err != nil {
-			return nil, err
-		}
-		starts = append(starts, some...)
+		starts = append(starts, v.looked(g, s.from, s.to)...)
 	}
 	out := make([]observe.Point, 0, len(starts))
 	var d desk
@@ -181,16 +157,13 @@ func (r *Record) point(t time.Time, dim observe.Dim, s *sum, h sheets, d *desk) 
 
 // Total is everything in a range as one point, at the start of the range.
 func (r *Record) Total(ctx context.Context, in observe.Range) (out observe.Point, err error) {
-	err = r.store.View(ctx, func(a store.Asker) error {
-		spans, err := cover(ctx, a, in)
+	err = r.view(ctx, func(v picture) error {
+		spans := v.cover(in)
+		sums, err := r.sums(ctx, v, spans, pick{observe.ByTotal, []uint32{0}})
 		if err != nil {
 			return err
 		}
-		sums, err := r.sums(ctx, a, spans, pick{observe.ByTotal, []uint32{0}})
-		if err != nil {
-			return err
-		}
-		points, err := r.points(ctx, a, spans, observe.ByTotal, sums)
+		points, err := r.points(ctx, v, spans, observe.ByTotal, sums)
 		if len(points) > 0 {
 			out = points[0]
 		}
@@ -225,22 +198,19 @@ func (r *Record) points(ctx context.Context, a store.Asker, spans []span, dim ob
 // sums are the picked keys added up over spans, in the order of the keys picked.
 // A key that stands in the head of every bucket is summed from there; only for
 // the others the large tables are read.
-func (r *Record) sums(ctx context.Context, a store.Asker, spans []span, p pick) ([]sum, error) {
+func (r *Record) sums(ctx context.Context, v picture, spans []span, p pick) ([]sum, error) {
 	if len(p.keys) == 0 || len(spans) == 0 {
 		return nil, nil
 	}
 	by := map[uint32]*sum{}
-	if err := addUp(ctx, a, spans, level.heads, p, by); err != nil {
+	if err := addUp(ctx, v, spans, level.heads, p, by); err != nil {
 		return nil, err
 	}
 	if manyKeys(p.dim) {
-		n, err := buckets(ctx, a, spans)
-		if err != nil {
-			return nil, err
-		}
+		n := v.count(spans)
 		rest := slices.DeleteFunc(slices.Clone(p.keys), func(k uint32) bool { return by[k] != nil && by[k].sources.n == n })
 		if len(rest) > 0 {
-			if err := addUp(ctx, a, spans, level.counts, pick{p.dim, rest}, by); err != nil {
+			if err := addUp(ctx, v, spans, level.counts, pick{p.dim, rest}, by); err != nil {
 				return nil, err
 			}
 		}
@@ -270,18 +240,4 @@ func addUp(ctx context.Context, a store.Asker, spans []span, table func(level) s
 		by[key] = &s
 	}
 	return rows.Err()
-}
-
-// buckets counts the buckets, of all parts, that spans are made of.
-func buckets(ctx context.Context, a store.Asker, spans []span) (n uint64, err error) {
-	parts := make([]string, len(spans))
-	for i, s := range spans {
-		from := fmt.Sprintf("telescope_bucket WHERE grain = %d", s.level)
-		if s.level == month {
-			from = "telescope_month WHERE true"
-		}
-		parts[i] = fmt.Sprintf("(SELECT count(*) FROM %s AND start >= %d AND start < %d)", from, s.from, s.to)
-	}
-	err = a.QueryRow(ctx, `SELECT (`+strings.Join(parts, " + ")+`)::UBIGINT`).Scan(&n)
-	return n, err
 }

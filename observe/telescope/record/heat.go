@@ -13,27 +13,24 @@ import (
 // keys[i] in hours[j]. Hours that weren't looked at are not among hours. Sources
 // that several parts saw are added up.
 func (r *Record) Heat(ctx context.Context, in observe.Range, ports int) (hours []time.Time, keys []uint32, packets, sources [][]uint64, err error) {
-	err = r.store.View(ctx, func(a store.Asker) error {
-		spans, err := cover(ctx, a, in)
-		if err != nil || len(spans) == 0 {
-			return err
-		}
+	err = r.view(ctx, func(v picture) error {
+		spans := v.cover(in)
 		from, to := down(in.From.Unix(), hour), up(in.To.Unix(), hour)
-		starts, err := looked(ctx, a, observe.Hour, from, to)
-		if err != nil || len(starts) == 0 {
-			return err
+		starts := v.looked(observe.Hour, from, to)
+		if len(spans) == 0 || len(starts) == 0 {
+			return nil
 		}
 		for _, t := range starts {
 			hours = append(hours, at(t))
 		}
-		top, err := r.busiest(ctx, a, spans, observe.ByPort, max(ports, 1), 0)
+		top, err := r.busiest(ctx, v, spans, observe.ByPort, max(ports, 1), 0)
 		if err != nil || len(top) == 0 {
 			return err
 		}
 		for _, s := range top {
 			keys = append(keys, s.key)
 		}
-		packets, sources, err = grid(ctx, a, keys, starts, from, to)
+		packets, sources, err = grid(ctx, v, keys, starts, from, to)
 		return err
 	})
 	return hours, keys, packets, sources, wrap(err, "heat strip")
@@ -41,7 +38,7 @@ func (r *Record) Heat(ctx context.Context, in observe.Range, ports int) (hours [
 
 // grid fills the lines of Heat from the heads of the hours, which nearly always
 // hold the busiest ports, and where a port isn't in every head from the counts.
-func grid(ctx context.Context, a store.Asker, keys []uint32, starts []int64, from, to int64) (packets, sources [][]uint64, err error) {
+func grid(ctx context.Context, v picture, keys []uint32, starts []int64, from, to int64) (packets, sources [][]uint64, err error) {
 	line, column := map[uint32]int{}, map[int64]int{}
 	for i, k := range keys {
 		line[k] = i
@@ -50,12 +47,9 @@ func grid(ctx context.Context, a store.Asker, keys []uint32, starts []int64, fro
 	for j, t := range starts {
 		column[t] = j
 	}
-	var buckets uint64 // all parts'
-	if err := a.QueryRow(ctx, `SELECT count(*)::UBIGINT FROM telescope_bucket WHERE grain = 1 AND start >= ? AND start < ?`, from, to).Scan(&buckets); err != nil {
-		return nil, nil, err
-	}
+	buckets := v.count([]span{{level(observe.Hour), from, to}}) // all parts'
 	for _, table := range []func(level) string{level.heads, level.counts} {
-		found, err := fill(ctx, a, table, keys, from, to, func(start int64, key uint32, p, s uint64) {
+		found, err := fill(ctx, v, table, keys, from, to, func(start int64, key uint32, p, s uint64) {
 			if j, ok := column[start]; ok {
 				packets[line[key]][j], sources[line[key]][j] = p, s
 			}

@@ -80,18 +80,18 @@ const candidatesAtMost = 500
 // busiest are the sums of the keys of a dimension with most packets, ties by key.
 // Where the heads decide the ranking the rest isn't read; where they don't,
 // everything is counted. Both give the same keys.
-func (r *Record) busiest(ctx context.Context, a store.Asker, spans []span, dim observe.Dim, limit, offset int) ([]sum, error) {
+func (r *Record) busiest(ctx context.Context, v picture, spans []span, dim observe.Dim, limit, offset int) ([]sum, error) {
 	if len(spans) == 0 {
 		return nil, nil
 	}
 	need := offset + limit
-	list, unseen, err := r.candidates(ctx, a, spans, dim, "packets")
+	list, unseen, err := r.candidates(ctx, v, spans, dim, "packets")
 	if err != nil {
 		return nil, err
 	}
 	list, least := first(list, need)
 	if !decided(unseen, least) || len(list) > max(need, candidatesAtMost) {
-		if list, err = ranked(ctx, a, spans, dim, "packets", need); err != nil {
+		if list, err = ranked(ctx, v, spans, dim, "packets", need); err != nil {
 			return nil, err
 		}
 	}
@@ -99,7 +99,7 @@ func (r *Record) busiest(ctx context.Context, a store.Asker, spans []span, dim o
 		list = list[min(offset, len(list)):min(need, len(list))]
 		offset = 0
 	}
-	sums, err := r.sums(ctx, a, spans, pick{dim, keysOf(list)})
+	sums, err := r.sums(ctx, v, spans, pick{dim, keysOf(list)})
 	if err != nil {
 		return nil, err
 	}

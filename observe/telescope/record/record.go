@@ -72,6 +72,8 @@ type Record struct {
 	store *store.Store
 	merge Merge
 	head  int // see headRows
+
+	calendars calendars
 }
 
 // headRows is how many of a bucket's ports, and ASes, with most packets, and how
