@@ -182,16 +182,15 @@ func (r *Record) mergeMonth(ctx context.Context, tx *store.Tx, from, to int64) (
 	var d desk
 	for rows.Next() {
 		var dim uint8
-		var key uint32
-		s, err := scanSum(rows, &dim, &key)
-		if err != nil {
+		var s sum
+		if err := s.scan(rows, &dim, &s.key); err != nil {
 			return nil, err
 		}
-		if taken[dim] == sketchedKeys || have[place(observe.Dim(dim), key)] != s.sources.n {
+		if taken[dim] == sketchedKeys || have[place(observe.Dim(dim), s.key)] != s.sources.n {
 			continue
 		}
 		taken[dim]++
-		w := Row{Dim: observe.Dim(dim), Key: key}
+		w := Row{Dim: observe.Dim(dim), Key: s.key}
 		d.clear()
 		if w.SourceSet, w.Sources, err = r.unite(h, &w, sources, &s.sources, &d); err != nil {
 			return nil, err

@@ -27,19 +27,20 @@ type tally struct {
 	have uint64   // how much of Unique.N has a sketch
 }
 
-// sumColumns go with scanSum. HUGEINT is what DuckDB's sum of UBIGINT gives, and
+// sumColumns go with sum.scan. HUGEINT is what DuckDB's sum of UBIGINT gives, and
 // more than anybody counts to.
 const sumColumns = `sum(packets)::UBIGINT, sum(sources)::UBIGINT, sum(targets)::UBIGINT, max(sources_err), max(targets_err),
 	count(*)::UBIGINT, bool_or(at_most)`
 
 const rowColumns = `start, key, packets, sources, targets, sources_err, targets_err, at_most, part`
 
-func scanSum(rows *sql.Rows, first ...any) (s sum, err error) {
+// scan reads sumColumns, after other columns.
+func (s *sum) scan(rows *sql.Rows, others ...any) error {
 	var se, te float32
-	err = rows.Scan(append(first, &s.packets, &s.sources.N, &s.targets.N, &se, &te, &s.sources.n, &s.sources.most)...)
+	err := rows.Scan(append(others, &s.packets, &s.sources.N, &s.targets.N, &se, &te, &s.sources.n, &s.sources.most)...)
 	s.sources.Err, s.targets.Err = float64(se), float64(te)
 	s.targets.n, s.targets.most = s.sources.n, s.sources.most
-	return s, err
+	return err
 }
 
 // unique merges what has a sketch and adds what hasn't.
@@ -97,13 +98,12 @@ func (r *Record) series(ctx context.Context, v picture, dim observe.Dim, key uin
 	several := false
 	for rows.Next() {
 		var start int64
-		s, err := scanSum(rows, &start)
-		if err != nil {
+		s := &sum{key: key}
+		if err := s.scan(rows, &start); err != nil {
 			return nil, err
 		}
-		s.key = key
 		several = several || s.sources.n > 1
-		sums[start] = &s
+		sums[start] = s
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -196,8 +196,6 @@ func (r *Record) points(ctx context.Context, a store.Asker, spans []span, dim ob
 }
 
 // sums are the picked keys added up over spans, in the order of the keys picked.
-// A key that stands in the head of every bucket is summed from there; only for
-// the others the large tables are read.
 func (r *Record) sums(ctx context.Context, v picture, spans []span, p pick) ([]sum, error) {
 	if len(p.keys) == 0 || len(spans) == 0 {
 		return nil, nil
@@ -206,6 +204,13 @@ func (r *Record) sums(ctx context.Context, v picture, spans []span, p pick) ([]s
 	if err := addUp(ctx, v, spans, level.heads, p, by); err != nil {
 		return nil, err
 	}
+	return whole(ctx, v, spans, p, by)
+}
+
+// whole are the sums of the picked keys, of which by has what heads say. A key
+// that stands in the head of every bucket is done with that; only for the others
+// the large tables are read.
+func whole(ctx context.Context, v picture, spans []span, p pick, by map[uint32]*sum) ([]sum, error) {
 	if manyKeys(p.dim) {
 		n := v.count(spans)
 		rest := slices.DeleteFunc(slices.Clone(p.keys), func(k uint32) bool { return by[k] != nil && by[k].sources.n == n })
@@ -215,7 +220,7 @@ func (r *Record) sums(ctx context.Context, v picture, spans []span, p pick) ([]s
 			}
 		}
 	}
-	var out []sum
+	out := make([]sum, 0, len(p.keys))
 	for _, k := range p.keys {
 		if s := by[k]; s != nil {
 			out = append(out, *s)
@@ -231,13 +236,11 @@ func addUp(ctx context.Context, a store.Asker, spans []span, table func(level) s
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var key uint32
-		s, err := scanSum(rows, &key)
-		if err != nil {
+		s := &sum{}
+		if err := s.scan(rows, &s.key); err != nil {
 			return err
 		}
-		s.key = key
-		by[key] = &s
+		by[s.key] = s
 	}
 	return rows.Err()
 }

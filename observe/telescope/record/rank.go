@@ -12,9 +12,9 @@ import (
 )
 
 // candidate is a key that may be among the first of a ranking, with the least
-// and the most that it can have.
+// and the most that it can have, and what the heads say of it.
 type candidate struct {
-	key       uint32
+	sum
 	low, high uint64
 }
 
@@ -26,8 +26,8 @@ type candidate struct {
 func (r *Record) candidates(ctx context.Context, a store.Asker, spans []span, dim observe.Dim, column string) (list []candidate, unseen uint64, err error) {
 	parts := make([]string, len(spans))
 	for i, s := range spans { // a day and its first hour begin alike: i tells them apart
-		parts[i] = fmt.Sprintf("SELECT %d AS i, %d AS size, start, part, key, %s::BIGINT AS n FROM %s WHERE dim = %d AND start >= %d AND start < %d",
-			i, r.headOf(s.level), column, s.level.heads(), dim, s.from, s.to)
+		parts[i] = fmt.Sprintf("SELECT %d AS i, %d AS size, %s, %s::BIGINT AS n FROM %s WHERE dim = %d AND start >= %d AND start < %d",
+			i, r.headOf(s.level), rowColumns, column, s.level.heads(), dim, s.from, s.to)
 	}
 	last := "0"
 	if manyKeys(dim) {
@@ -35,15 +35,15 @@ func (r *Record) candidates(ctx context.Context, a store.Asker, spans []span, di
 	}
 	rows, err := a.Query(ctx, fmt.Sprintf(`WITH head AS (%s),
 		last AS (SELECT i, start, part, %s AS cut FROM head GROUP BY i, size, start, part)
-		SELECT key, sum(n)::UBIGINT, (sum(n) - sum(cut) + (SELECT sum(cut) FROM last))::UBIGINT AS high, (SELECT sum(cut) FROM last)::UBIGINT
-		FROM head JOIN last USING (i, start, part) GROUP BY key ORDER BY high DESC, key`, strings.Join(parts, " UNION ALL "), last))
+		SELECT key, sum(n)::UBIGINT, (sum(n) - sum(cut) + (SELECT sum(cut) FROM last))::UBIGINT AS high, (SELECT sum(cut) FROM last)::UBIGINT, %s
+		FROM head JOIN last USING (i, start, part) GROUP BY key ORDER BY high DESC, key`, strings.Join(parts, " UNION ALL "), last, sumColumns))
 	if err != nil {
 		return nil, 0, err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var c candidate
-		if err := rows.Scan(&c.key, &c.low, &c.high, &unseen); err != nil {
+		if err := c.scan(rows, &c.key, &c.low, &c.high, &unseen); err != nil {
 			return nil, 0, err
 		}
 		list = append(list, c)
@@ -90,7 +90,7 @@ func (r *Record) busiest(ctx context.Context, v picture, spans []span, dim obser
 		return nil, err
 	}
 	list, least := first(list, need)
-	if !decided(unseen, least) || len(list) > max(need, candidatesAtMost) {
+	if manyKeys(dim) && (!decided(unseen, least) || len(list) > max(need, candidatesAtMost)) {
 		if list, err = ranked(ctx, v, spans, dim, "packets", need); err != nil {
 			return nil, err
 		}
@@ -99,7 +99,7 @@ func (r *Record) busiest(ctx context.Context, v picture, spans []span, dim obser
 		list = list[min(offset, len(list)):min(need, len(list))]
 		offset = 0
 	}
-	sums, err := r.sums(ctx, v, spans, pick{dim, keysOf(list)})
+	sums, err := finish(ctx, v, spans, dim, list)
 	if err != nil {
 		return nil, err
 	}
@@ -109,12 +109,15 @@ func (r *Record) busiest(ctx context.Context, v picture, spans []span, dim obser
 	return sums[min(offset, len(sums)):min(offset+limit, len(sums))], nil
 }
 
-func keysOf(list []candidate) []uint32 {
-	keys := make([]uint32, len(list))
-	for i, c := range list {
-		keys[i] = c.key
+// finish are the sums of candidates, in their order.
+func finish(ctx context.Context, v picture, spans []span, dim observe.Dim, list []candidate) ([]sum, error) {
+	p := pick{dim: dim}
+	by := map[uint32]*sum{}
+	for i := range list {
+		p.keys = append(p.keys, list[i].key)
+		by[list[i].key] = &list[i].sum
 	}
-	return keys
+	return whole(ctx, v, spans, p, by)
 }
 
 // ranked are the first keys of a dimension in the order of the sum of a column:

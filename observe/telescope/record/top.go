@@ -83,7 +83,7 @@ func (r *Record) topSources(ctx context.Context, v picture, dim observe.Dim, spa
 	if err != nil {
 		return nil, err
 	}
-	sums, err := r.sums(ctx, v, spans, pick{dim, keysOf(list)})
+	sums, err := finish(ctx, v, spans, dim, list)
 	if err != nil {
 		return nil, err
 	}
