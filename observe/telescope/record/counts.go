@@ -120,16 +120,12 @@ func (r *Record) series(ctx context.Context, v picture, dim observe.Dim, key uin
 	for _, s := range spans {
 		starts = append(starts, v.looked(g, s.from, s.to)...)
 	}
-	out := make([]observe.Point, 0, len(starts))
-	var d desk
-	for _, t := range starts {
-		point, err := r.point(at(t), dim, sums[t], h.at(t), &d)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, point)
-	}
-	return out, nil
+	out := make([]observe.Point, len(starts))
+	return out, atDesks(len(starts), func(i int, d *desk) (err error) {
+		t := starts[i]
+		out[i], err = r.point(at(t), dim, sums[t], h.at(t), d)
+		return err
+	})
 }
 
 // point is what a sum comes to, with the sketches of the buckets that it was
@@ -139,7 +135,6 @@ func (r *Record) point(t time.Time, dim observe.Dim, s *sum, h sheets, d *desk) 
 	if s == nil {
 		return p, nil
 	}
-	d.clear()
 	err := h.load(dim, s.key, sources, &s.sources, d)
 	if err == nil {
 		err = h.load(dim, s.key, targets, &s.targets, d)
@@ -155,8 +150,18 @@ func (r *Record) point(t time.Time, dim observe.Dim, s *sum, h sheets, d *desk) 
 	return p, err
 }
 
-// Total is everything in a range as one point, at the start of the range.
-func (r *Record) Total(ctx context.Context, in observe.Range) (out observe.Point, err error) {
+// Total is everything in a range as one point, at the start of the range. Those
+// who ask for the same range at the same time, as the parts of a page do, share
+// the answer.
+func (r *Record) Total(ctx context.Context, in observe.Range) (observe.Point, error) {
+	shared, err, _ := r.totals.Do(fmt.Sprint(in.From.UnixNano(), in.To.UnixNano()), func() (any, error) {
+		return r.total(context.WithoutCancel(ctx), in) // others may wait longer
+	})
+	out, _ := shared.(observe.Point)
+	return out, wrap(err, "total")
+}
+
+func (r *Record) total(ctx context.Context, in observe.Range) (out observe.Point, err error) {
 	err = r.view(ctx, func(v picture) error {
 		spans := v.cover(in)
 		sums, err := r.sums(ctx, v, spans, pick{observe.ByTotal, []uint32{0}})
@@ -170,7 +175,7 @@ func (r *Record) Total(ctx context.Context, in observe.Range) (out observe.Point
 		out.Time = in.From.UTC()
 		return err
 	})
-	return out, wrap(err, "total")
+	return out, err
 }
 
 // points are what sums over spans come to, in their order.
@@ -185,14 +190,10 @@ func (r *Record) points(ctx context.Context, a store.Asker, spans []span, dim ob
 		}
 	}
 	out := make([]observe.Point, len(sums))
-	var d desk
-	for i := range sums {
-		var err error
-		if out[i], err = r.point(time.Time{}, dim, &sums[i], h, &d); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
+	return out, atDesks(len(sums), func(i int, d *desk) (err error) {
+		out[i], err = r.point(time.Time{}, dim, &sums[i], h, d)
+		return err
+	})
 }
 
 // sums are the picked keys added up over spans, in the order of the keys picked.

@@ -14,6 +14,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"sakimori/base/store"
 	"sakimori/observe"
 )
@@ -64,7 +66,8 @@ type Import struct {
 }
 
 // Merge unites sketches of distinct things, and tells how many the union has.
-// Only with keep is the union itself asked for.
+// Only with keep is the union itself asked for. It is called from several
+// goroutines.
 type Merge func(sets [][]byte, keep bool) ([]byte, observe.Unique, error)
 
 // Record is the telescope's part of a store.
@@ -74,6 +77,7 @@ type Record struct {
 	head  int // see headRows
 
 	calendars calendars
+	totals    singleflight.Group
 }
 
 // headRows is how many of a bucket's ports, and ASes, with most packets, and how

@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"runtime"
 	"slices"
 	"strconv"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
 
 	"sakimori/base/store"
 	"sakimori/observe"
@@ -104,6 +108,26 @@ func (d *desk) take(n int) []byte {
 	b := d.free[:n:n]
 	d.free = d.free[n:]
 	return b
+}
+
+// atDesks does n pieces of work, side by side where there are processors, each
+// at a desk that was cleared for it.
+func atDesks(n int, do func(i int, d *desk) error) error {
+	var next atomic.Int64
+	var g errgroup.Group
+	for range min(n, runtime.GOMAXPROCS(0)) {
+		g.Go(func() error {
+			var d desk
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				d.clear()
+				if err := do(i, &d); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return g.Wait()
 }
 
 // load puts the sketches of a key on a side into its tally. They are good until

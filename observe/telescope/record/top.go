@@ -97,36 +97,36 @@ func (r *Record) topSources(ctx context.Context, v picture, dim observe.Dim, spa
 // widest merges sketches of sources in the order of high until no other can be
 // among the first need, and gives the keys that still can, with the bounds that
 // merging leaves, and the least that the first have.
-func (r *Record) widest(h sheets, dim observe.Dim, list []candidate, need int) ([]candidate, uint64, error) {
-	var merged []candidate
-	var least uint64
-	var d desk
+func (r *Record) widest(h sheets, dim observe.Dim, list []candidate, need int) (merged []candidate, least uint64, err error) {
 	for len(list) > 0 && (len(merged) < need || list[0].high >= least) {
-		n := min(len(list), max(need, 32))
-		for _, c := range list[:n] {
-			if len(merged) >= need && c.high < least {
-				break
-			}
-			var t tally
-			d.clear()
-			err := h.load(dim, c.key, sources, &t, &d)
-			if err != nil {
-				return nil, 0, err
-			}
-			u := observe.Unique{N: t.have}
-			if len(t.sets) > 1 {
-				if _, u, err = r.merge(t.sets, false); err != nil {
-					return nil, 0, fmt.Errorf("merge sketches: %w", err)
-				}
-			}
-			c.low, c.high = t.within(u.N, max(c.low, t.have)), t.within(u.N, c.high)
-			merged = append(merged, c)
+		n := min(len(list), max(need, 64))
+		if err := atDesks(n, func(i int, d *desk) error { return r.narrow(h, dim, &list[i], d) }); err != nil {
+			return nil, 0, err
 		}
+		merged = append(merged, list[:n]...)
 		list = list[n:]
 		slices.SortFunc(merged, func(x, y candidate) int { return cmp.Or(cmp.Compare(y.high, x.high), cmp.Compare(x.key, y.key)) })
 		merged, least = first(merged, need)
 	}
 	return merged, least, nil
+}
+
+// narrow brings the bounds of a key's sources together by merging the sketches
+// that there are.
+func (r *Record) narrow(h sheets, dim observe.Dim, c *candidate, d *desk) error {
+	var t tally
+	if err := h.load(dim, c.key, sources, &t, d); err != nil {
+		return err
+	}
+	u := observe.Unique{N: t.have}
+	if len(t.sets) > 1 {
+		var err error
+		if _, u, err = r.merge(t.sets, false); err != nil {
+			return fmt.Errorf("merge sketches: %w", err)
+		}
+	}
+	c.low, c.high = t.within(u.N, max(c.low, t.have)), t.within(u.N, c.high)
+	return nil
 }
 
 // within is what a key has whose buckets add up to total, of which have
