@@ -6,7 +6,7 @@
 //
 //	lock           who owns the folder: process id and API address
 //	sakimori.db    the database; sakimori.db.wal is its write-ahead log
-//	blobs/         state snapshots, one file each, named by checksum
+//	blobs/         state snapshots and other large things, one file each, named by checksum
 //	tmp/           where the database spills what doesn't fit in memory
 //
 // What Tx acknowledged survives kill -9 and power loss: the write-ahead log

@@ -5,7 +5,7 @@
 // A bucket is one minute, hour or UTC day as one run of the engine (a part) saw
 // it. A part replaces its own buckets while they are open, and adds beside what
 // other parts saw. Distinct counts of several buckets come from merging their
-// sketches; where a sketch is missing the numbers are added, and the sum is
+// sketches, which stand in sheets; where a sketch is missing the numbers are added, and the sum is
 // marked as an upper bound.
 package record
 
