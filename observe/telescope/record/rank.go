@@ -29,14 +29,15 @@ func (r *Record) candidates(ctx context.Context, a store.Asker, spans []span, di
 		parts[i] = fmt.Sprintf("SELECT %d AS i, %d AS size, %s, %s::BIGINT AS n FROM %s WHERE dim = %d AND start >= %d AND start < %d",
 			i, r.headOf(s.level), rowColumns, column, s.level.heads(), dim, s.from, s.to)
 	}
-	last := "0"
+	heads := strings.Join(parts, " UNION ALL ")
+	q := `SELECT key, sum(n)::UBIGINT, sum(n)::UBIGINT AS high, 0::UBIGINT, ` + sumColumns + ` FROM (` + heads + `) GROUP BY key ORDER BY high DESC, key`
 	if manyKeys(dim) {
-		last = "CASE WHEN count(*) >= size THEN list_min(max(n, size)) ELSE 0 END"
+		q = `WITH head AS (` + heads + `),
+			last AS (SELECT i, start, part, CASE WHEN count(*) >= size THEN list_min(max(n, size)) ELSE 0 END AS cut FROM head GROUP BY i, size, start, part)
+			SELECT key, sum(n)::UBIGINT, (sum(n) - sum(cut) + (SELECT sum(cut) FROM last))::UBIGINT AS high, (SELECT sum(cut) FROM last)::UBIGINT, ` + sumColumns + `
+			FROM head JOIN last USING (i, start, part) GROUP BY key ORDER BY high DESC, key`
 	}
-	rows, err := a.Query(ctx, fmt.Sprintf(`WITH head AS (%s),
-		last AS (SELECT i, start, part, %s AS cut FROM head GROUP BY i, size, start, part)
-		SELECT key, sum(n)::UBIGINT, (sum(n) - sum(cut) + (SELECT sum(cut) FROM last))::UBIGINT AS high, (SELECT sum(cut) FROM last)::UBIGINT, %s
-		FROM head JOIN last USING (i, start, part) GROUP BY key ORDER BY high DESC, key`, strings.Join(parts, " UNION ALL "), last, sumColumns))
+	rows, err := a.Query(ctx, q)
 	if err != nil {
 		return nil, 0, err
 	}

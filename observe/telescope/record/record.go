@@ -83,7 +83,7 @@ type Record struct {
 // headRows is how many of a bucket's ports, and ASes, with most packets, and how
 // many with most sources, stand in its head table as well, with all rows of the
 // dimensions that have few keys. Rankings are made from heads, and proven there;
-// see candidates.
+// see candidates. Another number would need all heads made anew.
 const headRows = 300
 
 // headOf is that number for a level: in months, which are few and whose numbers
