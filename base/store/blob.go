@@ -53,20 +53,28 @@ type BlobFile struct {
 	*os.File
 }
 
-// OpenBlobs opens what the names in [from, to) hold in the picture of a, in the
-// order of their bytes. Whoever reads parts checks them himself: the checksum of
+// Names are those in [From, To), in the order of their bytes.
+type Names struct{ From, To string }
+
+// OpenBlobs opens what some names hold in the picture of a, in the order of their
+// bytes. Whoever reads parts checks them himself: the checksum of
 // the store is of the whole. The files are the caller's to close, also when an
 // error comes with them.
-func (s *Store) OpenBlobs(ctx context.Context, a Asker, from, to string) (files []BlobFile, err error) {
-	rows, err := a.Query(ctx, `SELECT name, file FROM store_blob WHERE name >= ? AND name < ? ORDER BY name`, from, to)
+func (s *Store) OpenBlobs(ctx context.Context, a Asker, of ...Names) (files []BlobFile, err error) {
+	where, args := "false", make([]any, 0, 2*len(of))
+	for _, n := range of {
+		where += " OR name >= ? AND name < ?"
+		args = append(args, n.From, n.To)
+	}
+	rows, err := a.Query(ctx, `SELECT name, file FROM store_blob WHERE `+where+` ORDER BY name`, args...)
 	if err != nil {
-		return nil, fmt.Errorf("find blobs from %s on: %w", from, err)
+		return nil, fmt.Errorf("find blobs: %w", err)
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var name, file string
 		if err := rows.Scan(&name, &file); err != nil {
-			return files, fmt.Errorf("find blobs from %s on: %w", from, err)
+			return files, fmt.Errorf("find blobs: %w", err)
 		}
 		f, err := os.Open(filepath.Join(s.dir, "blobs", filepath.Base(file)))
 		if err != nil {

@@ -224,6 +224,13 @@ func discard(conn *sql.Conn) {
 	_ = conn.Close()                                           // as it is broken already
 }
 
+// Current is the version of what is committed now; ok is false while a commit is
+// under way.
+func (s *Store) Current() (n uint64, ok bool) {
+	n = s.version.Load()
+	return n, n%2 == 0
+}
+
 type view struct {
 	conn   *sql.Conn
 	before uint64 // the store's version when it began

@@ -372,7 +372,7 @@ func TestBlobsInAPicture(t *testing.T) {
 	}
 	read := func(a store.Asker, from, to string) (all []string) {
 		t.Helper()
-		files, err := s.OpenBlobs(ctx, a, from, to)
+		files, err := s.OpenBlobs(ctx, a, store.Names{From: from, To: to})
 		if err != nil {
 			t.Fatal(err)
 		}

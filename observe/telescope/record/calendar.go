@@ -49,6 +49,25 @@ func (r *Record) view(ctx context.Context, f func(v picture) error) error {
 	})
 }
 
+// now is the calendar of what is committed, without a question where the last
+// one still holds.
+func (r *Record) now(ctx context.Context) (c *calendar, err error) {
+	if version, ok := r.store.Current(); ok {
+		r.calendars.mu.Lock()
+		if r.calendars.version == version {
+			c = r.calendars.last
+		}
+		r.calendars.mu.Unlock()
+	}
+	if c == nil {
+		err = r.view(ctx, func(v picture) error {
+			c = v.calendar
+			return nil
+		})
+	}
+	return c, err
+}
+
 func (r *Record) calendar(ctx context.Context, a store.Asker) (*calendar, error) {
 	months, err := monthsOf(ctx, a) // the first question: from here on a has a version
 	if err != nil {

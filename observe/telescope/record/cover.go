@@ -141,13 +141,14 @@ func union(spans []span, table func(level) string, columns string, p pick) strin
 // Covered tells when, inside a range, the telescope looked first and last, as
 // finely as its buckets tell, and whether it looked at all.
 func (r *Record) Covered(ctx context.Context, in observe.Range) (first, last time.Time, looked bool, err error) {
-	err = r.view(ctx, func(v picture) error {
-		if from, to := v.covered(in); from < to {
-			first, last, looked = later(at(from), in.From), earlier(at(to), in.To), true
-		}
-		return nil
-	})
-	return first, last, looked, wrap(err, "what was covered")
+	c, err := r.now(ctx)
+	if err != nil {
+		return first, last, false, wrap(err, "what was covered")
+	}
+	if from, to := c.covered(in); from < to {
+		first, last, looked = later(at(from), in.From), earlier(at(to), in.To), true
+	}
+	return first, last, looked, nil
 }
 
 // covered is the span from the first to the last bucket looked at that overlaps

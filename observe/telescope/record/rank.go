@@ -18,6 +18,10 @@ type candidate struct {
 	low, high uint64
 }
 
+func byHigh(x, y candidate) int {
+	return cmp.Or(cmp.Compare(y.high, x.high), cmp.Compare(x.key, y.key))
+}
+
 // candidates are the keys in the heads of the buckets of spans, those that can
 // have most first, and the most that a key in none of the heads can have. What a
 // key has in heads is the least that it can have in all; in a bucket whose head
@@ -30,12 +34,12 @@ func (r *Record) candidates(ctx context.Context, a store.Asker, spans []span, di
 			i, r.headOf(s.level), rowColumns, column, s.level.heads(), dim, s.from, s.to)
 	}
 	heads := strings.Join(parts, " UNION ALL ")
-	q := `SELECT key, sum(n)::UBIGINT, sum(n)::UBIGINT AS high, 0::UBIGINT, ` + sumColumns + ` FROM (` + heads + `) GROUP BY key ORDER BY high DESC, key`
+	q := `SELECT key, sum(n)::UBIGINT, 0::UBIGINT, 0::UBIGINT, ` + sumColumns + ` FROM (` + heads + `) GROUP BY key`
 	if manyKeys(dim) {
 		q = `WITH head AS (` + heads + `),
 			last AS (SELECT i, start, part, CASE WHEN count(*) >= size THEN list_min(max(n, size)) ELSE 0 END AS cut FROM head GROUP BY i, size, start, part)
-			SELECT key, sum(n)::UBIGINT, (sum(n) - sum(cut) + (SELECT sum(cut) FROM last))::UBIGINT AS high, (SELECT sum(cut) FROM last)::UBIGINT, ` + sumColumns + `
-			FROM head JOIN last USING (i, start, part) GROUP BY key ORDER BY high DESC, key`
+			SELECT key, sum(n)::UBIGINT, sum(cut)::UBIGINT, (SELECT sum(cut) FROM last)::UBIGINT, ` + sumColumns + `
+			FROM head JOIN last USING (i, start, part) GROUP BY key`
 	}
 	rows, err := a.Query(ctx, q)
 	if err != nil {
@@ -44,11 +48,14 @@ func (r *Record) candidates(ctx context.Context, a store.Asker, spans []span, di
 	defer rows.Close()
 	for rows.Next() {
 		var c candidate
-		if err := c.scan(rows, &c.key, &c.low, &c.high, &unseen); err != nil {
+		var cuts uint64 // of the heads that it is in
+		if err := c.scan(rows, &c.key, &c.low, &cuts, &unseen); err != nil {
 			return nil, 0, err
 		}
+		c.high = c.low + unseen - cuts
 		list = append(list, c)
 	}
+	slices.SortFunc(list, byHigh)
 	return list, unseen, rows.Err()
 }
 

@@ -49,21 +49,23 @@ func putSheet(ctx context.Context, tx *store.Tx, l level, start int64, part uint
 	return tx.PutBlob(ctx, sheetName(l, start, part), b)
 }
 
-// sheets are the open sheets of some spans, in order of time within a span.
+// sheets are the open sheets of some spans, in order of time within a level.
 type sheets []sheet
 
 // openSheets opens the sheets of the buckets that spans are made of. They are to
 // be closed, also after an error.
 func (r *Record) openSheets(ctx context.Context, a store.Asker, spans []span) (sheets, error) {
-	var all sheets
-	for _, s := range spans {
-		files, err := r.store.OpenBlobs(ctx, a, sheetsFrom(s.level, s.from), sheetsFrom(s.level, s.to))
-		for _, f := range files {
-			all = append(all, sheet{name: f.Name, file: f.File})
-		}
-		if err != nil {
-			return all, err
-		}
+	names := make([]store.Names, len(spans))
+	for i, s := range spans {
+		names[i] = store.Names{From: sheetsFrom(s.level, s.from), To: sheetsFrom(s.level, s.to)}
+	}
+	files, err := r.store.OpenBlobs(ctx, a, names...)
+	all := make(sheets, len(files))
+	for i, f := range files {
+		all[i] = sheet{name: f.Name, file: f.File}
+	}
+	if err != nil {
+		return all, err
 	}
 	for i := range all {
 		var err error

@@ -16,7 +16,7 @@ import (
 // sheetNames are the last parts of what sketches are kept under.
 func sheetNames(t *testing.T, s *store.Store) (names []string) {
 	t.Helper()
-	files, err := s.OpenBlobs(t.Context(), s, "telescope/sketches/", "telescope/sketches0")
+	files, err := s.OpenBlobs(t.Context(), s, store.Names{From: "telescope/sketches/", To: "telescope/sketches0"})
 	if err != nil {
 		t.Fatal(err)
 	}

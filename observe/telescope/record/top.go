@@ -105,7 +105,7 @@ func (r *Record) widest(h sheets, dim observe.Dim, list []candidate, need int) (
 		}
 		merged = append(merged, list[:n]...)
 		list = list[n:]
-		slices.SortFunc(merged, func(x, y candidate) int { return cmp.Or(cmp.Compare(y.high, x.high), cmp.Compare(x.key, y.key)) })
+		slices.SortFunc(merged, byHigh)
 		merged, least = first(merged, need)
 	}
 	return merged, least, nil
