@@ -124,26 +124,6 @@ func Read(b []byte) (*Set, []byte, error) {
 	return s, b[3<<p/4:], nil
 }
 
-// MergeStored adds a stored set. Of the same precision it is read straight into
-// the registers: merging a month of days is mostly this.
-func (s *Set) MergeStored(f Form, b []byte) error {
-	if len(b) > 0 && b[0] >= denseV1+4 && b[0] <= denseV1+16 {
-		p := b[0] - denseV1
-		if !s.dense {
-			s.densify(Form{Precision: p})
-		}
-		if s.precision() == int(p) {
-			return s.mergeRegisters(b[1:])
-		}
-	}
-	o, _, err := Read(b)
-	if err != nil {
-		return err
-	}
-	s.Merge(f, o)
-	return nil
-}
-
 // mergeRegisters adds stored registers of the same precision.
 func (s *Set) mergeRegisters(b []byte) error {
 	if len(b) < 3*len(s.tab) {

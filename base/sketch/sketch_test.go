@@ -112,28 +112,6 @@ func TestFold(t *testing.T) {
 	}
 }
 
-// TestMergeStored: merging stored sets is merging the sets.
-func TestMergeStored(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		var want, got sketch.Set
-		for range rapid.IntRange(1, 4).Draw(t, "sets") {
-			form := rapid.SampledFrom([]sketch.Form{sketch.Fine, sketch.Coarse}).Draw(t, "form")
-			rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
-			var s sketch.Set
-			for range rapid.SampledFrom([]int{0, 1, 7, 300, 5000}).Draw(t, "n") {
-				s.Add(form, rng.Uint32())
-			}
-			want.Merge(sketch.Exact, &s)
-			if err := got.MergeStored(sketch.Exact, s.Append(nil)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if !bytes.Equal(want.Append(nil), got.Append(nil)) {
-			t.Fatal("the stored sets merge to something else")
-		}
-	})
-}
-
 func FuzzRead(f *testing.F) {
 	var small, big sketch.Set
 	for i := range uint32(9) {

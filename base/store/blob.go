@@ -9,11 +9,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/zeebo/xxh3"
 )
 
-// Blobs are too large for a row (up to some 500 MB): they are files in blobs/,
+// Blobs are too large for a row (up to some 500 MB), or to be read in parts: they are files in blobs/,
 // named by their xxh3-128 checksum, and the database holds name → file. A file
 // is whole and synced before the row that names it is committed, so a crash can
 // only leave a file that nobody names, and the next Open deletes it.
@@ -82,6 +83,50 @@ func (tx *Tx) DropBlob(_ context.Context, name string) error {
 	ready <- written{name: name}
 	tx.blobs, tx.coming = true, append(tx.coming, ready)
 	return nil
+}
+
+// DropBlobs forgets the names in [from, to), in the order of their bytes.
+func (tx *Tx) DropBlobs(ctx context.Context, from, to string) error {
+	tx.blobs = true
+	return tx.Exec(ctx, `DELETE FROM store_blob WHERE name >= ? AND name < ?`, from, to)
+}
+
+// BlobFile is a blob opened to be read in parts.
+type BlobFile struct {
+	Name string
+	*os.File
+}
+
+// Names are those in [From, To), in the order of their bytes.
+type Names struct{ From, To string }
+
+// OpenBlobs opens what some names hold in the picture of a, in the order of their
+// bytes. Whoever reads parts checks them himself: the checksum of
+// the store is of the whole. The files are the caller's to close, also when an
+// error comes with them.
+func (s *Store) OpenBlobs(ctx context.Context, a Asker, of ...Names) (files []BlobFile, err error) {
+	where, args := "false", make([]any, 0, 2*len(of))
+	for _, n := range of {
+		where += " OR name >= ? AND name < ?"
+		args = append(args, n.From, n.To)
+	}
+	rows, err := a.Query(ctx, `SELECT name, file FROM store_blob WHERE `+where+` ORDER BY name`, args...)
+	if err != nil {
+		return nil, fmt.Errorf("find blobs: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var name, file string
+		if err := rows.Scan(&name, &file); err != nil {
+			return files, fmt.Errorf("find blobs: %w", err)
+		}
+		f, err := os.Open(filepath.Join(s.dir, "blobs", filepath.Base(file)))
+		if err != nil {
+			return files, fmt.Errorf("open %s: %w", name, err)
+		}
+		files = append(files, BlobFile{name, f})
+	}
+	return files, rows.Err()
 }
 
 // Blob is what a name holds, nil when there is none.
@@ -155,8 +200,55 @@ func (s *Store) writeBlob(file string, data []byte) (err error) {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// sweep deletes the files that no committed row names. Only the writer calls
-// it, between transactions.
+// pictures are the Views under way, by the order of their beginning. A file that
+// is named no more stays until every View that may have it in its picture ended.
+type pictures struct {
+	mu   sync.Mutex
+	last uint64
+	open map[uint64]bool
+	gone map[string]uint64 // file → last View that began before it went
+}
+
+func (p *pictures) begin() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.last++
+	p.open[p.last] = true
+	return p.last
+}
+
+func (p *pictures) end(n uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.open, n)
+}
+
+// unseen keeps those of the files named no more that no View can have.
+func (p *pictures) unseen(files []string) (free []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	oldest := p.last + 1
+	for n := range p.open {
+		oldest = min(oldest, n)
+	}
+	still := map[string]uint64{}
+	for _, f := range files {
+		until, ok := p.gone[f]
+		if !ok {
+			until = p.last
+		}
+		if until < oldest {
+			free = append(free, f)
+		} else {
+			still[f] = until
+		}
+	}
+	p.gone = still
+	return free
+}
+
+// sweep deletes the files that no committed row names and no View sees. Only the
+// writer calls it, between transactions.
 func (s *Store) sweep(ctx context.Context) error {
 	rows, err := s.db.QueryContext(ctx, `SELECT file FROM store_blob`)
 	if err != nil {
@@ -179,11 +271,15 @@ func (s *Store) sweep(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("look for unused state files: %w", err)
 	}
+	var unnamed []string
 	for _, f := range files {
 		ours := len(f.Name()) == 32 || strings.HasPrefix(f.Name(), "new-")
 		if ours && !named[f.Name()] {
-			err = errors.Join(err, os.Remove(filepath.Join(dir, f.Name())))
+			unnamed = append(unnamed, f.Name())
 		}
+	}
+	for _, f := range s.pictures.unseen(unnamed) {
+		err = errors.Join(err, os.Remove(filepath.Join(dir, f)))
 	}
 	return err
 }

@@ -10,7 +10,20 @@ import (
 type Migration struct {
 	Version int
 	Name    string
-	SQL     string // may hold several statements
+	SQL     string                                  // may hold several statements
+	Do      func(ctx context.Context, tx *Tx) error // after SQL, what SQL can't; may be nil
+}
+
+func (m *Migration) run(ctx context.Context, tx *Tx) error {
+	if m.SQL != "" {
+		if err := tx.Exec(ctx, m.SQL); err != nil {
+			return err
+		}
+	}
+	if m.Do == nil {
+		return nil
+	}
+	return m.Do(ctx, tx)
 }
 
 // Migrate brings the tables of a room to the last of the steps, all in one
@@ -44,7 +57,7 @@ func (s *Store) Migrate(ctx context.Context, room string, steps []Migration) err
 			return err
 		}
 		for _, m := range steps[min(have, len(steps)):] {
-			if err := tx.Exec(ctx, m.SQL); err != nil {
+			if err := m.run(ctx, tx); err != nil {
 				return fmt.Errorf("migrate %s to %d (%s): %w", room, m.Version, m.Name, err)
 			}
 			if err := tx.Exec(ctx, `INSERT INTO store_migration VALUES (?, ?, ?, ?)`, room, m.Version, m.Name, s.clock.Now().Unix()); err != nil {

@@ -6,7 +6,7 @@
 //
 //	lock           who owns the folder: process id and API address
 //	sakimori.db    the database; sakimori.db.wal is its write-ahead log
-//	blobs/         state snapshots, one file each, named by checksum
+//	blobs/         state snapshots and other large things, one file each, named by checksum
 //	tmp/           where the database spills what doesn't fit in memory
 //
 // What Tx acknowledged survives kill -9 and power loss: the write-ahead log
@@ -23,6 +23,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/duckdb/duckdb-go/v2"
 
@@ -48,6 +49,8 @@ type Store struct {
 	clock    clock.Clock
 	readOnly bool
 	writer   chan struct{} // holds one token: whoever has it writes
+	pictures pictures
+	version  atomic.Uint64 // odd while a commit is under way
 	closing  sync.Once
 }
 
@@ -84,7 +87,7 @@ func Open(ctx context.Context, dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{dir: dir, lock: l, clock: o.Clock, readOnly: o.ReadOnly, writer: make(chan struct{}, 1)}
+	s := &Store{dir: dir, lock: l, clock: o.Clock, readOnly: o.ReadOnly, writer: make(chan struct{}, 1), pictures: pictures{open: map[uint64]bool{}}}
 	s.writer <- struct{}{}
 	if err := s.open(ctx, o); err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -121,7 +124,7 @@ func (s *Store) open(ctx context.Context, o Options) error {
 		}
 	}
 	if err := s.Migrate(ctx, "store", []Migration{
-		{1, "blobs", `CREATE TABLE store_blob (name VARCHAR NOT NULL, file VARCHAR NOT NULL, size BIGINT NOT NULL)`},
+		{Version: 1, Name: "blobs", SQL: `CREATE TABLE store_blob (name VARCHAR NOT NULL, file VARCHAR NOT NULL, size BIGINT NOT NULL)`},
 	}); err != nil {
 		return err
 	}
@@ -165,8 +168,10 @@ type Asker interface {
 }
 
 // View runs f on one unchanging picture of the data, so that several questions
-// agree with each other although somebody writes meanwhile.
+// agree with each other, and with the blobs, although somebody writes meanwhile.
 func (s *Store) View(ctx context.Context, f func(v Asker) error) error {
+	defer s.pictures.end(s.pictures.begin()) // before the picture is fixed
+	before := s.version.Load()
 	// DuckDB fixes the picture at the first statement of a transaction. Not
 	// sql.Tx: when ctx ends it rolls back behind f's back, fails while a query of
 	// f is being interrupted, and gives the connection to the next one with the
@@ -176,7 +181,18 @@ func (s *Store) View(ctx context.Context, f func(v Asker) error) error {
 		return fmt.Errorf("read the store: %w", err)
 	}
 	defer s.rollback(ctx, conn) // nothing was written
-	return f(view{conn})
+	return f(view{conn, before})
+}
+
+// Version numbers the picture that a has, after the first question put to it.
+// Pictures with the same number are equal; ok is false where none can be told, as
+// somebody wrote at that moment, or as a is no View.
+func (s *Store) Version(a Asker) (n uint64, ok bool) {
+	v, ok := a.(view)
+	if !ok || v.before%2 == 1 || s.version.Load() != v.before {
+		return 0, false
+	}
+	return v.before, true
 }
 
 // begin takes a connection and begins a transaction on it.
@@ -208,7 +224,17 @@ func discard(conn *sql.Conn) {
 	_ = conn.Close()                                           // as it is broken already
 }
 
-type view struct{ conn *sql.Conn }
+// Current is the version of what is committed now; ok is false while a commit is
+// under way.
+func (s *Store) Current() (n uint64, ok bool) {
+	n = s.version.Load()
+	return n, n%2 == 0
+}
+
+type view struct {
+	conn   *sql.Conn
+	before uint64 // the store's version when it began
+}
 
 func (v view) Query(ctx context.Context, q string, args ...any) (*sql.Rows, error) {
 	return v.conn.QueryContext(ctx, q, args...)

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -26,7 +28,7 @@ func open(t *testing.T, dir string) *store.Store {
 	return s
 }
 
-var numbers = []store.Migration{{1, "numbers", `CREATE TABLE number (n BIGINT NOT NULL, half DOUBLE)`}}
+var numbers = []store.Migration{{Version: 1, Name: "numbers", SQL: `CREATE TABLE number (n BIGINT NOT NULL, half DOUBLE)`}}
 
 func count(t *testing.T, a store.Asker, q string, args ...any) (n int64) {
 	t.Helper()
@@ -148,7 +150,12 @@ func TestOneWriterAtATimeAndReadersBeside(t *testing.T) {
 func TestMigrations(t *testing.T) {
 	ctx, dir := t.Context(), t.TempDir()
 	s := open(t, dir)
-	two := append(numbers[:1:1], store.Migration{2, "more", `ALTER TABLE number ADD COLUMN more BIGINT DEFAULT 7; INSERT INTO number VALUES (1, 2, 3)`})
+	two := append(numbers[:1:1], store.Migration{
+		Version: 2, Name: "more", SQL: `ALTER TABLE number ADD COLUMN more BIGINT DEFAULT 7`,
+		Do: func(ctx context.Context, tx *store.Tx) error {
+			return tx.Exec(ctx, `INSERT INTO number VALUES (1, 2, 3)`)
+		},
+	})
 	for _, steps := range [][]store.Migration{numbers, two, two} { // the last is a no-op
 		if err := s.Migrate(ctx, "test", steps); err != nil {
 			t.Fatal(err)
@@ -160,7 +167,7 @@ func TestMigrations(t *testing.T) {
 	if err := s.Migrate(ctx, "test", numbers); err == nil || !strings.Contains(err.Error(), "newer sakimori") {
 		t.Errorf("newer tables: %v", err)
 	}
-	broken := append(two[:2:2], store.Migration{3, "broken", `CREATE TABLE half (n BIGINT); SELECT nonsense`})
+	broken := append(two[:2:2], store.Migration{Version: 3, Name: "broken", SQL: `CREATE TABLE half (n BIGINT); SELECT nonsense`})
 	if err := s.Migrate(ctx, "test", broken); err == nil || !strings.Contains(err.Error(), "3 (broken)") {
 		t.Errorf("broken step: %v", err)
 	}
@@ -371,4 +378,119 @@ func BenchmarkAppend(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(rows)*float64(b.N)/time.Since(start).Seconds(), "rows/s")
+}
+
+// TestBlobsInAPicture: a View goes on reading the blobs that it began with,
+// while others take their places, and the files go when it has ended.
+func TestBlobsInAPicture(t *testing.T) {
+	ctx, dir := t.Context(), t.TempDir()
+	s := open(t, dir)
+	put := func(data string, names ...string) {
+		t.Helper()
+		if err := s.Tx(ctx, func(tx *store.Tx) error {
+			for _, n := range names {
+				if err := tx.PutBlob(ctx, n, []byte(n+data)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := func(a store.Asker, from, to string) (all []string) {
+		t.Helper()
+		files, err := s.OpenBlobs(ctx, a, store.Names{From: from, To: to})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			b, err := io.ReadAll(f)
+			if err != nil || !strings.HasPrefix(string(b), f.Name) {
+				t.Errorf("%s: %q, %v", f.Name, b, err)
+			}
+			all = append(all, string(b))
+			_ = f.Close()
+		}
+		return all
+	}
+	onDisk := func() int {
+		files, _ := os.ReadDir(filepath.Join(dir, "blobs"))
+		return len(files)
+	}
+	put("1", "a/1", "a/2", "a/3", "b")
+	if err := s.View(ctx, func(v store.Asker) error {
+		if got := read(v, "a/1", "a/3"); !slices.Equal(got, []string{"a/11", "a/21"}) {
+			t.Errorf("a range: %q", got)
+		}
+		put("2", "a/1", "a/2")
+		if err := s.Tx(ctx, func(tx *store.Tx) error { return tx.DropBlobs(ctx, "a/3", "a/4") }); err != nil {
+			return err
+		}
+		if got := read(v, "a/", "a0"); !slices.Equal(got, []string{"a/11", "a/21", "a/31"}) {
+			t.Errorf("in the old picture: %q", got)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if n := onDisk(); n != 6 {
+		t.Errorf("%d files before the next transaction, want 6", n)
+	}
+	put("3", "a/2")
+	if got := read(s, "a/", "c"); !slices.Equal(got, []string{"a/12", "a/23", "b1"}) || onDisk() != 3 {
+		t.Errorf("afterwards: %q, %d files", got, onDisk())
+	}
+}
+
+// TestVersion: pictures of one version are equal, whoever writes meanwhile.
+func TestVersion(t *testing.T) {
+	ctx := t.Context()
+	s := open(t, t.TempDir())
+	if err := s.Migrate(ctx, "test", numbers); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := s.Version(s); ok {
+		t.Error("a store is no picture")
+	}
+	var mu sync.Mutex
+	seen := map[uint64]int64{}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for range 100 {
+			if err := s.Tx(ctx, func(tx *store.Tx) error { return tx.Exec(ctx, `INSERT INTO number VALUES (1, 2)`) }); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	look := func() {
+		if err := s.View(ctx, func(a store.Asker) error {
+			n := count(t, a, `SELECT count(*) FROM number`)
+			if v, ok := s.Version(a); ok {
+				mu.Lock()
+				defer mu.Unlock()
+				if had, twice := seen[v]; twice && had != n {
+					t.Errorf("version %d has %d rows, and %d", v, had, n)
+				}
+				seen[v] = n
+			}
+			return nil
+		}); err != nil {
+			t.Error(err)
+		}
+	}
+	for range 3 {
+		wg.Go(func() {
+			for range 100 {
+				look()
+			}
+		})
+	}
+	wg.Wait()
+	for range 2 {
+		look()
+	}
+	if len(seen) == 0 {
+		t.Error("no picture had a version")
+	}
 }

@@ -60,7 +60,10 @@ func (s *Store) Tx(ctx context.Context, f func(tx *Tx) error) (err error) {
 	if err := context.Cause(ctx); err != nil {
 		return fmt.Errorf("transaction: %w", err)
 	}
-	if _, err := conn.ExecContext(last, "COMMIT"); err != nil {
+	s.version.Add(1)
+	_, err = conn.ExecContext(last, "COMMIT")
+	s.version.Add(1)
+	if err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
 	done = true

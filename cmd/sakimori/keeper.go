@@ -118,11 +118,9 @@ func (k *keeper) Close() error { return k.store.Close() }
 
 // mergeSets unites stored sets of sources or targets.
 func mergeSets(sets [][]byte, keep bool) (union []byte, u observe.Unique, err error) {
-	var all sketch.Set
-	for _, b := range sets {
-		if err := all.MergeStored(sketch.Exact, b); err != nil {
-			return nil, u, err
-		}
+	all, err := sketch.Unite(sketch.Exact, sets)
+	if err != nil {
+		return nil, u, err
 	}
 	if keep {
 		union = all.Append(nil)

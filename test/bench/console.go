@@ -37,9 +37,11 @@ type question struct {
 	path func(i int) string
 }
 
-// spanned is a path with a span of whole days up to the data's last hour.
-func spanned(path string, days int, query ...string) string {
-	to := yearEnd.Truncate(time.Hour).Add(time.Hour)
+// spanned is a path with a span of whole days up to the data's last hour, and
+// each time up to another hour of the day before it, so that no answer is asked
+// for twice in a row.
+func spanned(i int, path string, days int, query ...string) string {
+	to := yearEnd.Truncate(time.Hour).Add(time.Hour - time.Duration(5*i%24)*time.Hour)
 	v := url.Values{"from": {to.AddDate(0, 0, -days).Format(time.RFC3339)}, "to": {to.Format(time.RFC3339)}}
 	for _, q := range query {
 		k, x, _ := strings.Cut(q, "=")
@@ -53,7 +55,7 @@ func port(i int) string { return fmt.Sprintf("key=%d/tcp", (23+i*997)%65536) }
 
 func questions() (list []question) {
 	ask := func(name, path string, days int, query ...string) {
-		list = append(list, question{name, func(int) string { return spanned(path, days, query...) }})
+		list = append(list, question{name, func(i int) string { return spanned(i, path, days, query...) }})
 	}
 	spans := []struct {
 		name string
@@ -61,8 +63,8 @@ func questions() (list []question) {
 	}{{"24 h", 1}, {"30 d", 30}, {"year", 365}}
 	ask("series total, year by day, with the year before", "/telescope/series", 365, "dim=total", "grain=day", "previous=true")
 	list = append(list,
-		question{"series of a port, year by day", func(i int) string { return spanned("/telescope/series", 365, "dim=port", "grain=day", port(i)) }},
-		question{"series of a port, 30 d by hour", func(i int) string { return spanned("/telescope/series", 30, "dim=port", "grain=hour", port(i)) }})
+		question{"series of a port, year by day", func(i int) string { return spanned(i, "/telescope/series", 365, "dim=port", "grain=day", port(i)) }},
+		question{"series of a port, 30 d by hour", func(i int) string { return spanned(i, "/telescope/series", 30, "dim=port", "grain=hour", port(i)) }})
 	ask("series total, 24 h by hour", "/telescope/series", 1, "dim=total")
 	for _, s := range spans {
 		for _, dim := range []string{"port", "country", "as"} {
@@ -84,12 +86,12 @@ func questions() (list []question) {
 }
 
 // darknetPage is what the console's page 観測 asks for at once.
-func darknetPage() (paths []string) {
-	paths = append(paths, spanned("/telescope/series", 1, "dim=total", "previous=true"))
+func darknetPage(i int) (paths []string) {
+	paths = append(paths, spanned(i, "/telescope/series", 1, "dim=total", "previous=true"))
 	for _, dim := range []string{"class", "port", "country", "as"} {
-		paths = append(paths, spanned("/telescope/top", 1, "dim="+dim, "limit=12"))
+		paths = append(paths, spanned(i, "/telescope/top", 1, "dim="+dim, "limit=12"))
 	}
-	return append(paths, spanned("/telescope/heat", 1, "ports=12"), spanned("/telescope/events", 1, "limit=50"), "/api/v1/telescope/years", "/api/v1/situation")
+	return append(paths, spanned(i, "/telescope/heat", 1, "ports=12"), spanned(i, "/telescope/events", 1, "limit=50"), "/api/v1/telescope/years", "/api/v1/situation")
 }
 
 // atEnd says that the data ends where the year does, and that it goes on.
@@ -225,20 +227,21 @@ func console(ctx context.Context, o *options, r *report) (s section, err error) 
 	pages := make([]time.Duration, n+1)
 	for i := range pages {
 		began := time.Now()
-		if err := b.atOnce(ctx, darknetPage()); err != nil {
+		if err := b.atOnce(ctx, darknetPage(i)); err != nil {
 			return s, err
 		}
 		pages[i] = time.Since(began)
 	}
-	put(fmt.Sprintf("the page 観測, its %d questions at once", len(darknetPage())), pages[0], pages[1:])
+	put(fmt.Sprintf("the page 観測, its %d questions at once", len(darknetPage(0))), pages[0], pages[1:])
 	z, err := y.s.Size()
 	if err != nil {
 		return s, err
 	}
-	s.note("1 年 %d 日分の日集計(TCP 65,536 ポート、30,000 AS、250 国)、直近 %d 日の時間集計、イベント 100 万件。データベース %d MiB。/ A year of NICTER's size: %d days of day rows (65,536 TCP ports, 30,000 ASes, 250 countries), %d days of hour rows, a million events; %d MiB on disk; the store's memory is limited to 512 MiB.",
-		y.days, y.hourDays, z.Database>>20, y.days, y.hourDays, z.Database>>20)
+	disk := (z.Database + z.Log + z.Blobs) >> 20
+	s.note("1 年 %d 日分の日集計(TCP 65,536 ポート、30,000 AS、250 国)、直近 %d 日の時間集計、イベント 100 万件。ディスク %d MiB。/ A year of NICTER's size: %d days of day rows (65,536 TCP ports, 30,000 ASes, 250 countries), %d days of hour rows, a million events; %d MiB on disk; the store's memory is limited to 512 MiB.",
+		y.days, y.hourDays, disk, y.days, y.hourDays, disk)
 	s.note("スケッチは各次元の上位 256 件に付く(日はすべて、時間は問いが触れる日だけ)。/ As in the telescope, the 256 busiest keys of each dimension have sketches of sources and targets: in every day, and in the hours that the questions touch.")
-	s.note("各問い %d 回(初回は別)、同じプロセス内のサーバーへ HTTP で。/ Each question %d times besides the first, over HTTP to the real API in the same process, masking and JSON included.", n, n)
+	s.note("各問い %d 回(初回は別)、期間の終わりを毎回 1 日のうちで動かし、同じプロセス内のサーバーへ HTTP で。/ Each question %d times besides the first, the span's end each time at another hour of a day, over HTTP to the real API in the same process, masking and JSON included.", n, n)
 	if made != nil {
 		s.note("作成 / made: %s.", strings.Join(made, ", "))
 	}

@@ -27,6 +27,7 @@ type options struct {
 	timeout  time.Duration // of each command
 	parts    string
 	dir      string // cache of what is generated
+	year     string // where part C's year stays, whatever the sources; "" is below dir
 	sakimori string // the program that is measured
 	root     string // of the repository
 	hourDays int    // days of which hours are kept, in part C
@@ -58,6 +59,7 @@ func command(ctx context.Context, args []string, out, errs io.Writer) error {
 	fl.DurationVar(&o.timeout, "timeout", 10*time.Minute, "longest time for one command")
 	fl.StringVar(&o.parts, "parts", "ABCD", "A imports, B live, C console, D profile")
 	fl.StringVar(&o.dir, "dir", "", "where generated data is kept (default build/bench in the repository)")
+	fl.StringVar(&o.year, "year", "", "folder in which part C keeps its year, however the sources change (default one below -dir for each state of them)")
 	fl.StringVar(&o.sakimori, "sakimori", "", "the program to measure (default bin/sakimori, built if it isn't there)")
 	fl.IntVar(&o.hourDays, "hour-days", 60, "days of which part C keeps hours, besides a year of days")
 	fl.BoolVar(&o.quick, "quick", false, "a smoke run of about a minute; its figures mean nothing")
@@ -71,7 +73,7 @@ func command(ctx context.Context, args []string, out, errs io.Writer) error {
 	}
 	o.parts = strings.ToUpper(o.parts)
 	if strings.Trim(o.parts, "ABCD") != "" || o.parts == "" || fl.NArg() > 0 || o.packets < 10_000 || o.rounds < 1 || o.hourDays < 2 {
-		return errors.New("usage: bench [-parts ABCD] [-packets N ≥ 10000] [-rounds N] [-hour-days N ≥ 2] [-quick] [-write]")
+		return errors.New("usage: bench [-parts ABCD] [-packets N ≥ 10000] [-rounds N] [-hour-days N ≥ 2] [-year DIR] [-quick] [-write]")
 	}
 	if o.write && (o.quick || o.parts != "ABCD") {
 		return errors.New("-write needs a whole run: leave -quick and -parts away")

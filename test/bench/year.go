@@ -22,11 +22,9 @@ var yearEnd = time.Date(2026, 11, 20, 10, 17, 0, 0, time.UTC)
 
 // merge unites stored sets as the program does.
 func merge(sets [][]byte, keep bool) (union []byte, u observe.Unique, err error) {
-	var all sketch.Set
-	for _, b := range sets {
-		if err := all.MergeStored(sketch.Exact, b); err != nil {
-			return nil, u, err
-		}
+	all, err := sketch.Unite(sketch.Exact, sets)
+	if err != nil {
+		return nil, u, err
 	}
 	if keep {
 		union = all.Append(nil)
@@ -58,9 +56,12 @@ func openYear(ctx context.Context, o *options) (y *year, made []string, err erro
 	}
 	name := filepath.Join(o.dir, fmt.Sprintf("year-%d-%d-", o.yearDays, o.hourDays))
 	dir := name + sum
+	if o.year != "" {
+		dir = o.year
+	}
 	whole := filepath.Join(dir, "whole")
 	_, missing := os.Stat(whole)
-	if missing != nil { // or half made
+	if missing != nil && o.year == "" { // or half made
 		if err := forget(name); err != nil {
 			return nil, nil, err
 		}
@@ -126,7 +127,6 @@ func (y *year) fill(ctx context.Context) error {
 	}
 	steps := []func() error{
 		func() error { return run(keysSQL) },
-		func() error { return y.pool(ctx) },
 		func() error {
 			return run(`INSERT INTO telescope_count_day (`+countNames+`) SELECT %d + 86400 * t, `+rowSQL+` FROM range(%d) u(t), bench_key ORDER BY t, dim, key`,
 				y.today-int64(y.days)*86400, 1, 1, y.days+1)
@@ -156,9 +156,9 @@ func (y *year) fill(ctx context.Context) error {
 		func() error { return run(eventSQL, yearEnd.AddDate(0, 0, -23).UnixNano()) },
 		func() error { return run(headSQL, "day") },
 		func() error { return run(headSQL, "hour") },
-		func() error { return run(setSQL, "day", "true") },
-		func() error { return run(setSQL, "hour", y.touched()) },
-		func() error { return run(`DROP TABLE bench_key; DROP TABLE bench_set`) },
+		func() error { return y.sketches(ctx, observe.Day, "true") },
+		func() error { return y.sketches(ctx, observe.Hour, y.touched()) },
+		func() error { return run(`DROP TABLE bench_key`) },
 	)
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -180,29 +180,61 @@ func (y *year) touched() string {
 
 // pool makes sketches to choose from: of how many things they are changes
 // nothing in the work of uniting them, once they are dense.
-func (y *year) pool(ctx context.Context) error {
-	return y.s.Tx(ctx, func(tx *store.Tx) error {
-		if err := tx.Exec(ctx, `CREATE TABLE bench_set (fine BOOLEAN NOT NULL, i UINTEGER NOT NULL, content BLOB NOT NULL)`); err != nil {
+func pool() (fine, coarse [16][]byte) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for i := range 32 {
+		form, list := sketch.Fine, &fine
+		if i%2 == 1 {
+			form, list = sketch.Coarse, &coarse
+		}
+		var s sketch.Set
+		for range 60_000 {
+			s.Add(form, r.Uint32())
+		}
+		list[i/2] = s.Append(nil)
+	}
+	return fine, coarse
+}
+
+// sketches gives the 256 busiest keys of each dimension in some buckets two of
+// the pool: ports from 1024 on and ASes small ones, the others large ones.
+func (y *year) sketches(ctx context.Context, g observe.Grain, where string) error {
+	fine, coarse := pool()
+	rows, err := y.s.Query(ctx, fmt.Sprintf(sketchedSQL, g, where))
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	b := record.Bucket{Grain: g}
+	write := func() error {
+		return y.s.Tx(ctx, func(tx *store.Tx) error { return y.r.WriteSketches(tx, 1, b) })
+	}
+	for rows.Next() {
+		var start int64
+		var dim uint8
+		var w record.Row
+		var i, j uint8
+		if err := rows.Scan(&start, &dim, &w.Key, &w.Sources, &w.Targets, &i, &j); err != nil {
 			return err
 		}
-		r := rand.New(rand.NewPCG(1, 2))
-		return tx.Append("bench_set", func(row store.Row) error {
-			for i := range uint32(32) {
-				form := sketch.Fine
-				if i%2 == 1 {
-					form = sketch.Coarse
-				}
-				var s sketch.Set
-				for range 60_000 {
-					s.Add(form, r.Uint32())
-				}
-				if err := row(i%2 == 0, i/2, s.Append(nil)); err != nil {
-					return err
-				}
+		if start != b.Start {
+			if err := write(); err != nil {
+				return err
 			}
-			return nil
-		})
-	})
+			b.Start, b.Rows = start, b.Rows[:0]
+		}
+		w.Dim = observe.Dim(dim)
+		from := &fine
+		if w.Dim == observe.ByAS || w.Dim == observe.ByPort && w.Key%65536 >= 1024 {
+			from = &coarse
+		}
+		w.SourceSet, w.TargetSet = from[i], from[j]
+		b.Rows = append(b.Rows, w)
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	return write()
 }
 
 const (
@@ -222,17 +254,13 @@ const (
 	eventSQL  = `INSERT INTO telescope_event (id, source_hi, source_lo, port, proto, kind, tool, flags, begun, ended, packets, targets, targets_err, targets_at_most, coverage, rate, country, asn, sample, part)
 		SELECT hash(i), 0, 281470681743360 + 1677721600 + hash(i) %% 200000, [23, 2323, 80, 443, 22][1 + i %% 5], 6, 1, i %% 4, 32 * (i %% 2),
 		%[1]d + i * 2000000000, %[1]d + i * 2000000000 + 400000000000, 1000, 800, 0, false, 0.01, 2.5, 'JP', 4713, 'SYN to 192.0.2.1:23', 1 FROM range(1000000) t(i)`
-	// The 300 busiest, as record.New has it; those that may be among them first,
-	// for speed.
+	// The 300 with most packets, and with most sources, as record.New has it; those
+	// that may be among them first, for speed.
 	headSQL = `INSERT INTO telescope_head_%[1]s (` + countNames + `) SELECT c.start, c.dim, c.key, c.packets, c.sources, c.targets, c.sources_err, c.targets_err, c.at_most, c.part
 		FROM telescope_count_%[1]s c JOIN bench_key USING (dim, key) WHERE dim NOT IN (3, 5) OR rank <= 450 OR (dim = 5 AND key < 600)
-		QUALIFY dim NOT IN (3, 5) OR row_number() OVER (PARTITION BY start, dim ORDER BY packets DESC) <= 300 ORDER BY start, dim, key`
-	// Ports from 1024 on and ASes have small sketches, the others large ones.
-	setSQL = `INSERT INTO telescope_set_%[1]s (start, dim, key, sources, targets, source_set, target_set, part)
-		SELECT c.start, c.dim, c.key, c.sources, c.targets, a.content, b.content, 1 FROM (
-			SELECT *, dim != 5 AND (dim != 3 OR key %% 65536 < 1024) AS fine FROM telescope_head_%[1]s WHERE %[2]s
-			QUALIFY row_number() OVER (PARTITION BY start, dim ORDER BY packets DESC) <= 256) c
-		JOIN bench_set a ON a.fine = c.fine AND a.i = hash(c.start, c.key) %% 16
-		JOIN bench_set b ON b.fine = c.fine AND b.i = hash(c.key, c.start) %% 16
-		ORDER BY c.start, c.dim, c.key`
+		QUALIFY dim NOT IN (3, 5) OR row_number() OVER (PARTITION BY start, dim ORDER BY packets DESC) <= 300
+			OR row_number() OVER (PARTITION BY start, dim ORDER BY sources DESC) <= 300 ORDER BY start, dim, key`
+	sketchedSQL = `SELECT start, dim, key, sources, targets, (hash(start, key) %% 16)::UTINYINT, (hash(key, start) %% 16)::UTINYINT
+		FROM telescope_head_%[1]s WHERE %[2]s
+		QUALIFY row_number() OVER (PARTITION BY start, dim ORDER BY packets DESC) <= 256 ORDER BY start, dim, key`
 )

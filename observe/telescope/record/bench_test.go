@@ -55,7 +55,7 @@ func BenchmarkYear(b *testing.B) {
 		hourDays = n
 	}
 	began := time.Now()
-	generate(b, s, now, hourDays)
+	generate(b, s, r, now, hourDays)
 	report("generated in %v", time.Since(began).Round(time.Second))
 	began = time.Now()
 	if err := r.Rollup(ctx); err != nil {
@@ -149,7 +149,7 @@ func top(rows []observe.Row, err error) error {
 	return err
 }
 
-func generate(b *testing.B, s *store.Store, now time.Time, hourDays int64) {
+func generate(b *testing.B, s *store.Store, r *record.Record, now time.Time, hourDays int64) {
 	b.Helper()
 	ctx := context.Background()
 	run := func(q string, args ...any) {
@@ -184,10 +184,9 @@ func generate(b *testing.B, s *store.Store, now time.Time, hourDays int64) {
 		run(`INSERT INTO telescope_head_%[1]s SELECT c.* FROM telescope_count_%[1]s c JOIN bench_key USING (dim, key) WHERE dim NOT IN (3, 5) OR rank <= 320 OR (dim = 5 AND key < 400)
 			QUALIFY dim NOT IN (3, 5) OR row_number() OVER (PARTITION BY start, dim ORDER BY packets DESC) <= 300 ORDER BY start, dim, key`, g)
 	}
-	// Sketches through Write's own tables.
 	set := make([]byte, 12<<10)
 	if err := s.Tx(ctx, func(tx *store.Tx) error {
-		rows, err := tx.Query(ctx, `SELECT dim, key FROM bench_key WHERE (dim = 3 AND rank <= 30) OR dim = 0`)
+		rows, err := tx.Query(ctx, `SELECT dim, key FROM bench_key WHERE (dim = 3 AND rank <= 30) OR dim = 0 ORDER BY dim, key`)
 		if err != nil {
 			return err
 		}
@@ -202,17 +201,17 @@ func generate(b *testing.B, s *store.Store, now time.Time, hourDays int64) {
 		if err := rows.Close(); err != nil {
 			return err
 		}
-		return tx.Append("telescope_set_day", func(add store.Row) error {
-			for d := int64(-365); d <= 0; d++ {
-				for _, k := range list {
-					binary.BigEndian.PutUint64(set[(d+365)*8:], uint64(d)*uint64(k[1]))
-					if err := add(today+d*86400, uint8(k[0]), k[1], uint64(50), uint64(1), set, set, uint64(1)); err != nil {
-						return err
-					}
-				}
+		for d := int64(-365); d <= 0; d++ {
+			day := record.Bucket{Grain: observe.Day, Start: today + d*86400}
+			for _, k := range list {
+				binary.BigEndian.PutUint64(set[(d+365)*8:], uint64(d)*uint64(k[1]))
+				day.Rows = append(day.Rows, record.Row{Dim: observe.Dim(k[0]), Key: k[1], Sources: 50, Targets: 1, SourceSet: slices.Clone(set), TargetSet: slices.Clone(set)})
 			}
-			return nil
-		})
+			if err := r.WriteSketches(tx, 1, day); err != nil {
+				return err
+			}
+		}
+		return nil
 	}); err != nil {
 		b.Fatal(err)
 	}

@@ -1,9 +1,10 @@
 package record
 
 import (
+	"cmp"
 	"context"
-	"database/sql/driver"
 	"fmt"
+	"slices"
 	"time"
 
 	"sakimori/base/store"
@@ -28,7 +29,7 @@ func (r *Record) Cluster(ctx context.Context, when time.Time) error {
 	return nil
 }
 
-// rewrite sorts a level's counts of [from, to). The sketches stay: they are few.
+// rewrite sorts a level's counts of [from, to).
 func rewrite(ctx context.Context, tx *store.Tx, l level, from, to int64) error {
 	// The sort is spelt out on the INSERT, where DuckDB keeps it; the order of a
 	// temporary table in between isn't promised.
@@ -60,12 +61,12 @@ func (r *Record) Rollup(ctx context.Context) error {
 
 // rollup sums up the months before until (the first second of a month).
 func (r *Record) rollup(ctx context.Context, until int64) error {
-	starts, err := looked(ctx, r.store, observe.Day, 0, until)
+	c, err := r.calendar(ctx, r.store)
 	if err != nil {
 		return wrap(err, "roll up")
 	}
 	done := map[int64]bool{}
-	for _, t := range starts {
+	for _, t := range c.looked(observe.Day, 0, until) {
 		m, next := monthOf(t)
 		if done[m] {
 			continue
@@ -103,27 +104,40 @@ func (r *Record) rollMonth(ctx context.Context, tx *store.Tx, from, to int64) er
 	if err != nil {
 		return err
 	}
-	// First as upper bounds; those with merged sketches are put right after.
+	if err := putSheet(ctx, tx, month, from, 0, merged); err != nil {
+		return err
+	}
+	// First as upper bounds; what merged sketches say is put right after.
 	err = tx.Exec(ctx, fmt.Sprintf(`INSERT INTO %s SELECT %d, dim, key, sum(packets)::UBIGINT, sum(sources)::UBIGINT, sum(targets)::UBIGINT,
 		max(sources_err), max(targets_err), count(*) > 1, 0 FROM %s WHERE start >= %d AND start < %d
 		GROUP BY dim, key ORDER BY dim, key`, month.counts(), from, days.counts(), from, to))
 	if err == nil && len(merged) > 0 {
-		err = replaceMerged(ctx, tx, from, merged)
+		err = correct(ctx, tx, from, merged)
 	}
 	if err != nil {
 		return err
 	}
-	return tx.Exec(ctx, fmt.Sprintf(`INSERT INTO %s SELECT * FROM %s WHERE start = %d
-		QUALIFY dim NOT IN (%d, %d) OR row_number() OVER (PARTITION BY dim ORDER BY packets DESC, key) <= %d ORDER BY dim, key`,
-		month.heads(), month.counts(), from, observe.ByPort, observe.ByAS, r.head))
+	return fillHeads(ctx, tx, month, from, to, r.headOf(month))
 }
 
-// replaceMerged puts what merged sketches say in place of the upper bounds.
-func replaceMerged(ctx context.Context, tx *store.Tx, from int64, merged []Row) error {
-	values := make([]driver.Value, len(countColumns))
-	if err := tx.Append(month.sets(), func(row store.Row) error {
+// fillHeads makes the heads of a level's buckets in [from, to) from the counts:
+// what inHead says, in the words of the database.
+func fillHeads(ctx context.Context, tx *store.Tx, l level, from, to int64, head int) error {
+	return tx.Exec(ctx, fmt.Sprintf(`INSERT INTO %s SELECT * FROM %s WHERE start >= %d AND start < %d
+		QUALIFY dim NOT IN (%d, %d) OR row_number() OVER (PARTITION BY start, part, dim ORDER BY packets DESC, key) <= %[7]d
+			OR row_number() OVER (PARTITION BY start, part, dim ORDER BY sources DESC, key) <= %[7]d ORDER BY start, part, dim, key`,
+		l.heads(), l.counts(), from, to, observe.ByPort, observe.ByAS, head))
+}
+
+// correct puts what merged sketches say in place of a month's upper bounds.
+func correct(ctx context.Context, tx *store.Tx, from int64, merged []Row) error {
+	if err := tx.Exec(ctx, `CREATE TEMP TABLE telescope_merged (dim UTINYINT, key UINTEGER, sources UBIGINT, targets UBIGINT)`); err != nil {
+		return err
+	}
+	if err := tx.Append("telescope_merged", func(row store.Row) error {
 		for i := range merged {
-			if err := line(row, setColumns, values, &counted{from, 0, &merged[i]}); err != nil {
+			w := &merged[i]
+			if err := row(uint8(w.Dim), w.Key, w.Sources, w.Targets); err != nil {
 				return err
 			}
 		}
@@ -131,60 +145,76 @@ func replaceMerged(ctx context.Context, tx *store.Tx, from int64, merged []Row) 
 	}); err != nil {
 		return err
 	}
-	return tx.Exec(ctx, fmt.Sprintf(`UPDATE %[1]s c SET sources = s.sources, targets = s.targets, at_most = false FROM %[2]s s
-		WHERE c.start = %[3]d AND s.start = %[3]d AND c.dim = s.dim AND c.key = s.key`, month.counts(), month.sets(), from))
+	if err := tx.Exec(ctx, fmt.Sprintf(`UPDATE %s c SET sources = m.sources, targets = m.targets, at_most = false FROM telescope_merged m
+		WHERE c.start = %d AND c.dim = m.dim AND c.key = m.key`, month.counts(), from)); err != nil {
+		return err
+	}
+	return tx.Exec(ctx, `DROP TABLE telescope_merged`)
 }
 
 // mergeMonth unites the sketches of the busiest keys of a month of which every
-// day and part has both.
-func (r *Record) mergeMonth(ctx context.Context, tx *store.Tx, from, to int64) ([]Row, error) {
+// day and part has both, in order of dim and key.
+func (r *Record) mergeMonth(ctx context.Context, tx *store.Tx, from, to int64) (merged []Row, err error) {
 	days := level(observe.Day)
-	rows, err := tx.Query(ctx, fmt.Sprintf(`WITH whole AS (
-			SELECT dim, key, sum(packets) AS packets, count(*) AS n, max(sources_err) AS se, max(targets_err) AS te
-			FROM %[1]s WHERE start >= %[3]d AND start < %[4]d GROUP BY dim, key),
-		sketched AS (
-			SELECT dim, key, count(source_set) AS s, count(target_set) AS t FROM %[2]s WHERE start >= %[3]d AND start < %[4]d GROUP BY dim, key),
-		busy AS (
-			SELECT whole.dim, whole.key, packets, se, te FROM whole JOIN sketched USING (dim, key) WHERE s = n AND t = n
-			QUALIFY row_number() OVER (PARTITION BY whole.dim ORDER BY packets DESC, whole.key) <= %[5]d)
-		SELECT d.dim, d.key, d.sources, d.targets, se, te, source_set, target_set
-		FROM %[2]s d JOIN busy USING (dim, key) WHERE d.start >= %[3]d AND d.start < %[4]d ORDER BY d.dim, d.key, d.start, d.part`,
-		days.counts(), days.sets(), from, to, sketchedKeys))
+	h, err := r.openSheets(ctx, tx, []span{{days, from, to}})
+	defer h.close()
+	if err != nil {
+		return nil, err
+	}
+	have := map[uint64]uint64{} // buckets with both sketches, by place
+	for i := range h {
+		for j := range h[i].len() {
+			if line := h[i].line(j); sources.in(line) && targets.in(line) {
+				have[placeOf(line)]++
+			}
+		}
+	}
+	if len(have) == 0 {
+		return nil, nil
+	}
+	rows, err := tx.Query(ctx, fmt.Sprintf(`SELECT dim, key, %s FROM %s WHERE start >= %d AND start < %d GROUP BY dim, key ORDER BY dim, sum(packets) DESC, key`,
+		sumColumns, days.counts(), from, to))
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var out []Row
+	var taken [observe.Dims]int
+	var d desk
 	for rows.Next() {
-		var w Row
 		var dim uint8
-		if err := rows.Scan(&dim, &w.Key, &w.Sources, &w.Targets, &w.SourcesErr, &w.TargetsErr, &w.SourceSet, &w.TargetSet); err != nil {
+		var s sum
+		if err := s.scan(rows, &dim, &s.key); err != nil {
 			return nil, err
 		}
-		w.Dim = observe.Dim(dim)
-		n := len(out)
-		if n == 0 || out[n-1].Dim != w.Dim || out[n-1].Key != w.Key {
-			out = append(out, w)
+		if taken[dim] == sketchedKeys || have[place(observe.Dim(dim), s.key)] != s.sources.n {
 			continue
 		}
-		if err := r.join(&out[n-1], &w); err != nil {
+		taken[dim]++
+		w := Row{Dim: observe.Dim(dim), Key: s.key}
+		d.clear()
+		if w.SourceSet, w.Sources, err = r.unite(h, &w, sources, &s.sources, &d); err != nil {
 			return nil, err
 		}
+		if w.TargetSet, w.Targets, err = r.unite(h, &w, targets, &s.targets, &d); err != nil {
+			return nil, err
+		}
+		merged = append(merged, w)
 	}
-	return out, rows.Err()
+	slices.SortFunc(merged, func(x, y Row) int { return cmp.Or(cmp.Compare(x.Dim, y.Dim), cmp.Compare(x.Key, y.Key)) })
+	return merged, rows.Err()
 }
 
-// join adds the distinct things of b to those of a.
-func (r *Record) join(a, b *Row) error {
-	set, u, err := r.merge([][]byte{a.SourceSet, b.SourceSet}, true)
-	if err != nil {
-		return fmt.Errorf("merge sketches: %w", err)
+// unite is the union of a key's sketches on a side, all of which are there.
+func (r *Record) unite(h sheets, w *Row, of side, t *tally, d *desk) (set []byte, n uint64, err error) {
+	if err := h.load(w.Dim, w.Key, of, t, d); err != nil {
+		return nil, 0, err
 	}
-	a.SourceSet, a.Sources = set, min(u.N, a.Sources+b.Sources)
-	set, u, err = r.merge([][]byte{a.TargetSet, b.TargetSet}, true)
-	if err != nil {
-		return fmt.Errorf("merge sketches: %w", err)
+	if len(t.sets) == 1 {
+		return slices.Clone(t.sets[0]), t.N, nil
 	}
-	a.TargetSet, a.Targets = set, min(u.N, a.Targets+b.Targets)
-	return nil
+	set, u, err := r.merge(t.sets, true)
+	if err != nil {
+		return nil, 0, fmt.Errorf("merge sketches: %w", err)
+	}
+	return set, min(u.N, t.N), nil
 }

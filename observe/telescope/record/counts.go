@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"sakimori/base/store"
@@ -28,19 +27,20 @@ type tally struct {
 	have uint64   // how much of Unique.N has a sketch
 }
 
-// sumColumns go with scanSum. HUGEINT is what DuckDB's sum of UBIGINT gives, and
+// sumColumns go with sum.scan. HUGEINT is what DuckDB's sum of UBIGINT gives, and
 // more than anybody counts to.
 const sumColumns = `sum(packets)::UBIGINT, sum(sources)::UBIGINT, sum(targets)::UBIGINT, max(sources_err), max(targets_err),
 	count(*)::UBIGINT, bool_or(at_most)`
 
 const rowColumns = `start, key, packets, sources, targets, sources_err, targets_err, at_most, part`
 
-func scanSum(rows *sql.Rows, first any) (s sum, err error) {
+// scan reads sumColumns, after other columns.
+func (s *sum) scan(rows *sql.Rows, others ...any) error {
 	var se, te float32
-	err = rows.Scan(first, &s.packets, &s.sources.N, &s.targets.N, &se, &te, &s.sources.n, &s.sources.most)
+	err := rows.Scan(append(others, &s.packets, &s.sources.N, &s.targets.N, &se, &te, &s.sources.n, &s.sources.most)...)
 	s.sources.Err, s.targets.Err = float64(se), float64(te)
 	s.targets.n, s.targets.most = s.sources.n, s.sources.most
-	return s, err
+	return err
 }
 
 // unique merges what has a sketch and adds what hasn't.
@@ -62,8 +62,7 @@ func (r *Record) unique(t tally) (observe.Unique, error) {
 			return u, fmt.Errorf("merge sketches: %w", err)
 		}
 	}
-	all := min(merged.N+rest, u.N) // an estimate may not pass the sum
-	return observe.Unique{N: all, Err: max(merged.Err, ifElse(rest > 0, u.Err, 0)), AtMost: t.most || rest > 0 || merged.AtMost}, nil
+	return observe.Unique{N: t.within(merged.N, u.N), Err: max(merged.Err, ifElse(rest > 0, u.Err, 0)), AtMost: t.most || rest > 0 || merged.AtMost}, nil
 }
 
 func ifElse(c bool, a, b float64) float64 {
@@ -73,56 +72,6 @@ func ifElse(c bool, a, b float64) float64 {
 	return b
 }
 
-// fetchSets loads the sketches of those sums that are made of several buckets.
-// by tells which sum a row of sketches belongs to, from its start and key.
-func (r *Record) fetchSets(ctx context.Context, a store.Asker, spans []span, p pick, by func(start int64, key uint32) *sum) error {
-	rows, err := a.Query(ctx, `SELECT start, key, sources, targets, source_set, target_set FROM `+
-		union(spans, level.sets, "start, key, sources, targets, source_set, target_set, part", p)+` ORDER BY key, start, part`)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var start int64
-		var key uint32
-		var sources, targets uint64
-		var sourceSet, targetSet []byte
-		if err := rows.Scan(&start, &key, &sources, &targets, &sourceSet, &targetSet); err != nil {
-			return err
-		}
-		s := by(start, key)
-		if s == nil {
-			continue
-		}
-		if sourceSet != nil {
-			s.sources.sets, s.sources.have = append(s.sources.sets, sourceSet), s.sources.have+sources
-		}
-		if targetSet != nil {
-			s.targets.sets, s.targets.have = append(s.targets.sets, targetSet), s.targets.have+targets
-		}
-	}
-	return rows.Err()
-}
-
-// looked are the starts of the buckets of a grain in [from, to) that were
-// looked at, in order.
-func looked(ctx context.Context, a store.Asker, g observe.Grain, from, to int64) ([]int64, error) {
-	rows, err := a.Query(ctx, `SELECT DISTINCT start FROM telescope_bucket WHERE grain = ? AND looked > 0 AND start >= ? AND start < ? ORDER BY start`, uint8(g), from, to)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var out []int64
-	for rows.Next() {
-		var t int64
-		if err := rows.Scan(&t); err != nil {
-			return nil, err
-		}
-		out = append(out, t)
-	}
-	return out, rows.Err()
-}
-
 // Series is one key's buckets that overlap a range, in order of time.
 func (r *Record) Series(ctx context.Context, dim observe.Dim, key uint32, in observe.Range, g observe.Grain) (out []observe.Point, err error) {
 	w := g.Seconds()
@@ -130,17 +79,17 @@ func (r *Record) Series(ctx context.Context, dim observe.Dim, key uint32, in obs
 	if !in.From.Before(in.To) {
 		return nil, nil
 	}
-	err = r.store.View(ctx, func(a store.Asker) error {
-		out, err = r.series(ctx, a, dim, key, g, []span{{level(g), from, to}})
+	err = r.view(ctx, func(v picture) error {
+		out, err = r.series(ctx, v, dim, key, g, []span{{level(g), from, to}})
 		return err
 	})
 	return out, wrap(err, "series")
 }
 
 // series is one key's points in spans of one grain.
-func (r *Record) series(ctx context.Context, a store.Asker, dim observe.Dim, key uint32, g observe.Grain, spans []span) ([]observe.Point, error) {
+func (r *Record) series(ctx context.Context, v picture, dim observe.Dim, key uint32, g observe.Grain, spans []span) ([]observe.Point, error) {
 	p := pick{dim, []uint32{key}}
-	rows, err := a.Query(ctx, `SELECT start, `+sumColumns+` FROM `+union(spans, table(p.dim), rowColumns, p)+` GROUP BY start`)
+	rows, err := v.Query(ctx, `SELECT start, `+sumColumns+` FROM `+union(spans, table(p.dim), rowColumns, p)+` GROUP BY start`)
 	if err != nil {
 		return nil, err
 	}
@@ -149,46 +98,50 @@ func (r *Record) series(ctx context.Context, a store.Asker, dim observe.Dim, key
 	several := false
 	for rows.Next() {
 		var start int64
-		s, err := scanSum(rows, &start)
-		if err != nil {
+		s := &sum{key: key}
+		if err := s.scan(rows, &start); err != nil {
 			return nil, err
 		}
 		several = several || s.sources.n > 1
-		sums[start] = &s
+		sums[start] = s
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
 	}
+	var h sheets
 	if several {
-		if err := r.fetchSets(ctx, a, spans, p, func(start int64, _ uint32) *sum { return sums[start] }); err != nil {
+		h, err = r.openSheets(ctx, v, spans)
+		defer h.close()
+		if err != nil {
 			return nil, err
 		}
 	}
 	var starts []int64
 	for _, s := range spans {
-		some, err := looked(ctx, a, g, s.from, s.to)
-		if err != nil {
-			return nil, err
-		}
-		starts = append(starts, some...)
+		starts = append(starts, v.looked(g, s.from, s.to)...)
 	}
-	out := make([]observe.Point, 0, len(starts))
-	for _, t := range starts {
-		point, err := r.point(at(t), sums[t])
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, point)
-	}
-	return out, nil
+	out := make([]observe.Point, len(starts))
+	return out, atDesks(len(starts), func(i int, d *desk) (err error) {
+		t := starts[i]
+		out[i], err = r.point(at(t), dim, sums[t], h.at(t), d)
+		return err
+	})
 }
 
-func (r *Record) point(t time.Time, s *sum) (observe.Point, error) {
+// point is what a sum comes to, with the sketches of the buckets that it was
+// added up from.
+func (r *Record) point(t time.Time, dim observe.Dim, s *sum, h sheets, d *desk) (observe.Point, error) {
 	p := observe.Point{Time: t}
 	if s == nil {
 		return p, nil
 	}
-	var err error
+	err := h.load(dim, s.key, sources, &s.sources, d)
+	if err == nil {
+		err = h.load(dim, s.key, targets, &s.targets, d)
+	}
+	if err != nil {
+		return p, err
+	}
 	p.Packets = s.packets
 	if p.Sources, err = r.unique(s.sources); err != nil {
 		return p, err
@@ -197,75 +150,78 @@ func (r *Record) point(t time.Time, s *sum) (observe.Point, error) {
 	return p, err
 }
 
-// Total is everything in a range as one point, at the start of the range.
-func (r *Record) Total(ctx context.Context, in observe.Range) (out observe.Point, err error) {
-	err = r.store.View(ctx, func(a store.Asker) error {
-		spans, err := cover(ctx, a, in)
-		if err != nil {
-			return err
-		}
-		sums, err := r.sums(ctx, a, spans, pick{observe.ByTotal, []uint32{0}})
-		if err != nil {
-			return err
-		}
-		var s *sum
-		if len(sums) > 0 {
-			if err := r.sketches(ctx, a, spans, observe.ByTotal, sums); err != nil {
-				return err
-			}
-			s = &sums[0]
-		}
-		out, err = r.point(in.From.UTC(), s)
-		return err
+// Total is everything in a range as one point, at the start of the range. Those
+// who ask for the same range at the same time, as the parts of a page do, share
+// the answer.
+func (r *Record) Total(ctx context.Context, in observe.Range) (observe.Point, error) {
+	shared, err, _ := r.totals.Do(fmt.Sprint(in.From.UnixNano(), in.To.UnixNano()), func() (any, error) {
+		return r.total(context.WithoutCancel(ctx), in) // others may wait longer
 	})
+	out, _ := shared.(observe.Point)
 	return out, wrap(err, "total")
 }
 
-// ranked are the keys of a dimension in the order of the sum of a column, with
-// that sum: all that a ranking needs of every key. The rest is asked for the few
-// keys that are shown. BIGINT, as DuckDB adds it up twice as fast as UBIGINT.
-func ranked(ctx context.Context, a store.Asker, spans []span, dim observe.Dim, column string, limit, offset int) (keys []uint32, sums []uint64, err error) {
-	rows, err := a.Query(ctx, fmt.Sprintf(`SELECT key, sum(n::BIGINT)::UBIGINT AS s FROM %s GROUP BY key ORDER BY s DESC, key LIMIT %d OFFSET %d`,
-		union(spans, table(dim), "key, "+column+" AS n", pick{dim: dim}), limit, offset))
-	if err != nil {
-		return nil, nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var key uint32
-		var n uint64
-		if err := rows.Scan(&key, &n); err != nil {
-			return nil, nil, err
+func (r *Record) total(ctx context.Context, in observe.Range) (out observe.Point, err error) {
+	err = r.view(ctx, func(v picture) error {
+		spans := v.cover(in)
+		sums, err := r.sums(ctx, v, spans, pick{observe.ByTotal, []uint32{0}})
+		if err != nil {
+			return err
 		}
-		keys, sums = append(keys, key), append(sums, n)
+		points, err := r.points(ctx, v, spans, observe.ByTotal, sums)
+		if len(points) > 0 {
+			out = points[0]
+		}
+		out.Time = in.From.UTC()
+		return err
+	})
+	return out, err
+}
+
+// points are what sums over spans come to, in their order.
+func (r *Record) points(ctx context.Context, a store.Asker, spans []span, dim observe.Dim, sums []sum) ([]observe.Point, error) {
+	var h sheets
+	if slices.ContainsFunc(sums, func(s sum) bool { return s.sources.n > 1 }) {
+		var err error
+		h, err = r.openSheets(ctx, a, spans)
+		defer h.close()
+		if err != nil {
+			return nil, err
+		}
 	}
-	return keys, sums, rows.Err()
+	out := make([]observe.Point, len(sums))
+	return out, atDesks(len(sums), func(i int, d *desk) (err error) {
+		out[i], err = r.point(time.Time{}, dim, &sums[i], h, d)
+		return err
+	})
 }
 
 // sums are the picked keys added up over spans, in the order of the keys picked.
-// A key that stands in the head of every bucket is summed from there; only for
-// the others the large tables are read.
-func (r *Record) sums(ctx context.Context, a store.Asker, spans []span, p pick) ([]sum, error) {
+func (r *Record) sums(ctx context.Context, v picture, spans []span, p pick) ([]sum, error) {
 	if len(p.keys) == 0 || len(spans) == 0 {
 		return nil, nil
 	}
 	by := map[uint32]*sum{}
-	if err := addUp(ctx, a, spans, level.heads, p, by); err != nil {
+	if err := addUp(ctx, v, spans, level.heads, p, by); err != nil {
 		return nil, err
 	}
+	return whole(ctx, v, spans, p, by)
+}
+
+// whole are the sums of the picked keys, of which by has what heads say. A key
+// that stands in the head of every bucket is done with that; only for the others
+// the large tables are read.
+func whole(ctx context.Context, v picture, spans []span, p pick, by map[uint32]*sum) ([]sum, error) {
 	if manyKeys(p.dim) {
-		n, err := buckets(ctx, a, spans)
-		if err != nil {
-			return nil, err
-		}
+		n := v.count(spans)
 		rest := slices.DeleteFunc(slices.Clone(p.keys), func(k uint32) bool { return by[k] != nil && by[k].sources.n == n })
 		if len(rest) > 0 {
-			if err := addUp(ctx, a, spans, level.counts, pick{p.dim, rest}, by); err != nil {
+			if err := addUp(ctx, v, spans, level.counts, pick{p.dim, rest}, by); err != nil {
 				return nil, err
 			}
 		}
 	}
-	var out []sum
+	out := make([]sum, 0, len(p.keys))
 	for _, k := range p.keys {
 		if s := by[k]; s != nil {
 			out = append(out, *s)
@@ -281,43 +237,11 @@ func addUp(ctx context.Context, a store.Asker, spans []span, table func(level) s
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var key uint32
-		s, err := scanSum(rows, &key)
-		if err != nil {
+		s := &sum{}
+		if err := s.scan(rows, &s.key); err != nil {
 			return err
 		}
-		s.key = key
-		by[key] = &s
+		by[s.key] = s
 	}
 	return rows.Err()
-}
-
-// buckets counts the buckets, of all parts, that spans are made of.
-func buckets(ctx context.Context, a store.Asker, spans []span) (n uint64, err error) {
-	parts := make([]string, len(spans))
-	for i, s := range spans {
-		from := fmt.Sprintf("telescope_bucket WHERE grain = %d", s.level)
-		if s.level == month {
-			from = "telescope_month WHERE true"
-		}
-		parts[i] = fmt.Sprintf("(SELECT count(*) FROM %s AND start >= %d AND start < %d)", from, s.from, s.to)
-	}
-	err = a.QueryRow(ctx, `SELECT (`+strings.Join(parts, " + ")+`)::UBIGINT`).Scan(&n)
-	return n, err
-}
-
-// sketches loads the sketches of the sums that need them.
-func (r *Record) sketches(ctx context.Context, a store.Asker, spans []span, dim observe.Dim, sums []sum) error {
-	by := map[uint32]*sum{}
-	var keys []uint32
-	for i := range sums {
-		if sums[i].sources.n > 1 {
-			by[sums[i].key] = &sums[i]
-			keys = append(keys, sums[i].key)
-		}
-	}
-	if len(by) == 0 {
-		return nil
-	}
-	return r.fetchSets(ctx, a, spans, pick{dim, keys}, func(_ int64, key uint32) *sum { return by[key] })
 }

@@ -3,11 +3,11 @@ package record
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"sakimori/base/store"
 	"sakimori/observe"
 )
 
@@ -27,7 +27,7 @@ const (
 
 // cover finds the fewest whole buckets that make up a range. A piece whose finer
 // buckets are gone (retention) is rounded to the coarser one that is left.
-func cover(ctx context.Context, a store.Asker, r observe.Range) ([]span, error) {
+func (c *calendar) cover(r observe.Range) []span {
 	from, to := r.From.Unix(), r.To.Unix()
 	unit := minute
 	switch {
@@ -38,74 +38,52 @@ func cover(ctx context.Context, a store.Asker, r observe.Range) ([]span, error) 
 	}
 	from, to = nearest(from, unit), nearest(to, unit)
 	if from >= to {
-		return nil, nil
+		return nil
 	}
-	var out []span
 	first, last := up(from, day), down(to, day)
 	if first > last { // inside one day
-		return edge(ctx, a, out, observe.Day, from, to)
+		return c.edge(nil, observe.Day, from, to)
 	}
-	out, err := edge(ctx, a, out, observe.Day, from, first)
-	if err == nil {
-		out, err = days(ctx, a, out, first, last)
-	}
-	if err == nil {
-		out, err = edge(ctx, a, out, observe.Day, last, to)
-	}
-	return out, err
+	out := c.edge(nil, observe.Day, from, first)
+	out = c.days(out, first, last)
+	return c.edge(out, observe.Day, last, to)
 }
 
 // edge covers a piece of one coarse bucket (a day, an hour) with finer ones.
-func edge(ctx context.Context, a store.Asker, out []span, coarse observe.Grain, from, to int64) ([]span, error) {
+func (c *calendar) edge(out []span, coarse observe.Grain, from, to int64) []span {
 	if from >= to {
-		return out, nil
+		return out
 	}
 	width, fine := coarse.Seconds(), coarse-1
 	start := down(from, width)
-	var finer, whole bool
-	err := a.QueryRow(ctx, `SELECT count(*) FILTER (grain = ?) > 0, count(*) FILTER (grain = ?) > 0 FROM telescope_bucket
-		WHERE start >= ? AND start < ?`, uint8(fine), uint8(coarse), start, start+width).Scan(&finer, &whole)
-	if err != nil {
-		return nil, err
-	}
-	if !finer {
-		if whole && 2*(to-from) >= width {
+	if len(c.in(fine, start, start+width)) == 0 {
+		if len(c.in(coarse, start, start+width)) > 0 && 2*(to-from) >= width {
 			out = append(out, span{level(coarse), start, start + width})
 		}
-		return out, nil
+		return out
 	}
 	w := fine.Seconds()
 	if fine == observe.Minute {
-		return append(out, span{level(fine), down(from, w), up(to, w)}), nil
+		return append(out, span{level(fine), down(from, w), up(to, w)})
 	}
 	first, last := up(from, w), down(to, w)
 	if first > last {
-		return edge(ctx, a, out, fine, from, to)
+		return c.edge(out, fine, from, to)
 	}
-	if out, err = edge(ctx, a, out, fine, from, first); err != nil {
-		return nil, err
-	}
+	out = c.edge(out, fine, from, first)
 	if first < last {
 		out = append(out, span{level(fine), first, last})
 	}
-	return edge(ctx, a, out, fine, last, to)
+	return c.edge(out, fine, last, to)
 }
 
 // days covers whole days, by months where their roll-up stands.
-func days(ctx context.Context, a store.Asker, out []span, from, to int64) ([]span, error) {
+func (c *calendar) days(out []span, from, to int64) []span {
 	if from >= to {
-		return out, nil
+		return out
 	}
-	rows, err := a.Query(ctx, `SELECT start FROM telescope_month WHERE start >= ? AND start < ? ORDER BY start`, from, to)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var m int64
-		if err := rows.Scan(&m); err != nil {
-			return nil, err
-		}
+	i, _ := slices.BinarySearch(c.months, from)
+	for _, m := range c.months[i:] {
 		_, next := monthOf(m)
 		if next > to {
 			break
@@ -123,7 +101,7 @@ func days(ctx context.Context, a store.Asker, out []span, from, to int64) ([]spa
 	if from < to {
 		out = append(out, span{level(observe.Day), from, to})
 	}
-	return out, rows.Err()
+	return out
 }
 
 // pick selects rows of a table of counts: a dimension, and some of its keys or all.
@@ -163,35 +141,45 @@ func union(spans []span, table func(level) string, columns string, p pick) strin
 // Covered tells when, inside a range, the telescope looked first and last, as
 // finely as its buckets tell, and whether it looked at all.
 func (r *Record) Covered(ctx context.Context, in observe.Range) (first, last time.Time, looked bool, err error) {
-	err = r.store.View(ctx, func(a store.Asker) error {
-		from, to, err := covered(ctx, a, in)
-		if err == nil && from < to {
-			first, last, looked = later(at(from), in.From), earlier(at(to), in.To), true
-		}
-		return err
-	})
-	return first, last, looked, wrap(err, "what was covered")
+	c, err := r.now(ctx)
+	if err != nil {
+		return first, last, false, wrap(err, "what was covered")
+	}
+	if from, to := c.covered(in); from < to {
+		first, last, looked = later(at(from), in.From), earlier(at(to), in.To), true
+	}
+	return first, last, looked, nil
 }
 
 // covered is the span from the first to the last bucket looked at that overlaps
 // a range. A bucket counts only where no finer ones of its time are kept.
 // from == to says that nothing was looked at.
-func covered(ctx context.Context, a store.Asker, in observe.Range) (from, to int64, err error) {
+func (c *calendar) covered(in observe.Range) (from, to int64) {
 	lo, hi := in.From.Unix(), in.To.Unix()
 	if in.To.Nanosecond() > 0 {
 		hi++
 	}
-	var parts []string
-	for _, g := range []observe.Grain{observe.Minute, observe.Hour, observe.Day} {
+	for g := range observe.Day + 1 {
 		w := g.Seconds()
-		part := fmt.Sprintf("SELECT start, start + %d AS stop FROM telescope_bucket WHERE grain = %d AND looked > 0 AND start > %d AND start < %d", w, g, lo-w, hi)
-		if g > observe.Minute {
-			part += fmt.Sprintf(" AND start NOT IN (SELECT start - start %% %d FROM telescope_bucket WHERE grain = %d AND start > %d AND start < %d)", w, g-1, lo-2*w, hi+w)
+		counts := func(m mark) bool {
+			return m.looked && (g == observe.Minute || len(c.in(g-1, m.start, m.start+w)) == 0)
 		}
-		parts = append(parts, part)
+		marks := c.in(g, lo-w+1, hi)
+		i := slices.IndexFunc(marks, counts)
+		if i < 0 {
+			continue
+		}
+		last := len(marks) - 1
+		for !counts(marks[last]) {
+			last--
+		}
+		first, stop := marks[i].start, marks[last].start+w
+		if from == to {
+			from, to = first, stop
+		}
+		from, to = min(from, first), max(to, stop)
 	}
-	err = a.QueryRow(ctx, `SELECT coalesce(min(start), 0), coalesce(max(stop), 0) FROM (`+strings.Join(parts, " UNION ALL ")+`)`).Scan(&from, &to)
-	return from, to, err
+	return from, to
 }
 
 func down(t, w int64) int64 { return t - ((t%w)+w)%w }

@@ -147,32 +147,32 @@ const (
 // series spreads each event's packets evenly over its life, as packets of one
 // source aren't counted by hour; targets of several events are an upper bound.
 func (r *Record) Address(ctx context.Context, ip netip.Addr) (out *observe.Address, err error) {
-	err = r.store.View(ctx, func(a store.Asker) error {
-		out, err = r.address(ctx, a, ip)
+	err = r.view(ctx, func(v picture) error {
+		out, err = r.address(ctx, v, ip)
 		return err
 	})
 	return out, wrap(err, "address")
 }
 
-func (r *Record) address(ctx context.Context, a store.Asker, ip netip.Addr) (*observe.Address, error) {
+func (r *Record) address(ctx context.Context, v picture, ip netip.Addr) (*observe.Address, error) {
 	mine := fmt.Sprintf(allEvents, from(ip))
 	var n uint64
 	var first, last int64
 	out := &observe.Address{}
-	err := a.QueryRow(ctx, `SELECT count(*)::UBIGINT, coalesce(min(begun), 0), coalesce(max(ended), 0), coalesce(sum(packets), 0)::UBIGINT FROM `+mine).
+	err := v.QueryRow(ctx, `SELECT count(*)::UBIGINT, coalesce(min(begun), 0), coalesce(max(ended), 0), coalesce(sum(packets), 0)::UBIGINT FROM `+mine).
 		Scan(&n, &first, &last, &out.Packets)
 	if err != nil || n == 0 {
 		return nil, err
 	}
 	out.First, out.Last = unixNano(first), unixNano(last)
-	out.Events, err = r.events(ctx, a, mine+` ORDER BY ended DESC, id DESC LIMIT `+strconv.Itoa(eventsOfAddress))
+	out.Events, err = r.events(ctx, v, mine+` ORDER BY ended DESC, id DESC LIMIT `+strconv.Itoa(eventsOfAddress))
 	if err != nil {
 		return nil, err
 	}
-	if err := portsOf(ctx, a, mine, out); err != nil {
+	if err := portsOf(ctx, v, mine, out); err != nil {
 		return nil, err
 	}
-	out.Series, err = hoursOf(ctx, a, mine, last)
+	out.Series, err = hoursOf(ctx, v, mine, last)
 	return out, err
 }
 
@@ -201,14 +201,10 @@ func portsOf(ctx context.Context, a store.Asker, mine string, out *observe.Addre
 	return rows.Err()
 }
 
-func hoursOf(ctx context.Context, a store.Asker, mine string, last int64) ([]observe.Point, error) {
+func hoursOf(ctx context.Context, v picture, mine string, last int64) ([]observe.Point, error) {
 	until := down(last/1e9, hour) + hour
 	from := until - seriesOfAddress*hour
-	starts, err := looked(ctx, a, observe.Hour, from, until)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := a.Query(ctx, `SELECT begun, ended, packets, targets FROM `+mine+` WHERE ended >= ?`, from*1e9)
+	rows, err := v.Query(ctx, `SELECT begun, ended, packets, targets FROM `+mine+` WHERE ended >= ?`, from*1e9)
 	if err != nil {
 		return nil, err
 	}
@@ -239,7 +235,7 @@ func hoursOf(ctx context.Context, a store.Asker, mine string, last int64) ([]obs
 	if err := rows.Err(); err != nil {
 		return nil, err
 	}
-	for _, t := range starts {
+	for _, t := range v.looked(observe.Hour, from, until) {
 		if points[t] == nil {
 			points[t] = &observe.Point{Time: at(t)}
 		}

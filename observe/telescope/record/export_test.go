@@ -1,5 +1,10 @@
 package record
 
+import "sakimori/base/store"
+
 // SetHead makes heads so short that tests meet all of their cases. It must come
 // before anything is written.
 func (r *Record) SetHead(n int) { r.head = n }
+
+// Version1 are the tables as the first version made them.
+func Version1() []store.Migration { return migrations()[:1] }

@@ -1,114 +1,36 @@
 package record
 
 import (
-	"cmp"
 	"context"
-	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"sakimori/base/store"
 	"sakimori/observe"
 )
 
-// candidatesAtMost bounds how many keys busiest looks at more closely before it
-// gives up and counts all.
-const candidatesAtMost = 500
-
-// busiest are the sums of the keys of a dimension with most packets, ties by key. It reads
-// only the heads of the buckets: what a key has there is the least it can have,
-// and in a bucket whose head it isn't in it has at most what the last row of
-// that head has. Where these bounds decide the ranking the rest isn't read;
-// where they don't, everything is counted. Both give the same keys.
-func (r *Record) busiest(ctx context.Context, a store.Asker, spans []span, dim observe.Dim, limit, offset int) ([]sum, error) {
-	need := offset + limit
-	if manyKeys(dim) {
-		keys, decided, err := r.candidates(ctx, a, spans, dim, need)
-		if err != nil {
-			return nil, err
-		}
-		if decided {
-			sums, err := r.sums(ctx, a, spans, pick{dim, keys})
-			if err != nil {
-				return nil, err
-			}
-			slices.SortFunc(sums, func(x, y sum) int {
-				return cmp.Or(cmp.Compare(y.packets, x.packets), cmp.Compare(x.key, y.key))
-			})
-			return sums[min(offset, len(sums)):min(need, len(sums))], nil
-		}
-	}
-	keys, _, err := ranked(ctx, a, spans, dim, "packets", limit, offset)
-	if err != nil {
-		return nil, err
-	}
-	return r.sums(ctx, a, spans, pick{dim, keys})
-}
-
-// candidates are all keys that may be among the first need, if that can be told
-// from the heads.
-func (r *Record) candidates(ctx context.Context, a store.Asker, spans []span, dim observe.Dim, need int) (keys []uint32, decided bool, err error) {
-	if len(spans) == 0 {
-		return nil, true, nil
-	}
-	parts := make([]string, len(spans))
-	for i, s := range spans { // a day and its first hour begin alike: i tells them apart
-		parts[i] = fmt.Sprintf("SELECT %d AS i, start, part, key, packets FROM %s WHERE dim = %d AND start >= %d AND start < %d", i, s.level.heads(), dim, s.from, s.to)
-	}
-	rows, err := a.Query(ctx, fmt.Sprintf(`WITH head AS (%s),
-		last AS (SELECT i, start, part, CASE WHEN count(*) >= %d THEN min(packets) ELSE 0 END AS cut FROM head GROUP BY ALL),
-		bounds AS (SELECT key, sum(packets) AS low, sum(packets) - sum(cut) + (SELECT sum(cut) FROM last) AS high FROM head JOIN last USING (i, start, part) GROUP BY key)
-		SELECT key, low::UBIGINT, high::UBIGINT, (SELECT sum(cut) FROM last)::UBIGINT FROM bounds ORDER BY low DESC`,
-		strings.Join(parts, " UNION ALL "), r.head))
-	if err != nil {
-		return nil, false, err
-	}
-	defer rows.Close()
-	var least, unseen uint64 // what the last of the first need has at least; what a key in no head has at most
-	n := 0
-	for rows.Next() {
-		var key uint32
-		var low, high uint64
-		if err := rows.Scan(&key, &low, &high, &unseen); err != nil {
-			return nil, false, err
-		}
-		if n++; n == need {
-			least = low
-		}
-		if n <= need || high >= least {
-			keys = append(keys, key)
-		}
-	}
-	decided = len(keys) <= max(need, candidatesAtMost) && (unseen == 0 || n >= need && least > unseen)
-	return keys, decided, rows.Err()
-}
-
 // Heat is packets and sources of the busiest ports by hour: packets[i][j] is of
 // keys[i] in hours[j]. Hours that weren't looked at are not among hours. Sources
 // that several parts saw are added up.
 func (r *Record) Heat(ctx context.Context, in observe.Range, ports int) (hours []time.Time, keys []uint32, packets, sources [][]uint64, err error) {
-	err = r.store.View(ctx, func(a store.Asker) error {
-		spans, err := cover(ctx, a, in)
-		if err != nil || len(spans) == 0 {
-			return err
-		}
+	err = r.view(ctx, func(v picture) error {
+		spans := v.cover(in)
 		from, to := down(in.From.Unix(), hour), up(in.To.Unix(), hour)
-		starts, err := looked(ctx, a, observe.Hour, from, to)
-		if err != nil || len(starts) == 0 {
-			return err
+		starts := v.looked(observe.Hour, from, to)
+		if len(spans) == 0 || len(starts) == 0 {
+			return nil
 		}
 		for _, t := range starts {
 			hours = append(hours, at(t))
 		}
-		top, err := r.busiest(ctx, a, spans, observe.ByPort, max(ports, 1), 0)
+		top, err := r.busiest(ctx, v, spans, observe.ByPort, max(ports, 1), 0)
 		if err != nil || len(top) == 0 {
 			return err
 		}
 		for _, s := range top {
 			keys = append(keys, s.key)
 		}
-		packets, sources, err = grid(ctx, a, keys, starts, from, to)
+		packets, sources, err = grid(ctx, v, keys, starts, from, to)
 		return err
 	})
 	return hours, keys, packets, sources, wrap(err, "heat strip")
@@ -116,7 +38,7 @@ func (r *Record) Heat(ctx context.Context, in observe.Range, ports int) (hours [
 
 // grid fills the lines of Heat from the heads of the hours, which nearly always
 // hold the busiest ports, and where a port isn't in every head from the counts.
-func grid(ctx context.Context, a store.Asker, keys []uint32, starts []int64, from, to int64) (packets, sources [][]uint64, err error) {
+func grid(ctx context.Context, v picture, keys []uint32, starts []int64, from, to int64) (packets, sources [][]uint64, err error) {
 	line, column := map[uint32]int{}, map[int64]int{}
 	for i, k := range keys {
 		line[k] = i
@@ -125,12 +47,9 @@ func grid(ctx context.Context, a store.Asker, keys []uint32, starts []int64, fro
 	for j, t := range starts {
 		column[t] = j
 	}
-	var buckets uint64 // all parts'
-	if err := a.QueryRow(ctx, `SELECT count(*)::UBIGINT FROM telescope_bucket WHERE grain = 1 AND start >= ? AND start < ?`, from, to).Scan(&buckets); err != nil {
-		return nil, nil, err
-	}
+	buckets := v.count([]span{{level(observe.Hour), from, to}}) // all parts'
 	for _, table := range []func(level) string{level.heads, level.counts} {
-		found, err := fill(ctx, a, table, keys, from, to, func(start int64, key uint32, p, s uint64) {
+		found, err := fill(ctx, v, table, keys, from, to, func(start int64, key uint32, p, s uint64) {
 			if j, ok := column[start]; ok {
 				packets[line[key]][j], sources[line[key]][j] = p, s
 			}

@@ -5,7 +5,7 @@
 // A bucket is one minute, hour or UTC day as one run of the engine (a part) saw
 // it. A part replaces its own buckets while they are open, and adds beside what
 // other parts saw. Distinct counts of several buckets come from merging their
-// sketches; where a sketch is missing the numbers are added, and the sum is
+// sketches, which stand in sheets; where a sketch is missing the numbers are added, and the sum is
 // marked as an upper bound.
 package record
 
@@ -13,6 +13,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"golang.org/x/sync/singleflight"
 
 	"sakimori/base/store"
 	"sakimori/observe"
@@ -64,7 +66,8 @@ type Import struct {
 }
 
 // Merge unites sketches of distinct things, and tells how many the union has.
-// Only with keep is the union itself asked for.
+// Only with keep is the union itself asked for. It is called from several
+// goroutines.
 type Merge func(sets [][]byte, keep bool) ([]byte, observe.Unique, error)
 
 // Record is the telescope's part of a store.
@@ -72,19 +75,32 @@ type Record struct {
 	store *store.Store
 	merge Merge
 	head  int // see headRows
+
+	calendars calendars
+	totals    singleflight.Group
 }
 
-// headRows is how many of a bucket's busiest ports, and ASes, stand in its head
-// table as well, with all rows of the dimensions that have few keys. Rankings
-// are made from heads, and proven there; see busiest.
+// headRows is how many of a bucket's ports, and ASes, with most packets, and how
+// many with most sources, stand in its head table as well, with all rows of the
+// dimensions that have few keys. Rankings are made from heads, and proven there;
+// see candidates. Another number would need all heads made anew.
 const headRows = 300
+
+// headOf is that number for a level: in months, which are few and whose numbers
+// add up to much, four times as many.
+func (r *Record) headOf(l level) int {
+	if l == month {
+		return 4 * r.head
+	}
+	return r.head
+}
 
 // New prepares the tables.
 func New(ctx context.Context, s *store.Store, merge Merge) (*Record, error) {
 	if err := s.Migrate(ctx, "telescope", migrations()); err != nil {
 		return nil, err
 	}
-	return &Record{s, merge, headRows}, nil
+	return &Record{store: s, merge: merge, head: headRows}, nil
 }
 
 // level is a table of counts: the three grains, and the month that Rollup makes
@@ -111,8 +127,6 @@ func table(d observe.Dim) func(level) string {
 	}
 	return level.heads
 }
-
-func (l level) sets() string { return "telescope_set_" + l.String() }
 
 const (
 	minute = int64(60)

@@ -38,8 +38,9 @@ var countColumns = []column[counted]{
 	{"part", "UBIGINT", "the engine run that counted; 0 in months", func(c *counted) driver.Value { return c.part }},
 }
 
-// Sketches are large and few, and stay out of the way of a scan of numbers. The
-// numbers are here again so that what has no sketch can be told by subtraction.
+// Sketches are large and few. They stood in tables of their own before they had
+// sheets, whose lines say the same. The numbers are here again so that what has
+// no sketch can be told by subtraction.
 var setColumns = []column[counted]{
 	countColumns[0], countColumns[1], countColumns[2],
 	{"sources", "UBIGINT", "as in the counts, 0 without a sketch", func(c *counted) driver.Value { return ifSet(c.SourceSet, c.Sources) }},
@@ -140,7 +141,7 @@ func migrations() []store.Migration {
 	for l := range levels {
 		ddl(&b, level(l).counts(), countColumns)
 		ddl(&b, level(l).heads(), countColumns)
-		ddl(&b, level(l).sets(), setColumns)
+		ddl(&b, oldSets(level(l)), setColumns)
 	}
 	ddl(&b, "telescope_bucket", bucketColumns)
 	ddl(&b, "telescope_event", eventColumns)
@@ -149,7 +150,11 @@ func migrations() []store.Migration {
 	ddl(&b, "telescope_import", importColumns)
 	// The months whose roll-up stands; a late day takes its month out again.
 	b.WriteString("CREATE TABLE telescope_month (start BIGINT NOT NULL);\n")
-	return []store.Migration{{Version: 1, Name: "counts, events, gaps, imports", SQL: b.String()}}
+	return []store.Migration{
+		{Version: 1, Name: "counts, events, gaps, imports", SQL: b.String()},
+		{Version: 2, Name: "sketches in sheets", Do: toSheets},
+		{Version: 3, Name: "heads by sources, too", Do: longerHeads},
+	}
 }
 
 func ddl[T any](b *strings.Builder, table string, columns []column[T]) {
@@ -186,7 +191,7 @@ func line[T any](row store.Row, columns []column[T], values []driver.Value, of *
 func Docs() string {
 	var b strings.Builder
 	describe(&b, "telescope_count_minute, _hour, _day, _month; telescope_head_minute, _hour, _day, _month", countColumns)
-	describe(&b, "telescope_set_minute, _hour, _day, _month", setColumns)
+	describe(&b, "sketches: blobs telescope/sketches/minute, hour, day, month, a file for each bucket and part", setColumns)
 	describe(&b, "telescope_bucket", bucketColumns)
 	describe(&b, "telescope_event, telescope_event_open", eventColumns)
 	describe(&b, "telescope_gap", gapColumns)

@@ -11,8 +11,8 @@ import (
 	"sakimori/observe"
 )
 
-// mergedAtMost bounds how many keys a ranking by sources merges before it is
-// content: beyond, keys stand in the order of their upper bounds.
+// mergedAtMost bounds how many keys a ranking by sources merges where heads don't
+// decide it: beyond, keys stand in the order of their upper bounds.
 const mergedAtMost = 1000
 
 // Top ranks the keys of a dimension in a range by "packets" or "sources".
@@ -20,96 +20,129 @@ func (r *Record) Top(ctx context.Context, dim observe.Dim, in observe.Range, ord
 	if limit <= 0 || offset < 0 {
 		return nil, fmt.Errorf("telescope record: a ranking needs a limit of at least 1 and an offset of at least 0, not %d and %d", limit, offset)
 	}
-	err = r.store.View(ctx, func(a store.Asker) error {
-		spans, err := cover(ctx, a, in)
-		if err != nil || len(spans) == 0 {
-			return err
+	err = r.view(ctx, func(v picture) error {
+		spans := v.cover(in)
+		if len(spans) == 0 {
+			return nil
 		}
+		var err error
 		switch order {
 		case "packets":
-			out, err = r.topPackets(ctx, a, dim, spans, limit, offset)
+			out, err = r.topPackets(ctx, v, dim, spans, limit, offset)
 		case "sources":
-			out, err = r.topSources(ctx, a, dim, spans, limit, offset)
+			out, err = r.topSources(ctx, v, dim, spans, limit, offset)
 		default:
 			err = fmt.Errorf("%q is no order: use packets or sources", order)
 		}
 		if err != nil {
 			return err
 		}
-		return r.before(ctx, a, dim, in, out)
+		return r.before(ctx, v, dim, in, out)
 	})
 	return out, wrap(err, "ranking")
 }
 
-func (r *Record) topPackets(ctx context.Context, a store.Asker, dim observe.Dim, spans []span, limit, offset int) ([]observe.Row, error) {
-	sums, err := r.busiest(ctx, a, spans, dim, limit, offset)
+func (r *Record) topPackets(ctx context.Context, v picture, dim observe.Dim, spans []span, limit, offset int) ([]observe.Row, error) {
+	sums, err := r.busiest(ctx, v, spans, dim, limit, offset)
 	if err != nil {
 		return nil, err
 	}
-	return r.rows(ctx, a, spans, dim, sums)
+	return r.rows(ctx, v, spans, dim, sums)
 }
 
 // rows are the final figures of sums, in their order.
 func (r *Record) rows(ctx context.Context, a store.Asker, spans []span, dim observe.Dim, sums []sum) ([]observe.Row, error) {
-	if err := r.sketches(ctx, a, spans, dim, sums); err != nil {
-		return nil, err
-	}
-	out := make([]observe.Row, 0, len(sums))
-	for i := range sums {
-		p, err := r.point(time.Time{}, &sums[i])
-		if err != nil {
-			return nil, err
-		}
+	points, err := r.points(ctx, a, spans, dim, sums)
+	out := make([]observe.Row, 0, len(points))
+	for i, p := range points {
 		out = append(out, observe.Row{Key: sums[i].key, Packets: p.Packets, Sources: p.Sources, Targets: p.Targets})
 	}
-	return out, nil
+	return out, err
 }
 
 // topSources can't ask the database for the order, as a key's distinct sources
 // are known only after merging. But the sum of its buckets is an upper bound:
 // keys are merged in that order until the next bound is below all of the page.
-func (r *Record) topSources(ctx context.Context, a store.Asker, dim observe.Dim, spans []span, limit, offset int) ([]observe.Row, error) {
+func (r *Record) topSources(ctx context.Context, v picture, dim observe.Dim, spans []span, limit, offset int) ([]observe.Row, error) {
 	need := offset + limit
-	keys, bounds, err := ranked(ctx, a, spans, dim, "sources", max(need, mergedAtMost), 0)
+	h, err := r.openSheets(ctx, v, spans)
+	defer h.close()
 	if err != nil {
 		return nil, err
 	}
-	var done []observe.Row
-	for i := 0; i < len(keys); {
-		if len(done) >= need && bounds[i] < done[need-1].Sources.N {
-			break
-		}
-		next := min(len(keys), i+max(need, 20))
-		sums, err := r.sums(ctx, a, spans, pick{dim, keys[i:next]})
-		if err != nil {
-			return nil, err
-		}
-		some, err := r.rows(ctx, a, spans, dim, sums)
-		if err != nil {
-			return nil, err
-		}
-		done = append(done, some...)
-		slices.SortFunc(done, func(x, y observe.Row) int {
-			return cmp.Or(cmp.Compare(y.Sources.N, x.Sources.N), cmp.Compare(y.Packets, x.Packets), cmp.Compare(x.Key, y.Key))
-		})
-		i = next
+	list, unseen, err := r.candidates(ctx, v, spans, dim, "sources")
+	if err != nil {
+		return nil, err
 	}
-	return done[min(offset, len(done)):min(need, len(done))], nil
+	list, least, err := r.widest(h, dim, list, need)
+	if err == nil && !decided(unseen, least) {
+		if list, err = ranked(ctx, v, spans, dim, "sources", max(need, mergedAtMost)); err == nil {
+			list, _, err = r.widest(h, dim, list, need)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	sums, err := finish(ctx, v, spans, dim, list)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := r.rows(ctx, v, spans, dim, sums)
+	slices.SortFunc(rows, func(x, y observe.Row) int {
+		return cmp.Or(cmp.Compare(y.Sources.N, x.Sources.N), cmp.Compare(y.Packets, x.Packets), cmp.Compare(x.Key, y.Key))
+	})
+	return rows[min(offset, len(rows)):min(need, len(rows))], err
+}
+
+// widest merges sketches of sources in the order of high until no other can be
+// among the first need, and gives the keys that still can, with the bounds that
+// merging leaves, and the least that the first have.
+func (r *Record) widest(h sheets, dim observe.Dim, list []candidate, need int) (merged []candidate, least uint64, err error) {
+	for len(list) > 0 && (len(merged) < need || list[0].high >= least) {
+		n := min(len(list), max(need, 64))
+		if err := atDesks(n, func(i int, d *desk) error { return r.narrow(h, dim, &list[i], d) }); err != nil {
+			return nil, 0, err
+		}
+		merged = append(merged, list[:n]...)
+		list = list[n:]
+		slices.SortFunc(merged, byHigh)
+		merged, least = first(merged, need)
+	}
+	return merged, least, nil
+}
+
+// narrow brings the bounds of a key's sources together by merging the sketches
+// that there are.
+func (r *Record) narrow(h sheets, dim observe.Dim, c *candidate, d *desk) error {
+	var t tally
+	if err := h.load(dim, c.key, sources, &t, d); err != nil {
+		return err
+	}
+	u := observe.Unique{N: t.have}
+	if len(t.sets) > 1 {
+		var err error
+		if _, u, err = r.merge(t.sets, false); err != nil {
+			return fmt.Errorf("merge sketches: %w", err)
+		}
+	}
+	c.low, c.high = t.within(u.N, max(c.low, t.have)), t.within(u.N, c.high)
+	return nil
+}
+
+// within is what a key has whose buckets add up to total, of which have
+// have sketches that come to united. It grows with total.
+func (t *tally) within(united, total uint64) uint64 {
+	return min(united+total-min(t.have, total), total) // an estimate may not pass the sum
 }
 
 // before fills in the packets of the period of equal length just before.
-func (r *Record) before(ctx context.Context, a store.Asker, dim observe.Dim, in observe.Range, rows []observe.Row) error {
+func (r *Record) before(ctx context.Context, v picture, dim observe.Dim, in observe.Range, rows []observe.Row) error {
 	if len(rows) == 0 {
 		return nil
 	}
 	was := observe.Range{From: in.From.Add(-in.To.Sub(in.From)), To: in.From}
-	from, to, err := covered(ctx, a, was)
-	if err != nil || from == to {
-		return err
-	}
-	spans, err := cover(ctx, a, was)
-	if err != nil {
-		return err
+	if from, to := v.covered(was); from == to {
+		return nil
 	}
 	at := map[uint32]int{}
 	var keys []uint32
@@ -118,7 +151,7 @@ func (r *Record) before(ctx context.Context, a store.Asker, dim observe.Dim, in 
 		at[rows[i].Key] = i
 		keys = append(keys, rows[i].Key)
 	}
-	sums, err := r.sums(ctx, a, spans, pick{dim, keys})
+	sums, err := r.sums(ctx, v, v.cover(was), pick{dim, keys})
 	for _, s := range sums {
 		*rows[at[s.key]].Before = s.packets
 	}
@@ -133,8 +166,8 @@ func (r *Record) Baseline(ctx context.Context, dim observe.Dim, key uint32, befo
 	for k := int64(weeks); k >= 1; k-- {
 		spans = append(spans, span{level(observe.Hour), this - k*7*day, this - k*7*day + hour})
 	}
-	err = r.store.View(ctx, func(a store.Asker) error {
-		out, err = r.series(ctx, a, dim, key, observe.Hour, spans)
+	err = r.view(ctx, func(v picture) error {
+		out, err = r.series(ctx, v, dim, key, observe.Hour, spans)
 		return err
 	})
 	return out, wrap(err, "baseline")
@@ -142,15 +175,15 @@ func (r *Record) Baseline(ctx context.Context, dim observe.Dim, key uint32, befo
 
 // Years are the calendar years (UTC) that the record holds days of.
 func (r *Record) Years(ctx context.Context, iotPorts []uint32) (out []observe.Year, err error) {
-	err = r.store.View(ctx, func(a store.Asker) error {
-		out, err = r.years(ctx, a, iotPorts)
+	err = r.view(ctx, func(v picture) error {
+		out, err = r.years(ctx, v, iotPorts)
 		return err
 	})
 	return out, wrap(err, "years")
 }
 
-func (r *Record) years(ctx context.Context, a store.Asker, iotPorts []uint32) ([]observe.Year, error) {
-	rows, err := a.Query(ctx, `SELECT start, sum(looked * dark_v4::DOUBLE), least(1, sum(looked)) FROM telescope_bucket
+func (r *Record) years(ctx context.Context, v picture, iotPorts []uint32) ([]observe.Year, error) {
+	rows, err := v.Query(ctx, `SELECT start, sum(looked * dark_v4::DOUBLE), least(1, sum(looked)) FROM telescope_bucket
 		WHERE grain = 2 AND looked > 0 GROUP BY start ORDER BY start`)
 	if err != nil {
 		return nil, err
@@ -180,17 +213,14 @@ func (r *Record) years(ctx context.Context, a store.Asker, iotPorts []uint32) ([
 	if err := rows.Err(); err != nil || len(out) == 0 {
 		return nil, err
 	}
-	spans, err := days(ctx, a, nil, first, last)
-	if err != nil {
-		return nil, err
-	}
+	spans := v.days(nil, first, last)
 	iotPorts = slices.Compact(slices.Sorted(slices.Values(iotPorts))) // a port that is named twice counts once
 	picks := []pick{{observe.ByTotal, []uint32{0}}}
 	if len(iotPorts) > 0 {
 		picks = append(picks, pick{observe.ByPort, iotPorts})
 	}
 	for i, p := range picks {
-		if err := perBucket(ctx, a, spans, p, func(start int64, packets uint64) {
+		if err := perBucket(ctx, v, spans, p, func(start int64, packets uint64) {
 			j, ok := index[at(start).Year()]
 			switch {
 			case !ok:

@@ -1,9 +1,11 @@
 package record
 
 import (
+	"cmp"
 	"context"
 	"database/sql/driver"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -73,14 +75,17 @@ func (r *Record) writeBuckets(ctx context.Context, tx *store.Tx, part uint64, bu
 		if n == 0 {
 			continue
 		}
-		for _, table := range []string{level(b.Grain).counts(), level(b.Grain).heads(), level(b.Grain).sets()} {
+		if err := tx.DropBlob(ctx, sheetName(level(b.Grain), b.Start, part)); err != nil {
+			return err
+		}
+		for _, table := range []string{level(b.Grain).counts(), level(b.Grain).heads()} {
 			if err := tx.Exec(ctx, fmt.Sprintf(`DELETE FROM %s WHERE start = %d AND part = %d`, table, b.Start, part)); err != nil {
 				return err
 			}
 		}
 	}
 	for m := range months {
-		if err := dropMonths(ctx, tx, "=", m); err != nil {
+		if err := dropMonths(ctx, tx, m, m+1); err != nil {
 			return err
 		}
 	}
@@ -95,30 +100,26 @@ func (r *Record) writeBuckets(ctx context.Context, tx *store.Tx, part uint64, bu
 	}); err != nil {
 		return err
 	}
+	for i := range buckets {
+		if err := putSheet(ctx, tx, level(buckets[i].Grain), buckets[i].Start, part, buckets[i].Rows); err != nil {
+			return err
+		}
+	}
 	for g := range observe.Day + 1 {
 		if !slices.ContainsFunc(buckets, func(b Bucket) bool { return b.Grain == g }) {
 			continue
 		}
-		for _, t := range []struct {
-			table   string
-			columns []column[counted]
-			take    func(rows []Row) func(*Row) bool
-		}{
-			{level(g).counts(), countColumns, func([]Row) func(*Row) bool { return func(*Row) bool { return true } }},
-			{level(g).heads(), countColumns, r.inHead},
-			{level(g).sets(), setColumns, func([]Row) func(*Row) bool {
-				return func(w *Row) bool { return w.SourceSet != nil || w.TargetSet != nil }
-			}},
-		} {
-			if err := appendRows(tx, t.table, t.columns, values, g, part, buckets, t.take); err != nil {
-				return err
-			}
+		if err := appendRows(tx, level(g).counts(), values, g, part, buckets, func([]Row) func(*Row) bool { return func(*Row) bool { return true } }); err != nil {
+			return err
+		}
+		if err := appendRows(tx, level(g).heads(), values, g, part, buckets, r.inHead); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func appendRows(tx *store.Tx, table string, columns []column[counted], values []driver.Value, g observe.Grain, part uint64, buckets []Bucket, taker func(rows []Row) func(*Row) bool) error {
+func appendRows(tx *store.Tx, table string, values []driver.Value, g observe.Grain, part uint64, buckets []Bucket, taker func(rows []Row) func(*Row) bool) error {
 	return tx.Append(table, func(row store.Row) error {
 		for i := range buckets {
 			if buckets[i].Grain != g {
@@ -130,7 +131,7 @@ func appendRows(tx *store.Tx, table string, columns []column[counted], values []
 				if !take(c.Row) {
 					continue
 				}
-				if err := line(row, columns, values, &c); err != nil {
+				if err := line(row, countColumns, values, &c); err != nil {
 					return err
 				}
 			}
@@ -140,54 +141,76 @@ func appendRows(tx *store.Tx, table string, columns []column[counted], values []
 }
 
 // inHead tells which rows of a bucket belong in its head, asked in their order:
-// those of the dimensions with few keys, and the busiest of the others. No row
-// left out has more packets than one taken in.
+// those of the dimensions with few keys, and of the others those with most
+// packets and those with most sources. No row left out has more packets, or
+// sources, than the least of the first by them.
 func (r *Record) inHead(rows []Row) func(*Row) bool {
-	var cut, ties [observe.Dims]uint64 // at or above cut; of those on it, only so many
+	var packets, sources [observe.Dims]cut
 	for _, d := range []observe.Dim{observe.ByPort, observe.ByAS} {
-		var packets []uint64
-		for i := range rows {
-			if rows[i].Dim == d {
-				packets = append(packets, rows[i].Packets)
-			}
-		}
-		if len(packets) <= r.head {
-			ties[d] = uint64(len(packets))
-			continue
-		}
-		slices.Sort(packets)
-		busiest := packets[len(packets)-r.head:]
-		cut[d] = busiest[0]
-		for _, n := range busiest {
-			if n == cut[d] {
-				ties[d]++
-			}
-		}
+		of := ofDim(rows, d)
+		packets[d] = cutOf(of, r.head, func(w *Row) uint64 { return w.Packets })
+		sources[d] = cutOf(of, r.head, func(w *Row) uint64 { return w.Sources })
 	}
 	return func(w *Row) bool {
-		if !manyKeys(w.Dim) || w.Packets > cut[w.Dim] {
+		if !manyKeys(w.Dim) {
 			return true
 		}
-		if w.Packets < cut[w.Dim] || ties[w.Dim] == 0 {
-			return false
-		}
-		ties[w.Dim]--
-		return true
+		first, wide := packets[w.Dim].takes(w.Packets), sources[w.Dim].takes(w.Sources)
+		return first || wide
 	}
 }
 
-// dropMonths takes back roll-ups whose days changed or went.
-func dropMonths(ctx context.Context, tx *store.Tx, op string, start int64) error {
-	n, err := tx.Count(ctx, `DELETE FROM telescope_month WHERE start `+op+` ?`, start)
+// ofDim are the rows of a dimension, of rows in order.
+func ofDim(rows []Row, d observe.Dim) []Row {
+	find := func(d observe.Dim) int {
+		i, _ := slices.BinarySearchFunc(rows, d, func(w Row, d observe.Dim) int { return cmp.Compare(w.Dim, d) })
+		return i
+	}
+	return rows[find(d):find(d+1)]
+}
+
+// cut is where the first n of some numbers end: all above least, and so many
+// that are equal to it.
+type cut struct {
+	least uint64
+	ties  int
+}
+
+func cutOf(rows []Row, n int, number func(*Row) uint64) cut {
+	if len(rows) <= n {
+		return cut{0, len(rows)}
+	}
+	all := make([]uint64, len(rows))
+	for i := range rows {
+		all[i] = number(&rows[i])
+	}
+	slices.Sort(all)
+	first := all[len(all)-n:]
+	above, _ := slices.BinarySearch(first, first[0]+1)
+	return cut{first[0], above}
+}
+
+// takes is asked for each number once.
+func (c *cut) takes(n uint64) bool {
+	if n == c.least && c.ties > 0 {
+		c.ties--
+		return true
+	}
+	return n > c.least
+}
+
+// dropMonths takes back the roll-ups of [from, to), whose days changed or went.
+func dropMonths(ctx context.Context, tx *store.Tx, from, to int64) error {
+	n, err := tx.Count(ctx, `DELETE FROM telescope_month WHERE start >= ? AND start < ?`, from, to)
 	if err != nil || n == 0 {
 		return err
 	}
-	for _, table := range []string{month.counts(), month.heads(), month.sets()} {
-		if err := tx.Exec(ctx, `DELETE FROM `+table+` WHERE start `+op+` ?`, start); err != nil {
+	for _, table := range []string{month.counts(), month.heads()} {
+		if err := tx.Exec(ctx, `DELETE FROM `+table+` WHERE start >= ? AND start < ?`, from, to); err != nil {
 			return err
 		}
 	}
-	return nil
+	return tx.DropBlobs(ctx, sheetsFrom(month, from), sheetsFrom(month, to))
 }
 
 // idsAtOnce bounds the list that one DELETE gets as its parameter.
@@ -286,13 +309,14 @@ func (r *Record) Retain(ctx context.Context, now time.Time, p Policy) (Deleted, 
 			if d.Rows[g], err = tx.Count(ctx, `DELETE FROM `+level(g).counts()+` WHERE start < ?`, before); err != nil {
 				return err
 			}
-			for _, table := range []string{level(g).heads(), level(g).sets()} {
-				if err = tx.Exec(ctx, `DELETE FROM `+table+` WHERE start < ?`, before); err != nil {
-					return err
-				}
+			if err = tx.Exec(ctx, `DELETE FROM `+level(g).heads()+` WHERE start < ?`, before); err != nil {
+				return err
+			}
+			if err = tx.DropBlobs(ctx, sheetsFrom(level(g), math.MinInt64), sheetsFrom(level(g), before)); err != nil {
+				return err
 			}
 			if observe.Grain(g) == observe.Day {
-				if err = dropMonths(ctx, tx, "<", before); err != nil {
+				if err = dropMonths(ctx, tx, math.MinInt64, before); err != nil {
 					return err
 				}
 			}
