@@ -278,15 +278,11 @@ func (im *importer) end(ctx context.Context, w *watch, imp *record.Import) (repo
 		doc, err := telescope.Empty(im.cfg)
 		return report{Document: doc}, err
 	}
-	var doc report
-	sum := func() {
-		w.finish()
-		doc = w.document()
-	}
 	if im.keeper == nil {
-		sum()
-		return doc, nil
+		w.finish()
+		return w.document(), nil
 	}
+	var doc report
 	snap, err := w.snapshot()
 	if err != nil {
 		return doc, err
@@ -298,9 +294,12 @@ func (im *importer) end(ctx context.Context, w *watch, imp *record.Import) (repo
 		doc.DuplicateOf = []telescope.Duplicate{{File: imp.Name, Import: dup.ID, Name: dup.Name, Imported: dup.Finished, Digest: hex.EncodeToString(imp.Digest[:])}}
 		return doc, err
 	}
-	if err := im.keeper.write(ctx, w, snap, time.Time{}, func() (*record.Import, error) {
-		sum()
+	finish := func() {
+		w.finish()
 		w.provisional()
+	}
+	if err := im.keeper.write(ctx, w, snap, time.Time{}, finish, func() (*record.Import, error) {
+		doc = w.document()
 		text, err := json.Marshal(doc.Document) // the whole list of scanners is in the store's events
 		imp.Done, imp.Finished, imp.Result = true, im.now(), text
 		return imp, err

@@ -139,7 +139,7 @@ func (k *keeper) save(ctx context.Context, w *watch, imp *record.Import, since t
 	if err != nil {
 		return err
 	}
-	return k.write(ctx, w, snap, since, func() (*record.Import, error) { return imp, nil })
+	return k.write(ctx, w, snap, since, func() {}, func() (*record.Import, error) { return imp, nil })
 }
 
 // snapshot is the state of a watch, from which it can go on.
@@ -162,21 +162,28 @@ func (w *watch) snapshot() (snapshot, error) {
 }
 
 // write puts everything pending on disk, with a snapshot that may be older than
-// it by the minutes that were still open: those are given again then. last makes
-// what is to be written at the end, while the states and the counts so far
-// already go in: it may close what is open, and gives the import's entry.
-func (k *keeper) write(ctx context.Context, w *watch, snap snapshot, since time.Time, last func() (*record.Import, error)) error {
-	counts := w.takeBuckets()
+// it by the minutes that were still open: those are given again then. What is
+// there goes in while the rest is made: first finish may close what is open, and
+// at the end last gives the import's entry.
+func (k *keeper) write(ctx context.Context, w *watch, snap snapshot, since time.Time, finish func(), last func() (*record.Import, error)) error {
+	counts := make(chan []record.Bucket, 2)
+	counts <- w.takeBuckets()
 	var rest record.Batch
 	var findings []detect.Finding
 	var failed error
-	var making sync.WaitGroup
-	making.Go(func() {
+	go func() {
+		defer close(counts)
+		finish()
+		w.tel.OpenBuckets()
+		counts <- w.takeBuckets()
 		if rest.Import, failed = last(); failed == nil {
 			findings = k.gather(w, &rest, since)
 		}
-	})
-	defer making.Wait() // whatever happens, the watch is the caller's again
+	}()
+	defer func() { // whatever happens, the watch is the caller's again
+		for range counts {
+		}
+	}()
 	return k.store.Tx(ctx, func(tx *store.Tx) error {
 		// The states first: their files are written while the rows go in.
 		if err := k.record.Write(tx, record.Batch{Part: w.part, State: snap.telescope}); err != nil {
@@ -188,11 +195,12 @@ func (k *keeper) write(ctx context.Context, w *watch, snap snapshot, since time.
 			}
 		}
 		snap = snapshot{} // hundreds of megabytes that are free as soon as they are written
-		if err := k.record.Write(tx, record.Batch{Part: w.part, Buckets: counts}); err != nil {
-			return err
+		for buckets := range counts {
+			if err := k.record.Write(tx, record.Batch{Part: w.part, Buckets: buckets}); err != nil {
+				return err
+			}
 		}
-		counts = nil
-		if making.Wait(); failed != nil {
+		if failed != nil {
 			return failed
 		}
 		if err := k.record.Write(tx, rest); err != nil {
@@ -202,10 +210,9 @@ func (k *keeper) write(ctx context.Context, w *watch, snap snapshot, since time.
 	})
 }
 
-// gather puts into a batch what a watch has pending or open, and gives the
-// findings.
+// gather puts into a batch what a watch has pending and the events that go on,
+// and gives the findings.
 func (k *keeper) gather(w *watch, b *record.Batch, since time.Time) []detect.Finding {
-	w.tel.OpenBuckets()
 	open, left := w.tel.Open(since, eventsKept)
 	p := w.take()
 	closed, more := largest(p.closed, eventsKept)
