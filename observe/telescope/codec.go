@@ -107,7 +107,13 @@ func (w *writer) targets(b *blocks, t *targets) {
 		return
 	}
 	w.u16(t.n)
-	b.each(t, w.u32)
+	out, k := w.extend(4*int(t.n)), 0
+	for _, id := range b.elements(t) {
+		if id != 0 { // an empty place of a table
+			binary.LittleEndian.PutUint32(out[k:], id)
+			k += 4
+		}
+	}
 }
 
 // source writes what isn't known of a source by its address, after that.

@@ -17,6 +17,8 @@ type folder struct {
 	sides [2]side
 	class [observe.Classes]wide
 	proto [256]*wide // the usual ones
+	// Countries are counted in the same way in a dark space of usual size.
+	country [countries]wide
 
 	sources uint64 // of the minute
 	marks   uint32 // of all records together
@@ -110,7 +112,7 @@ func (w *wide) flush(f *folder, p *piece, to *cells, key uint32, rows []Row) []R
 		w.known[i] |= hit
 	}
 	cell.targets.Merge(form, &w.far)
-	return p.row(rows, to.dim, key, w.packets, w.hosts, w.count())
+	return p.row(rows, to.dim, rowKey(to.dim, key, p.asns), w.packets, w.hosts, w.count())
 }
 
 func (w *wide) count() uint64 { return ones(w.hit) + w.far.Count() }
@@ -259,15 +261,20 @@ func (f *folder) total(p *piece) []Row {
 func (f *folder) places(p *piece) []Row {
 	s := &f.sides[1]
 	dim := &p.into.dims[observe.ByCountry]
-	s.items = room(s.items, p.n)
-	for _, chunk := range p.packets {
-		for i := range chunk {
-			s.items = append(s.items, chunk[i].item(chunk[i].country(), newPlace))
+	var rows []Row
+	if f.space.v4 <= wideMost {
+		rows = f.countries(p, dim)
+	} else {
+		s.items = room(s.items, p.n)
+		for _, chunk := range p.packets {
+			for i := range chunk {
+				s.items = append(s.items, chunk[i].item(chunk[i].country(), newPlace))
+			}
 		}
+		rows = s.count(f.space, p, dim, nil, p.rows(f.rows[1]))
 	}
-	rows := s.count(f.space, p, dim, nil, p.rows(f.rows[1]))
 	first := len(rows)
-	s.items = s.items[:0]
+	s.items = room(s.items, p.n)
 	for _, chunk := range p.packets {
 		for i := range chunk {
 			s.items = append(s.items, chunk[i].item(chunk[i].as(), newPlace))
@@ -287,6 +294,35 @@ func (f *folder) places(p *piece) []Row {
 	}
 	ases := &p.into.dims[observe.ByAS]
 	s.hosts(ases, ases.form)
+	return rows
+}
+
+// wideMost is the largest dark space in which each country has a bitmap of its
+// own: 524,288 addresses, and 64 KiB.
+const wideMost = 1 << 19
+
+// countries counts the packets of each country.
+func (f *folder) countries(p *piece, dim *cells) []Row {
+	for i := range f.country {
+		if c := &f.country[i]; c.packets > 0 {
+			c.reset(f.space.v4)
+		}
+	}
+	for _, chunk := range p.packets {
+		for i := range chunk {
+			r := &chunk[i]
+			c := &f.country[r.country()]
+			if c.packets == 0 {
+				c.reset(f.space.v4)
+			}
+			c.hosts += uint64(r.what / newPlace & 1)
+			c.add(r)
+		}
+	}
+	rows := p.rows(f.rows[1])
+	for i := range f.country {
+		rows = f.country[i].flush(f, p, dim, uint32(i), rows) //nolint:gosec // below 729
+	}
 	return rows
 }
 

@@ -160,7 +160,11 @@ func (b *blocks) grow(t *targets, rough bool) {
 func (b *blocks) reform(t *targets, to form) {
 	old := *t
 	*t = targets{block: b.take(to), form: to, zero: old.zero}
-	b.each(&old, func(id uint32) { b.insert(t, id) })
+	for _, id := range b.elements(&old) {
+		if id != 0 {
+			b.insert(t, id)
+		}
+	}
 	if to >= formDense && old.zero {
 		t.zero = false
 		b.insert(t, 0)
@@ -192,21 +196,18 @@ func (b *blocks) insert(t *targets, id uint32) {
 	t.n++
 }
 
-// each calls do with every element of t that stands somewhere, as long as they
-// are counted exactly.
-func (b *blocks) each(t *targets, do func(id uint32)) {
+// elements are where the elements of t stand, as long as they are counted
+// exactly; with zeros between them in a table.
+func (b *blocks) elements(t *targets) []uint32 {
 	switch {
 	case t.form == formNear:
-		for _, id := range t.near[:t.n] {
-			do(id)
-		}
+		return t.near[:t.n]
+	case t.form == formList:
+		return b.at(t.block, formList)[:t.n]
 	case t.form < formDense:
-		for _, id := range b.at(t.block, t.form) {
-			if id != 0 {
-				do(id)
-			}
-		}
+		return b.at(t.block, t.form)
 	}
+	return nil
 }
 
 // place is where add of the same identity will look in a block first.
