@@ -1,7 +1,6 @@
 package telescope
 
 import (
-	"encoding/binary"
 	"math"
 	"unsafe"
 
@@ -11,8 +10,7 @@ import (
 )
 
 // shard holds everything about the sources that fall to it. It belongs to one
-// worker, and shares nothing with the others: each worker reads every frame
-// (the decoder costs less than handing packets over) and keeps its own.
+// worker, and shares nothing with the others.
 type shard struct {
 	cfg    *Config
 	id, of uint32
@@ -77,13 +75,11 @@ type job struct {
 // frame takes one frame into account. t is its time, never more than a minute
 // before the newest (the telescope folds later ones, and counts them).
 func (s *shard) frame(link packet.LinkType, data []byte, orig uint32, t int64) {
-	src, plain := s.plain(link, data)
-	h, mine := uint64(0), s.id == 0
-	if plain {
-		h = mix(src)
-		if mine = s.keeps(h); !mine && !s.union.contains(src) {
-			return
-		}
+	// A frame that can't be decoded belongs to its source's shard if it is plain,
+	// and else to the first.
+	mine := s.id == 0
+	if src, ok := sender(link, data, s.decode.Tunnels); ok {
+		mine = s.keeps(mix(src))
 	}
 	j := &s.jobs[s.n]
 	p := &j.Packet
@@ -109,11 +105,8 @@ func (s *shard) frame(link packet.LinkType, data []byte, orig uint32, t int64) {
 	if !dark {
 		return
 	}
-	if !plain {
-		h = mix(p.Src)
-		mine = s.keeps(h)
-	}
-	j.h = h
+	j.h = mix(p.Src)
+	mine = s.keeps(j.h)
 	// Every worker remembers all fragments: what falls out of the table must not
 	// depend on how many there are.
 	if p.Flags&packet.Fragment != 0 && s.seen.repeated(p, t) {
@@ -142,19 +135,6 @@ func (s *shard) frame(link packet.LinkType, data []byte, orig uint32, t int64) {
 	if p.Quoted.Valid && j.kind == observe.KindICMPError {
 		s.quoted(j)
 	}
-}
-
-// plain looks at a frame before it is decoded: what has the form of most, and a
-// source that is another shard's, is nobody else's business. All shards must see
-// fragments, what dark addresses send, and what errors quote; these, and
-// everything that isn't plain, are decoded by each, and belong to the first when
-// they can't be.
-func (s *shard) plain(link packet.LinkType, f []byte) (packet.Addr, bool) {
-	if link != packet.LinkEthernet || len(f) < 34 || f[12] != 8 || f[13] != 0 || f[14] != 0x45 ||
-		f[20]&0x3f != 0 || f[21] != 0 || f[23] != packet.TCP && (f[23] != packet.UDP || s.decode.Tunnels != 0) {
-		return packet.Addr{}, false
-	}
-	return packet.V4(binary.BigEndian.Uint32(f[26:])), true
 }
 
 // keeps tells whether an address with this hash falls to this shard.

@@ -6,10 +6,10 @@
 // everything by minute, hour and day, and hands on what a source did in a minute
 // as one Sighting. It reads nobody's communication.
 //
-// A frame's way: every worker decodes it (decoding costs less than handing it
-// over) and keeps those whose source falls to its shard; a minute that ends is
-// given to the merger, which adds the shards up, tells the detectors and fills
-// the buckets. Nothing depends on the number of workers.
+// A frame's way: the worker whose shard its source falls to decodes it, and books
+// it on its event; a minute that ends is given to the merger, which sorts and
+// counts it, tells the detectors and fills the buckets. Nothing depends on the
+// number of workers.
 package telescope
 
 import (
@@ -63,7 +63,7 @@ type Config struct {
 	piece int // records that are counted in one go; 0: pieceRecords
 }
 
-// maxWorkers is where more no longer help: each decodes every frame.
+// maxWorkers is where more no longer help: one reader deals the frames out.
 const maxWorkers = 8
 
 // DefaultConfig is the configuration without addresses.

@@ -2,6 +2,7 @@ package telescope
 
 import (
 	"cmp"
+	"encoding/binary"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -18,6 +19,7 @@ const underway = 8
 type Block struct {
 	packet.Block
 	readers atomic.Int32
+	lists   [maxWorkers][]uint32 // the frames that each worker must see
 }
 
 // Block gives an empty block to fill and hand to Ingest. It waits until the
@@ -28,17 +30,20 @@ func (t *Telescope) Block() *Block { return <-t.pool }
 // a minute; what is older is counted in the oldest minute that is still open, a
 // stray date far ahead in the newest, and both in Totals.Late.
 func (t *Telescope) Ingest(b *Block) {
+	for i := range t.workers {
+		b.lists[i] = b.lists[i][:0]
+	}
 	if len(b.Frames) > 0 {
-		t.clock(&b.Block)
+		t.clock(b)
 	}
 	t.frames += uint64(len(b.Frames))
 	b.readers.Store(int32(len(t.workers))) //nolint:gosec // at most 8
 	t.send(order{block: b})
 }
 
-// clock sets first and last, folds times that lie too far back, and starts the
-// workers at the first frame.
-func (t *Telescope) clock(b *packet.Block) {
+// clock sets first and last, folds times that lie too far back, starts the
+// workers at the first frame, and deals the frames out.
+func (t *Telescope) clock(b *Block) {
 	for i := range b.Frames {
 		ft := &b.Frames[i].Time
 		*ft = min(max(*ft, 0), maxNano)
@@ -48,16 +53,41 @@ func (t *Telescope) clock(b *packet.Block) {
 		}
 		t.first, t.last = min(t.first, *ft), max(t.last, *ft)
 		m := uint32(*ft / 60e9) //nolint:gosec // minutes since the epoch
+		everybody := false
 		switch {
 		case !t.started:
 			t.start(m)
-		case m > t.top:
+			everybody = true
+		case m > t.top: // all begin the minute at the same frame
 			t.top = m
+			everybody = true
 		case m+1 < t.top:
 			*ft = int64(t.top-1) * 60e9
 			t.late++
 		}
+		if !everybody {
+			if src, ok := sender(b.Frames[i].Link, b.Bytes(i), t.cfg.Tunnels); ok && !t.union.contains(src) {
+				list := &b.lists[shardOf(mix(src), uint32(len(t.workers)))] //nolint:gosec // at most 8
+				*list = append(*list, uint32(i))                            //nolint:gosec // a block has fewer
+				continue
+			}
+		}
+		for w := range t.workers {
+			b.lists[w] = append(b.lists[w], uint32(i)) //nolint:gosec // a block has fewer
+		}
 	}
+}
+
+// sender looks at a frame before it is decoded: what has the form of most is its
+// source's shard's business alone. All shards must see fragments, what dark
+// addresses send and what errors quote; these, and everything that isn't plain,
+// are decoded by each.
+func sender(link packet.LinkType, f []byte, tunnels packet.Tunnels) (packet.Addr, bool) {
+	if link != packet.LinkEthernet || len(f) < 34 || f[12] != 8 || f[13] != 0 || f[14] != 0x45 ||
+		f[20]&0x3f != 0 || f[21] != 0 || f[23] != packet.TCP && (f[23] != packet.UDP || tunnels != 0) {
+		return packet.Addr{}, false
+	}
+	return packet.V4(binary.BigEndian.Uint32(f[26:])), true
 }
 
 // stray tells whether the first of the frames bears a date more than a day ahead
@@ -124,7 +154,7 @@ func (w *worker) run() {
 	defer w.ended.Done()
 	for o := range w.orders {
 		if o.block != nil {
-			w.read(&o.block.Block)
+			w.read(o.block)
 			if o.block.readers.Add(-1) == 0 {
 				w.t.pool <- o.block
 			}
@@ -141,9 +171,9 @@ func (w *worker) run() {
 	}
 }
 
-func (w *worker) read(b *packet.Block) {
+func (w *worker) read(b *Block) {
 	s := w.shard
-	for i := range b.Frames {
+	for _, i := range b.lists[s.id] {
 		f := &b.Frames[i]
 		if m := uint32(f.Time / 60e9); m > s.top { //nolint:gosec // minutes since the epoch
 			s.work()
