@@ -56,11 +56,11 @@ func (w *writer) extend(n int) []byte {
 const entryBytes, queuedBytes, sampleBytes, sourceBytes = 48, 28, 33, 48 // as written
 
 // entry writes an event whose source stands at place from among the sources.
-func (w *writer) entry(e *entry, from uint32) {
+func (w *writer) entry(e *entry, a *aside, from uint32) {
 	b, le := w.extend(entryBytes), binary.LittleEndian
 	le.PutUint32(b, from)
 	le.PutUint64(b[4:], uint64(e.last))   //nolint:gosec // the same bits
-	le.PutUint64(b[12:], uint64(e.first)) //nolint:gosec // the same bits
+	le.PutUint64(b[12:], uint64(a.first)) //nolint:gosec // the same bits
 	le.PutUint32(b[20:], e.total)
 	le.PutUint32(b[24:], e.seen)
 	le.PutUint16(b[28:], e.port)
@@ -75,10 +75,10 @@ func (w *writer) entry(e *entry, from uint32) {
 		return
 	}
 	b = w.extend(queuedBytes)
-	le.PutUint32(b, e.minute)
-	le.PutUint32(b[4:], e.packets)
-	le.PutUint64(b[8:], uint64(e.firstIn)) //nolint:gosec // the same bits
-	for i, n := range e.bins {
+	le.PutUint32(b, a.minute)
+	le.PutUint32(b[4:], a.packets)
+	le.PutUint64(b[8:], uint64(a.firstIn)) //nolint:gosec // the same bits
+	for i, n := range a.bins {
 		le.PutUint16(b[16+2*i:], n)
 	}
 }
@@ -128,9 +128,9 @@ func (w *writer) source(src *source) {
 	b[30], b[31], b[32], b[33] = src.seen[0], src.seen[1], src.hosts, src.marks
 	le.PutUint16(b[34:], src.agreed)
 	le.PutUint16(b[36:], src.differ)
-	le.PutUint16(b[38:], src.port)
-	le.PutUint32(b[40:], src.seq)
-	le.PutUint32(b[44:], src.dst)
+	le.PutUint32(b[38:], src.seq)
+	le.PutUint32(b[42:], src.dst)
+	le.PutUint16(b[46:], src.port)
 }
 
 func (w *writer) counts(c *counts) {
@@ -302,20 +302,19 @@ func (r *reader) u16() uint16 { return binary.LittleEndian.Uint16(r.take(2)) }
 func (r *reader) addr() packet.Addr { return packet.Addr{Hi: r.u64(), Lo: r.u64()} }
 
 // entry reads an event and the place of its source among the sources.
-func (r *reader) entry() (e entry, from uint32) {
+func (r *reader) entry() (e entry, a aside, from uint32) {
 	from = r.u32()
-	e.last, e.first, e.total, e.seen = r.i64(), r.i64(), r.u32(), r.u32()
+	e.last, a.first, e.total, e.seen = r.i64(), r.i64(), r.u32(), r.u32()
 	e.port, e.asks, e.marks = r.u16(), r.u16(), r.u16()
 	e.kind, e.proto = r.u8(), r.u8()
 	e.agreed, e.differ, e.seq, e.dst = r.u16(), r.u16(), r.u32(), r.u32()
-	e.evidence.port = e.port
 	if e.marks&markQueued != 0 {
-		e.minute, e.packets, e.firstIn = r.u32(), r.u32(), r.i64()
-		for i := range e.bins {
-			e.bins[i] = r.u16()
+		a.minute, a.packets, a.firstIn = r.u32(), r.u32(), r.i64()
+		for i := range a.bins {
+			a.bins[i] = r.u16()
 		}
 	}
-	return e, from
+	return e, a, from
 }
 
 func (r *reader) sample() sample {
@@ -382,7 +381,7 @@ func (r *reader) source() source {
 	return source{
 		addr: r.addr(), window: r.u32(), minute: r.u32(), hour: r.u32(), opened: r.u16(),
 		seen: [2]uint8{r.u8(), r.u8()}, hosts: r.u8(), marks: r.u8(),
-		evidence: evidence{agreed: r.u16(), differ: r.u16(), port: r.u16(), seq: r.u32(), dst: r.u32()},
+		evidence: evidence{agreed: r.u16(), differ: r.u16(), seq: r.u32(), dst: r.u32()}, port: r.u16(),
 	}
 }
 

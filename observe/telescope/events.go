@@ -18,23 +18,24 @@ func (s *shard) idle(e *entry) int64 {
 	if observe.Kind(e.kind).Class() == observe.Scan && e.marks&markScanner == 0 {
 		return int64(s.cfg.Slow)
 	}
-	return int64(s.cfg.idle(e.src.Is4()))
+	return int64(s.cfg.idle(s.addr(e).Is4()))
 }
 
 // close ends the event of entry i and leaves it empty for the next one of this key.
 func (s *shard) close(i uint32) {
 	e := s.entries.at(i)
 	if e.marks&markQueued != 0 {
-		s.flush(e)
+		s.flush(i)
 	}
 	if s.notable(e) {
 		s.closed = append(s.closed, s.report(i, false))
 		if src := s.sources.at(e.source); s.cfg.Detail && s.flags(e, src)&observe.Scanner != 0 {
-			s.tally.scans = append(s.tally.scans, s.scan(e, src))
+			s.tally.scans = append(s.tally.scans, s.scan(i))
 		}
 	}
 	s.blocks.give(&e.targets)
-	*e = entry{src: e.src, port: e.port, kind: e.kind, proto: e.proto, source: e.source, place: e.place, marks: e.marks & markOwn}
+	*e = entry{port: e.port, kind: e.kind, proto: e.proto, source: e.source, marks: e.marks & markOwn}
+	*s.asides.at(i) = aside{}
 }
 
 // drop closes the event of entry i and frees its place.
@@ -43,7 +44,7 @@ func (s *shard) drop(i uint32) {
 	if e.total > 0 {
 		s.close(i)
 	}
-	s.byKey.remove(e.tag(), i)
+	s.byKey.remove(s.tag(e), i)
 	src := s.sources.at(e.source)
 	if src.events--; src.events == 0 {
 		s.bySource.remove(sourceTag(mix(src.addr)), e.source)
@@ -51,7 +52,7 @@ func (s *shard) drop(i uint32) {
 	}
 	e.marks = markFree
 	s.entries.give(i)
-	s.samples.give(i)
+	s.asides.give(i)
 }
 
 // sweep ends the events that have been silent for too long at time t.
@@ -104,26 +105,26 @@ func (s *shard) notable(e *entry) bool {
 
 // report is the event as others see it.
 func (s *shard) report(i uint32, open bool) observe.Event {
-	e := s.entries.at(i)
-	v := s.summary(e, open)
-	v.Sample = []string{s.samples.at(i).words(e)}
+	v := s.summary(i, open)
+	v.Sample = []string{s.asides.at(i).words(s.entries.at(i), s.addr(s.entries.at(i)))}
 	return v
 }
 
 // summary is report without the sample in words, which takes the longest.
-func (s *shard) summary(e *entry, open bool) observe.Event {
+func (s *shard) summary(i uint32, open bool) observe.Event {
+	e, a := s.entries.at(i), s.asides.at(i)
 	src := s.sources.at(e.source)
-	first, last := time.Unix(0, e.first).UTC(), time.Unix(0, e.last).UTC()
+	first, last := time.Unix(0, a.first).UTC(), time.Unix(0, e.last).UTC()
 	v := observe.Event{
-		ID:     e.id(),
-		Source: e.src.Netip(), Port: e.port, Proto: e.proto, Kind: observe.Kind(e.kind),
+		ID:     eventID(e, src.addr, a.first),
+		Source: src.addr.Netip(), Port: e.port, Proto: e.proto, Kind: observe.Kind(e.kind),
 		First: first, Last: last, Packets: uint64(e.total), Targets: s.targets(e),
 		Tool: tool(&e.evidence, &src.evidence), ASN: src.asn, Open: open, Flags: s.flags(e, src),
 	}
 	if d := last.Sub(first).Seconds(); d > 0 {
 		v.Rate = float64(e.total-1) / d
 	}
-	if n := s.dark.at(e.last).v4; e.src.Is4() && n > 0 {
+	if n := s.dark.at(e.last).v4; src.addr.Is4() && n > 0 {
 		v.Coverage = min(float64(v.Targets.N)/float64(n), 1)
 	}
 	if k := countryOfIndex(src.place & (1<<placeBits - 1)); k != 0 {
@@ -132,16 +133,16 @@ func (s *shard) summary(e *entry, open bool) observe.Event {
 	return v
 }
 
-// id names an event by its key and first packet.
-func (e *entry) id() uint64 {
-	x := mix(e.src) ^ uint64(e.port)<<40 ^ uint64(e.kind)<<32 ^ uint64(e.proto)<<24
-	x = (x ^ uint64(e.first)) * 0x9e3779b97f4a7c15 //nolint:gosec // any 64 bits
-	return (x ^ x>>29) * 0xbf58476d1ce4e5b9 >> 1   // fits a signed column
+// eventID names an event by its key and first packet.
+func eventID(e *entry, src packet.Addr, first int64) uint64 {
+	x := mix(src) ^ uint64(e.port)<<40 ^ uint64(e.kind)<<32 ^ uint64(e.proto)<<24
+	x = (x ^ uint64(first)) * 0x9e3779b97f4a7c15 //nolint:gosec // any 64 bits
+	return (x ^ x>>29) * 0xbf58476d1ce4e5b9 >> 1 // fits a signed column
 }
 
 // words describes the sampled packet in the way tcpdump's readers know.
-func (m *sample) words(e *entry) string {
-	head := fmt.Sprintf("%s > %s ttl %d id %d length %d", e.src, m.dst, m.ttl, m.id, m.length)
+func (m *sample) words(e *entry, src packet.Addr) string {
+	head := fmt.Sprintf("%s > %s ttl %d id %d length %d", src, m.dst, m.ttl, m.id, m.length)
 	switch e.proto {
 	case packet.TCP:
 		return fmt.Sprintf("%s tcp %d > %d flags %s seq %d win %d options %d bytes",

@@ -203,16 +203,16 @@ var rulesOf = func() (of [observe.Kinds][]ruleOf) {
 type evidence struct {
 	agreed   uint16 // the rules that every packet fits
 	differ   uint16 // packets that weren't a repetition of the one before
-	port     uint16
 	seq, dst uint32
 }
 
-// add takes one more packet into account: its mask, and what makes it differ.
-func (e *evidence) add(m uint16, seq, dst uint32, port uint16) {
+// add takes one more packet into account: its mask, and what makes it differ from
+// the one before; port tells whether it went to the same port as that.
+func (e *evidence) add(m uint16, seq, dst uint32, port bool) {
 	switch {
 	case e.differ == 0:
 		e.agreed, e.differ = m, 1
-	case e.seq == seq && e.dst == dst && e.port == port:
+	case e.seq == seq && e.dst == dst && port:
 		e.agreed &= m // a repetition can contradict, but confirms nothing
 	default:
 		if halves(e.seq) != halves(seq) {
@@ -223,7 +223,7 @@ func (e *evidence) add(m uint16, seq, dst uint32, port uint16) {
 			e.differ++
 		}
 	}
-	e.seq, e.dst, e.port = seq, dst, port
+	e.seq, e.dst = seq, dst
 }
 
 // halves is what stays of a sequence number when something is mirrored into

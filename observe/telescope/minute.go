@@ -1,6 +1,10 @@
 package telescope
 
-import "sakimori/observe"
+import (
+	"math"
+
+	"sakimori/observe"
+)
 
 // slot is 0 for the newest minute, 1 for the one before.
 func (s *shard) slot(minute uint32) int {
@@ -17,7 +21,7 @@ func (s *shard) book(e *entry, m uint32, j *job) {
 		what |= s.news(e, m)
 	}
 	l := &s.open[s.slot(m)]
-	l.packets.add(record{j.number, what, e.place | j.six}, s.shelf)
+	l.packets.add(record{j.number, what, s.sources.at(e.source).place | j.six}, s.shelf)
 	if l.packets.len() >= s.cfg.piece {
 		p := l.give()
 		p.more = true
@@ -71,7 +75,7 @@ func (s *shard) news(e *entry, m uint32) (marks uint32) {
 		host |= newProto
 	}
 	if src.hosts |= class | proto; host != 0 {
-		s.open[s.slot(m)].hosts.add(record{identity(e.src), e.what() | host, e.place}, s.shelf)
+		s.open[s.slot(m)].hosts.add(record{identity(src.addr), e.what() | host, src.place}, s.shelf)
 	}
 	return marks
 }
@@ -151,25 +155,29 @@ func (s *shard) twin(e *entry, src *source, m uint32) bool {
 	default:
 		return false
 	}
-	h := mix(e.src)
-	i, ok := s.find(e.src, keyTag(h, e.port, uint8(other), e.proto), e.port, other, e.proto)
+	h := mix(src.addr)
+	i, ok := s.find(src.addr, keyTag(h, e.port, uint8(other), e.proto), e.port, other, e.proto)
 	return ok && s.entries.at(i).active(m)
 }
 
-// minute makes e's sighting one of the minute of t. Only what detectors want to
-// know of is seen to: what own addresses send, and answers.
-func (s *shard) minute(e *entry, i uint32, t int64) {
+// sight counts a packet of entry i for the sighting of its minute. Only what
+// detectors want to know of is seen to: what own addresses send, and answers.
+func (s *shard) sight(i uint32, t int64) {
+	e, a := s.entries.at(i), s.asides.at(i)
 	m := uint32(t / 60e9) //nolint:gosec // minutes since the epoch
-	if e.minute == m && e.marks&markQueued != 0 {
-		return
+	if a.minute != m || e.marks&markQueued == 0 {
+		if e.marks&markQueued != 0 {
+			s.flush(i)
+		}
+		a.minute, a.firstIn = m, t
+		e.marks |= markQueued
+		slot := s.slot(m)
+		s.active[slot] = append(s.active[slot], i)
 	}
-	if e.marks&markQueued != 0 {
-		s.flush(e)
+	a.packets++
+	if b := &a.bins[(t/1e9%60)/10]; *b < math.MaxUint16 {
+		*b++
 	}
-	e.minute, e.firstIn = m, t
-	e.marks |= markQueued
-	slot := s.slot(m)
-	s.active[slot] = append(s.active[slot], i)
 }
 
 // advance makes m the newest minute, and gives away the minutes that end.
@@ -228,20 +236,21 @@ func (s *shard) end() {
 func (s *shard) flushAll(slot int) {
 	minute := s.open[slot].minute
 	for _, i := range s.active[slot] {
-		if e := s.entries.at(i); e.marks&markQueued != 0 && e.minute == minute {
-			s.flush(e)
+		if s.entries.at(i).marks&markQueued != 0 && s.asides.at(i).minute == minute {
+			s.flush(i)
 		}
 	}
 	s.active[slot] = s.active[slot][:0]
 }
 
-// flush tells the detectors what an event did in its minute.
-func (s *shard) flush(e *entry) {
-	e.marks &^= markQueued
-	if e.packets > 0 {
-		slot := s.slot(e.minute)
-		s.sights[slot] = append(s.sights[slot], s.sighting(e, s.sources.at(e.source)))
+// flush tells the detectors what the event of entry i did in its minute.
+func (s *shard) flush(i uint32) {
+	a := s.asides.at(i)
+	s.entries.at(i).marks &^= markQueued
+	if a.packets > 0 {
+		slot := s.slot(a.minute)
+		s.sights[slot] = append(s.sights[slot], s.sighting(i))
 	}
-	e.packets = 0
-	e.bins = [6]uint16{}
+	a.packets = 0
+	a.bins = [6]uint16{}
 }

@@ -6,20 +6,23 @@ import (
 	"sakimori/observe"
 )
 
-func (s *shard) sighting(e *entry, src *source) observe.Sighting {
+// sighting is what the event of entry i did in its minute.
+func (s *shard) sighting(i uint32) observe.Sighting {
+	e, a := s.entries.at(i), s.asides.at(i)
+	src := s.sources.at(e.source)
 	g := observe.Sighting{
-		Source: e.src, Minute: int64(e.minute) * 60, First: e.firstIn, Last: e.last, Since: e.first,
-		Packets: e.packets, Targets: uint32(s.targets(e).N), Total: e.total, //nolint:gosec // at most 2^24 dark addresses
+		Source: src.addr, Minute: int64(a.minute) * 60, First: a.firstIn, Last: e.last, Since: a.first,
+		Packets: a.packets, Targets: uint32(s.targets(e).N), Total: e.total, //nolint:gosec // at most 2^24 dark addresses
 		ASN: src.asn, Port: e.port, Proto: e.proto, Kind: observe.Kind(e.kind),
 		Tool: tool(&e.evidence, &src.evidence), Flags: s.flags(e, src),
 	}
 	if k := countryOfIndex(src.place & (1<<placeBits - 1)); k != 0 {
 		g.Country = [2]byte{byte(k >> 8), byte(k)} //nolint:gosec // two letters
 	}
-	for i, n := range e.bins {
-		g.Bins[i] = uint32(n)
+	for k, n := range a.bins {
+		g.Bins[k] = uint32(n)
 	}
-	if e.first/60e9 == int64(e.minute) {
+	if a.first/60e9 == int64(a.minute) {
 		g.Flags |= observe.FirstMinute
 	}
 	return g

@@ -129,11 +129,12 @@ func (a *scan) compare(b *scan) int {
 	return cmp.Compare(a.proto, b.proto)
 }
 
-// scan is an event as a row.
-func (s *shard) scan(e *entry, src *source) scan {
-	u := s.targets(e)
+// scan is the event of entry i as a row.
+func (s *shard) scan(i uint32) scan {
+	e := s.entries.at(i)
+	src, u := s.sources.at(e.source), s.targets(e)
 	return scan{
-		src: e.src, first: e.first, last: e.last, packets: uint64(e.total), targets: u.N, err: float32(u.Err), port: e.port, proto: e.proto,
+		src: src.addr, first: s.asides.at(i).first, last: e.last, packets: uint64(e.total), targets: u.N, err: float32(u.Err), port: e.port, proto: e.proto,
 		tool: tool(&e.evidence, &src.evidence), research: src.flags&uint8(observe.Research) != 0,
 	}
 }
@@ -147,7 +148,7 @@ func (s *shard) scans(since int64) ranking {
 			continue
 		}
 		if src := s.sources.at(e.source); s.flags(e, src)&observe.Scanner != 0 {
-			*r.rows.at(r.rows.take()) = s.scan(e, src)
+			*r.rows.at(r.rows.take()) = s.scan(i)
 		}
 	}
 	for i := range s.tally.scans {

@@ -25,7 +25,7 @@ type shard struct {
 	sources  column[source]
 	bySource index
 	entries  column[entry]
-	samples  column[sample] // of the entries
+	asides   column[aside] // of the entries
 	byKey    index
 	blocks   blocks
 	ases     *register
@@ -179,9 +179,7 @@ func (s *shard) work() {
 	for i := range jobs {
 		j := &jobs[i]
 		if j.ref = s.byKey.ref(j.tag); j.ref != 0 {
-			e := s.entries.at(j.ref - 1)
-			s.list.Add(unsafe.Pointer(e))
-			s.list.Add(unsafe.Pointer(&e.evidence))
+			s.list.Add(unsafe.Pointer(s.entries.at(j.ref - 1)))
 		} else {
 			s.list.Add(s.bySource.place(sourceTag(j.h)))
 		}
@@ -232,7 +230,7 @@ func (s *shard) count(j *job) {
 	i := s.event(p.Src, j, k, p.Proto)
 	e := s.entries.at(i)
 	if e.total == 0 {
-		s.opened(e, i, p, j.t)
+		s.opened(i, p, j.t)
 	}
 	if e.marks&markTallied == 0 {
 		e.marks |= markTallied
@@ -240,7 +238,7 @@ func (s *shard) count(j *job) {
 	}
 	s.book(e, uint32(j.t/60e9), j) //nolint:gosec // minutes since the epoch
 	if k.SourcePort() || e.marks&markOwn != 0 {
-		s.minute(e, i, j.t)
+		s.sight(i, j.t)
 	}
 	s.add(e, j.t, j.target)
 
@@ -251,9 +249,11 @@ func (s *shard) count(j *job) {
 		asked = allRules
 	}
 	m := mask(p, k, asked)
-	e.evidence.add(m, p.Seq, j.target, e.port)
+	e.evidence.add(m, p.Seq, j.target, true)
 	if e.total <= 4 {
-		s.sources.at(e.source).add(m, p.Seq, j.target, e.port)
+		src := s.sources.at(e.source)
+		src.evidence.add(m, p.Seq, j.target, src.port == e.port)
+		src.port = e.port
 	}
 	if e.marks&markSpoof == 0 && spoofHint(p, k, m&^irregular1 != 0) {
 		e.marks |= markSpoof
@@ -274,14 +274,10 @@ func (s *shard) count(j *job) {
 
 // add counts one packet at time t to target.
 func (s *shard) add(e *entry, t int64, target uint32) {
-	e.packets++
 	if e.total < math.MaxUint32 {
 		e.total++
 	}
 	e.last = max(e.last, t)
-	if b := &e.bins[(t/1e9%60)/10]; *b < math.MaxUint16 {
-		*b++
-	}
 	s.blocks.add(&e.targets, target, s.blocks.bytes > s.cfg.SetBytes/int(s.of))
 }
 
@@ -300,10 +296,10 @@ func (s *shard) victim(j *job) {
 	e := s.entries.at(i)
 	if e.total == 0 {
 		e.marks |= markShadow
-		s.opened(e, i, &j.Packet, j.t)
+		s.opened(i, &j.Packet, j.t)
 	}
 	s.answered(e, j.Dst)
-	s.minute(e, i, j.t)
+	s.sight(i, j.t)
 	s.add(e, j.t, j.target)
 }
 
@@ -318,21 +314,25 @@ func (s *shard) find(src packet.Addr, tag uint32, port uint16, k observe.Kind, p
 		if sl.tag != tag {
 			continue
 		}
-		if s.entries.at(sl.ref-1).is(src, port, k, proto) {
+		if s.is(sl.ref-1, src, port, k, proto) {
 			return sl.ref - 1, true
 		}
 	}
 }
 
-// is tells whether e has this key.
-func (e *entry) is(src packet.Addr, port uint16, k observe.Kind, proto uint8) bool {
-	return e.src == src && e.port == port && e.kind == uint8(k) && e.proto == proto && e.marks&markFree == 0
+// is tells whether entry i has this key.
+func (s *shard) is(i uint32, src packet.Addr, port uint16, k observe.Kind, proto uint8) bool {
+	e := s.entries.at(i)
+	return e.port == port && e.kind == uint8(k) && e.proto == proto && e.marks&markFree == 0 && s.addr(e) == src
 }
+
+// addr is whose event it is.
+func (s *shard) addr(e *entry) packet.Addr { return s.sources.at(e.source).addr }
 
 // event is the entry of a job's key; one that has timed out is closed, and begun
 // anew, first.
 func (s *shard) event(src packet.Addr, j *job, k observe.Kind, proto uint8) uint32 {
-	i, ok := j.ref-1, j.ref != 0 && s.entries.at(j.ref-1).is(src, j.port, k, proto)
+	i, ok := j.ref-1, j.ref != 0 && s.is(j.ref-1, src, j.port, k, proto)
 	if !ok {
 		i, ok = s.find(src, j.tag, j.port, k, proto)
 	}
@@ -346,9 +346,10 @@ func (s *shard) event(src packet.Addr, j *job, k observe.Kind, proto uint8) uint
 		s.makeRoom()
 	}
 	i, from := s.entries.take(), s.sourceOf(src, j.h)
-	s.samples.take()
+	s.asides.take()
 	e := s.entries.at(i)
-	*e = entry{src: src, port: j.port, kind: uint8(k), proto: proto}
+	*e = entry{port: j.port, kind: uint8(k), proto: proto}
+	*s.asides.at(i) = aside{}
 	s.belongs(e, from)
 	s.byKey.put(j.tag, i)
 	return i
@@ -358,7 +359,7 @@ func (s *shard) event(src packet.Addr, j *job, k observe.Kind, proto uint8) uint
 func (s *shard) belongs(e *entry, from uint32) {
 	src := s.sources.at(from)
 	src.events++
-	e.source, e.place = from, src.place
+	e.source = from
 	if e.marks &^= markOwn; src.flags&uint8(observe.Own) != 0 {
 		e.marks |= markOwn
 	}
@@ -373,12 +374,13 @@ func keyTag(h uint64, port uint16, kind, proto uint8) uint32 {
 	return uint32(key >> 32)
 }
 
-func (e *entry) tag() uint32 { return keyTag(mix(e.src), e.port, e.kind, e.proto) }
+func (s *shard) tag(e *entry) uint32 { return keyTag(mix(s.addr(e)), e.port, e.kind, e.proto) }
 
 // opened begins an event with its first packet.
-func (s *shard) opened(e *entry, i uint32, p *packet.Packet, t int64) {
-	e.first, e.last = t, t
-	*s.samples.at(i) = sample{
+func (s *shard) opened(i uint32, p *packet.Packet, t int64) {
+	e, a := s.entries.at(i), s.asides.at(i)
+	a.first, e.last = t, t
+	a.sample = sample{
 		dst: p.Dst, seq: p.Seq, id: uint16(p.ID), window: p.Window, srcPort: p.SrcPort, toPort: p.DstPort, //nolint:gosec // 16 bits in IPv4
 		length: uint16(min(p.Length, math.MaxUint16)), ttl: p.TTL, flags: uint8(p.TCPFlags), options: uint8(len(p.TCPOptions)), //nolint:gosec // at most 40
 	}

@@ -16,7 +16,7 @@ import (
 // on. Restored into a telescope of the same configuration it goes on as if it
 // had never stopped: no event is split, no source counted twice. The number of
 // workers may be another one.
-const stateMagic = "sakimori-telescope-5\n"
+const stateMagic = "sakimori-telescope-6\n"
 
 // State writes the state down. Buckets that are still open are part of it; see
 // OpenBuckets for those who want to read them meanwhile.
@@ -182,8 +182,9 @@ func (s *shard) write(w *writer) {
 	w.u32(uint32(s.entries.live())) //nolint:gosec // below 2^32
 	for i := range s.entries.n {
 		if e := s.entries.at(i); e.marks&markFree == 0 {
-			w.entry(e, places[e.source])
-			w.sample(s.samples.at(i))
+			a := s.asides.at(i)
+			w.entry(e, a, places[e.source])
+			w.sample(&a.sample)
 			w.targets(&s.blocks, &e.targets)
 		}
 	}
@@ -223,27 +224,26 @@ func (t *Telescope) readShard(r *reader, id uint32) {
 		if r.err != nil {
 			return
 		}
-		in, from := r.entry()
+		in, at, from := r.entry()
 		if from >= n {
 			r.fail("an event of an unknown source")
 			return
 		}
 		src := &sources[from]
-		in.src = src.addr
-		first := r.sample()
+		at.sample = r.sample()
 		switch {
 		case int(in.kind) >= observe.Kinds || in.marks&markFree != 0:
 			r.fail("an event of an unknown kind")
-		case in.marks&markQueued != 0 && in.minute != top && in.minute != top-1:
+		case in.marks&markQueued != 0 && at.minute != top && at.minute != top-1:
 			r.fail("an event in a minute that isn't open")
 		}
 		if r.err != nil {
 			return
 		}
-		to := shardOf(mix(in.src), uint32(len(t.workers))) //nolint:gosec // at most 8
+		to := shardOf(mix(src.addr), uint32(len(t.workers))) //nolint:gosec // at most 8
 		s := t.workers[to].shard
 		in.targets = r.targets(&s.blocks)
-		s.adopt(in, src, first)
+		s.adopt(in, at, src)
 	}
 	for k := range home.open {
 		spare := r.bool()
@@ -271,19 +271,18 @@ func (t *Telescope) readShard(r *reader, id uint32) {
 }
 
 // adopt puts a restored event into the tables.
-func (s *shard) adopt(in entry, src *source, first sample) {
-	h := mix(in.src)
-	from := s.sourceOf(in.src, h)
+func (s *shard) adopt(in entry, at aside, src *source) {
+	from := s.sourceOf(src.addr, mix(src.addr))
 	s.belongs(&in, from)
 	to := s.sources.at(from)
-	to.window, to.opened, to.marks, to.evidence = src.window, src.opened, src.marks, src.evidence
+	to.window, to.opened, to.marks, to.port, to.evidence = src.window, src.opened, src.marks, src.port, src.evidence
 	to.minute, to.hour, to.seen, to.hosts = src.minute, src.hour, src.seen, src.hosts
 	i := s.entries.take()
-	s.samples.take()
-	*s.entries.at(i), *s.samples.at(i) = in, first
-	s.byKey.put(in.tag(), i)
+	s.asides.take()
+	*s.entries.at(i), *s.asides.at(i) = in, at
+	s.byKey.put(s.tag(&in), i)
 	if in.marks&markQueued != 0 {
-		slot := s.slot(in.minute)
+		slot := s.slot(at.minute)
 		s.active[slot] = append(s.active[slot], i)
 	}
 }

@@ -176,6 +176,7 @@ type source struct {
 	hosts  uint8    // the same of the hour
 	flags  uint8    // observe.Own, observe.Research
 	marks  uint8
+	port   uint16 // of the last packet that evidence has seen
 	evidence
 }
 
@@ -187,14 +188,11 @@ const (
 )
 
 // entry is one event in the making: what a source sends to one port with one
-// kind of packet. It has 128 bytes, two lines of the cache.
+// kind of packet. It has 64 bytes, a line of the cache.
 type entry struct {
-	src    packet.Addr
-	last   int64 // Unix nanoseconds
-	first  int64
-	total  uint32 // packets since first; saturates
+	last   int64  // Unix nanoseconds
+	total  uint32 // packets since the first; saturates
 	source uint32 // index of the source
-	place  uint32 // the source's
 	seen   uint32 // the newest minute with a packet of it, since the epoch, and one; 0 none
 	port   uint16
 	kind   uint8
@@ -203,12 +201,19 @@ type entry struct {
 	marks  uint16
 	targets
 	evidence
+}
+
+// aside is what is seldom needed of an event.
+type aside struct {
+	first int64 // Unix nanoseconds of the first packet
 
 	// For the sighting of a minute, where detectors want one.
+	firstIn int64     // its first packet
 	minute  uint32    // since the epoch
 	packets uint32    // in that minute
-	firstIn int64     // the first of them
 	bins    [6]uint16 // their number by ten seconds; saturate
+
+	sample
 }
 
 // The marks of an entry.

@@ -49,8 +49,9 @@ func (t *tally) undecoded(st packet.Status) {
 
 // tallied notes who an event is of: once for each tally.
 func (s *shard) tallied(e *entry) {
-	it := item{itemFar, identity(e.src)}
-	if src := s.sources.at(e.source); src.marks&markCounted == 0 {
+	src := s.sources.at(e.source)
+	it := item{itemFar, identity(src.addr)}
+	if src.marks&markCounted == 0 {
 		src.marks |= markCounted
 		it.key |= itemNew
 	}

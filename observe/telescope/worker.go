@@ -146,7 +146,7 @@ func newWorker(t *Telescope, id uint32) *worker {
 		tally: newTally(t.cfg.Detail), give: func(p part) { t.merger.in <- p },
 	}
 	most := t.cfg.MaxEvents/int(s.of) + 1
-	s.entries, s.samples, s.sources = newColumn[entry](most), newColumn[sample](most), newColumn[source](most)
+	s.entries, s.asides, s.sources = newColumn[entry](most), newColumn[aside](most), newColumn[source](most)
 	return &worker{shard: s, orders: make(chan order, underway), t: t}
 }
 
