@@ -1,7 +1,7 @@
 package telescope
 
 import (
-	"bytes"
+	"encoding/binary"
 	"math"
 	"time"
 
@@ -25,8 +25,21 @@ type Rule struct {
 	// but for the number of the try, mirrored in both halves: a packet whose
 	// halves differ in another way contradicts it.
 	SameSeq bool
+	// Options are the TCP options that the tool sends: with others the rule isn't
+	// even asked.
+	Options Options
 	match   func(p *packet.Packet) bool
 }
+
+// Options is a form of the TCP options.
+type Options uint8
+
+// The forms by which rules are told apart.
+const (
+	AnyOptions Options = iota
+	NoOptions          // none at all
+	MSS1460            // a maximum segment size of 1460 alone
+)
 
 var (
 	syn     = []observe.Kind{observe.KindTCPSyn}
@@ -52,9 +65,10 @@ var Rules = []Rule{
 		Source: "zmap src/probe_modules/packet.c before 4.1.0",
 		Form:   "SYN, IP ID 54321, window 65535, no TCP options, TTL from 255",
 		Chance: math.Ldexp(1, -16-16-1), Least: 3,
-		Kinds: syn,
+		Options: NoOptions,
+		Kinds:   syn,
 		match: func(p *packet.Packet) bool {
-			return p.Dst.Is4() && p.ID == 54321 && p.Window == 65535 && len(p.TCPOptions) == 0 && p.TTL > 128
+			return p.Dst.Is4() && p.ID == 54321 && p.Window == 65535 && p.TTL > 128
 		},
 	},
 	{
@@ -70,9 +84,10 @@ var Rules = []Rule{
 		Source: "masscan src/templ-pkt.c before 2023-11-07",
 		Form:   "SYN, IP ID = (destination ^ port ^ sequence) & 0xffff, window 1024, no TCP options, TTL from 255",
 		Chance: math.Ldexp(1, -16-16), Least: 3,
-		Kinds: syn,
+		Options: NoOptions,
+		Kinds:   syn,
 		match: func(p *packet.Packet) bool {
-			return masscanCookie(p) && p.Window == 1024 && len(p.TCPOptions) == 0 && p.TTL > 128
+			return masscanCookie(p) && p.Window == 1024 && p.TTL > 128
 		},
 	},
 	{
@@ -80,9 +95,10 @@ var Rules = []Rule{
 		Source: "masscan src/templ-pkt.c from 2023-11-07",
 		Form:   "SYN, IP ID = (destination ^ port ^ sequence) & 0xffff, window 1024, option MSS 1460 alone, TTL from 255",
 		Chance: math.Ldexp(1, -16-16), Least: 3,
-		Kinds: syn,
+		Options: MSS1460,
+		Kinds:   syn,
 		match: func(p *packet.Packet) bool {
-			return masscanCookie(p) && p.Window == 1024 && bytes.Equal(p.TCPOptions, mss1460) && p.TTL > 128
+			return masscanCookie(p) && p.Window == 1024 && p.TTL > 128
 		},
 	},
 	{
@@ -90,9 +106,10 @@ var Rules = []Rule{
 		Source: "nmap scan_engine_raw.cc (seq32_encode), tcpip.cc; measured with nmap 7.93 and on two captures",
 		Form:   "SYN, window 1024, 2048, 3072 or 4096, option MSS 1460 alone, TTL from 37–59, one sequence number for all targets but for the number of the try, which stands in both halves of it",
 		Chance: math.Ldexp(1, -14), Least: 3,
-		Kinds: syn, SameSeq: true,
+		Options: MSS1460,
+		Kinds:   syn, SameSeq: true,
 		match: func(p *packet.Packet) bool {
-			return p.Window != 0 && p.Window <= 4096 && p.Window%1024 == 0 && bytes.Equal(p.TCPOptions, mss1460) && p.TTL < 60 && p.Ack == 0
+			return p.Window != 0 && p.Window <= 4096 && p.Window%1024 == 0 && p.TTL < 60 && p.Ack == 0
 		},
 	},
 	{
@@ -100,9 +117,10 @@ var Rules = []Rule{
 		Source: "hping3 sendtcp.c, globals.c; measured with hping3 3.0.0-alpha-2",
 		Form:   "SYN, window 512, no TCP options, TTL from 64, an acknowledgement number although ACK isn't set",
 		Chance: math.Ldexp(1, -16), Least: 3,
-		Kinds: syn,
+		Options: NoOptions,
+		Kinds:   syn,
 		match: func(p *packet.Packet) bool {
-			return p.Window == 512 && len(p.TCPOptions) == 0 && p.TTL <= 64 && p.Ack != 0
+			return p.Window == 512 && p.TTL <= 64 && p.Ack != 0
 		},
 	},
 	{
@@ -120,7 +138,7 @@ var Rules = []Rule{
 // No rule names it, and none pretends to; observe.ZMapNew is reserved for a test
 // over a source's permutation of addresses.
 
-var mss1460 = []byte{2, 4, 0x05, 0xb4}
+const mss1460 = 2<<24 | 4<<16 | 1460 // as on the wire
 
 func masscanCookie(p *packet.Packet) bool {
 	return p.Dst.Is4() && p.ID == (p.Dst.V4()^uint32(p.DstPort)^p.Seq)&0xffff
@@ -158,7 +176,15 @@ func mask(p *packet.Packet, k observe.Kind, asked uint16) uint16 {
 	if p.Flags&packet.NoTransport != 0 {
 		return 0
 	}
-	rules := rulesOf[k]
+	form := AnyOptions
+	switch {
+	case k != observe.KindTCPSyn:
+	case len(p.TCPOptions) == 0:
+		form = NoOptions
+	case len(p.TCPOptions) == 4 && binary.BigEndian.Uint32(p.TCPOptions) == mss1460:
+		form = MSS1460
+	}
+	rules := rulesOf[k][form]
 	switch {
 	case rules == nil || asked == 0:
 		return 0
@@ -188,11 +214,15 @@ type ruleOf struct {
 	match func(p *packet.Packet) bool
 }
 
-// rulesOf are the rules for each kind of packet.
-var rulesOf = func() (of [observe.Kinds][]ruleOf) {
+// rulesOf are the rules for each kind of packet, and form of its options.
+var rulesOf = func() (of [observe.Kinds][MSS1460 + 1][]ruleOf) {
 	for i := range Rules {
 		for _, k := range Rules[i].Kinds {
-			of[k] = append(of[k], ruleOf{1 << i, Rules[i].match})
+			for form := range of[k] {
+				if o := Rules[i].Options; o == AnyOptions || int(o) == form {
+					of[k][form] = append(of[k][form], ruleOf{1 << i, Rules[i].match})
+				}
+			}
 		}
 	}
 	return of

@@ -464,43 +464,63 @@ func (s *side) hosts(to *cells, form func(key uint32) sketch.Form) {
 	}
 }
 
-// digit is how many bits of the key are sorted by at once: as many lists are
-// written side by side as the first caches bear.
-const digit = 11
+// lowBits is how many bits of the key the second step of a sort takes at most.
+const lowBits = 10
 
-// sort orders the items by key, equal ones as they came (radix sort, lowest
-// digit first).
+// sort orders the items by key, equal ones as they came: first by the upper bits,
+// into lists that are written side by side, and then each of these lists, which
+// a cache holds, by the lower ones.
 func (s *side) sort() {
-	const digits = (29 + digit - 1) / digit
-	var at [digits][1 << digit]uint32
-	for i := range s.items {
-		key := s.items[i].key & itemKey
-		for d := range at {
-			at[d][key>>(d*digit)%(1<<digit)]++
-		}
-	}
 	n := len(s.items)
-	if cap(s.spare) < n {
-		s.spare = make([]item, 0, cap(s.items))
+	all := uint32(0)
+	for i := range s.items {
+		all |= s.items[i].key
 	}
-	s.spare = s.spare[:n]
-	for d := range at {
-		if n == 0 || at[d][s.items[0].key&itemKey>>(d*digit)%(1<<digit)] == uint32(n) { //nolint:gosec // below 2^32
-			continue // all have the same
+	width := bits.Len32(all & itemKey)
+	low := max(min(lowBits, width/2), width-maxHigh)
+	s.spare = room(s.spare, n)[:n]
+	var first [1<<maxHigh + 1]uint32 // where each list begins
+	for i := range s.items {
+		first[s.items[i].key&itemKey>>low+1]++
+	}
+	lists := 1 << (width - low)
+	for k := range lists {
+		first[k+1] += first[k]
+	}
+	at := first
+	for _, it := range s.items {
+		k := it.key & itemKey >> low
+		s.spare[at[k]] = it
+		at[k]++
+	}
+	mask := uint32(1)<<low - 1
+	var next [1 << lowMost]uint32
+	for k := range lists {
+		from, to := s.spare[first[k]:first[k+1]], s.items[first[k]:first[k+1]]
+		if len(from) == 0 {
+			continue
+		}
+		clear(next[:mask+1])
+		for i := range from {
+			next[from[i].key&mask]++
 		}
 		sum := uint32(0)
-		for k, count := range at[d] {
-			at[d][k], sum = sum, sum+count
+		for i, count := range next[:mask+1] {
+			next[i], sum = sum, sum+count
 		}
-		list := &at[d]
-		for _, it := range s.items {
-			k := it.key & itemKey >> (d * digit) % (1 << digit)
-			s.spare[list[k]] = it
-			list[k]++
+		for _, it := range from {
+			to[next[it.key&mask]] = it
+			next[it.key&mask]++
 		}
-		s.items, s.spare = s.spare, s.items
 	}
 }
+
+// maxHigh is how many bits the first step takes at most, and lowMost how many that
+// leaves of a port's key.
+const (
+	maxHigh = 11
+	lowMost = 24 - maxHigh
+)
 
 // minute are the rows of a minute that was counted piece by piece.
 func (c *counts) minute(p *piece) []Row {
