@@ -30,6 +30,20 @@ func (r Registers) Add(id uint32) bool {
 	return r.raise(int(h>>(64-p)), rho)                  //nolint:gosec // below 2^p
 }
 
+// addAll counts many identities.
+func (r Registers) addAll(ids []uint32) {
+	p := r.precision() & 31
+	for _, id := range ids {
+		h := Hash(id)
+		i := h >> (64 - p) & uint64(4*len(r)-1)               // below 2^p
+		rho := uint32(bits.LeadingZeros64(h<<p|1<<(p-1))) + 1 //nolint:gosec // at most 65
+		w, shift := &r[i>>2], i&3*8                           // the byte's place
+		if *w>>shift&0xff < rho {
+			*w = *w&^(0xff<<shift) | rho<<shift
+		}
+	}
+}
+
 // Word is the index of the word that Add of the same identity looks at.
 func (r Registers) Word(id uint32) uint32 {
 	return uint32(Hash(id) >> (66 - r.precision())) //nolint:gosec // below 2^14

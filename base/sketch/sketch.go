@@ -153,10 +153,7 @@ func (s *Set) retab(f Form, slots int) {
 // table grows once.
 func (s *Set) AddAll(f Form, ids []uint32) {
 	if s.dense {
-		r := Registers(s.tab)
-		for _, id := range ids {
-			r.Add(id)
-		}
+		Registers(s.tab).addAll(ids)
 		return
 	}
 	if want := int(s.n) + len(ids); want > tinySize && len(s.tab) <= int(f.Exact) && want*4 > len(s.tab)*3 {

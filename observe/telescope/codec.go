@@ -53,7 +53,7 @@ func (w *writer) extend(n int) []byte {
 	return w.b[l:]
 }
 
-const entryBytes, queuedBytes, sampleBytes, sourceBytes = 48, 28, 33, 48 // as written
+const entryBytes, queuedBytes, sampleBytes, sourceBytes = 48, 28, 22, 48 // as written
 
 // entry writes an event whose source stands at place from among the sources.
 func (w *writer) entry(e *entry, a *aside, from uint32) {
@@ -85,15 +85,18 @@ func (w *writer) entry(e *entry, a *aside, from uint32) {
 
 func (w *writer) sample(m *sample) {
 	b, le := w.extend(sampleBytes), binary.LittleEndian
-	le.PutUint64(b, m.dst.Hi)
-	le.PutUint64(b[8:], m.dst.Lo)
-	le.PutUint32(b[16:], m.seq)
-	le.PutUint16(b[20:], m.id)
-	le.PutUint16(b[22:], m.window)
-	le.PutUint16(b[24:], m.srcPort)
-	le.PutUint16(b[26:], m.toPort)
-	le.PutUint16(b[28:], m.length)
-	b[30], b[31], b[32] = m.ttl, m.flags, m.options
+	le.PutUint32(b, m.dst.V4())
+	le.PutUint32(b[4:], m.seq)
+	le.PutUint16(b[8:], m.id)
+	le.PutUint16(b[10:], m.window)
+	le.PutUint16(b[12:], m.srcPort)
+	le.PutUint16(b[14:], m.toPort)
+	le.PutUint16(b[16:], m.length)
+	b[18], b[19], b[20], b[21] = m.ttl, m.flags, m.options, 0
+	if !m.dst.Is4() {
+		b[21] = 1
+		w.addr(m.dst)
+	}
 }
 
 // targets writes the elements, or the registers of what isn't exact.
@@ -318,10 +321,14 @@ func (r *reader) entry() (e entry, a aside, from uint32) {
 }
 
 func (r *reader) sample() sample {
-	return sample{
-		dst: r.addr(), seq: r.u32(), id: r.u16(), window: r.u16(), srcPort: r.u16(), toPort: r.u16(), length: r.u16(),
+	m := sample{
+		dst: packet.V4(r.u32()), seq: r.u32(), id: r.u16(), window: r.u16(), srcPort: r.u16(), toPort: r.u16(), length: r.u16(),
 		ttl: r.u8(), flags: r.u8(), options: r.u8(),
 	}
+	if r.bool() {
+		m.dst = r.addr()
+	}
+	return m
 }
 
 // targets reads targets into the blocks of the shard that they go to.

@@ -1,6 +1,7 @@
 package telescope
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 
@@ -187,27 +188,53 @@ const smallSet = 48
 
 var keepSets = [...]int{observe.Minute: 0, observe.Hour: 48, observe.Day: 256}
 
-// rows writes the counts of an hour or a day down, in order of dimension and key.
-func (c *counts) rows(g observe.Grain) []Row {
+// table is the counts of an hour or a day written down, rows by dimension and
+// key, without sets.
+type table struct {
+	rows  []Row
+	cells []*counter        // of the rows
+	ends  [observe.Dims]int // where the rows of a dimension end
+}
+
+func (c *counts) table() table {
 	n := 1
 	for d := range c.dims {
 		n += len(c.dims[d].keys) - 1
 	}
 	if n == 1 {
-		return nil
+		return table{}
 	}
 	total := c.total()
-	rows := append(make([]Row, 0, n), row(observe.ByTotal, 0, &total))
-	withSets(&rows[0], &total, true)
+	t := table{rows: make([]Row, 0, n), cells: make([]*counter, 0, n)}
+	t.rows, t.cells = append(t.rows, row(observe.ByTotal, 0, &total)), append(t.cells, &total)
+	t.ends[observe.ByTotal] = 1
 	asns := c.ases.list()
-	for d := range c.dims {
-		first, cells := len(rows), &c.dims[d]
-		floor := cells.floor(keepSets[g])
-		cells.each(func(key uint32, cell *counter) {
-			rows = append(rows, row(cells.dim, rowKey(cells.dim, key, asns), cell))
-			withSets(&rows[len(rows)-1], cell, cell.packets >= floor)
-		})
-		sortRows(rows[first:])
+	for d := observe.ByTotal + 1; int(d) < observe.Dims; d++ {
+		type keyed struct {
+			key  uint32
+			cell *counter
+		}
+		var list []keyed
+		c.dims[d].each(func(key uint32, cell *counter) { list = append(list, keyed{rowKey(d, key, asns), cell}) })
+		slices.SortFunc(list, func(a, b keyed) int { return cmp.Compare(a.key, b.key) })
+		for _, k := range list {
+			t.rows, t.cells = append(t.rows, row(d, k.key, k.cell)), append(t.cells, k.cell)
+		}
+		t.ends[d] = len(t.rows)
+	}
+	return t
+}
+
+// with are the rows with the sets that a grain keeps.
+func (t *table) with(g observe.Grain) []Row {
+	rows := slices.Clone(t.rows)
+	from := 0
+	for _, end := range t.ends {
+		floor := floor(rows[from:end], keepSets[g])
+		for i := from; i < end; i++ {
+			withSets(&rows[i], t.cells[i], rows[i].Packets >= floor)
+		}
+		from = end
 	}
 	return rows
 }
@@ -235,12 +262,14 @@ func row(d observe.Dim, key uint32, c *counter) Row {
 	}
 }
 
-// floor are the packets that a cell must have to be among the busiest.
-func (c *cells) floor(keep int) uint64 {
-	var p []uint64
-	c.each(func(_ uint32, cell *counter) { p = append(p, cell.packets) })
-	if len(p) <= keep {
+// floor are the packets that a row must have to be among the busiest.
+func floor(rows []Row, keep int) uint64 {
+	if len(rows) <= keep {
 		return 0
+	}
+	p := make([]uint64, len(rows))
+	for i := range rows {
+		p[i] = rows[i].Packets
 	}
 	slices.Sort(p)
 	return p[len(p)-keep]

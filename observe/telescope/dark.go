@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"sort"
@@ -29,6 +30,7 @@ type space struct {
 	v4ranges    []v4range
 	v6          []v6range
 	v4          uint64 // addresses monitored
+	firstEnd    uint32 // of these in the first range
 }
 
 type v4range struct{ lo, hi, base uint32 }
@@ -111,6 +113,9 @@ func newSpace(in, out []netip.Prefix) (*space, error) {
 		}
 		s.v4ranges = append(s.v4ranges, v4range{lo.V4(), hi.V4(), uint32(s.v4)}) //nolint:gosec // the first of 2^32 at most
 		s.v4 += uint64(hi.V4()) - uint64(lo.V4()) + 1
+		if len(s.v4ranges) == 1 {
+			s.firstEnd = uint32(min(s.v4, math.MaxUint32)) //nolint:gosec // as it says
+		}
 		for o := lo.V4() >> 24; o <= hi.V4()>>24; o++ {
 			s.first[o] = true
 		}
@@ -178,6 +183,13 @@ func (s *space) index(a packet.Addr) (uint32, bool) {
 
 // address is the identity of the IPv4 address with this number.
 func (s *space) address(number uint32) uint32 {
+	if number < s.firstEnd { // most spaces have one range, or a large first one
+		return s.v4ranges[0].lo + number
+	}
+	return s.further(number)
+}
+
+func (s *space) further(number uint32) uint32 {
 	r := s.v4ranges
 	i := 0
 	if len(r) > 8 {

@@ -2,8 +2,8 @@ package telescope
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"sakimori/base/wire/packet"
@@ -142,17 +142,32 @@ func eventID(e *entry, src packet.Addr, first int64) uint64 {
 
 // words describes the sampled packet in the way tcpdump's readers know.
 func (m *sample) words(e *entry, src packet.Addr) string {
-	head := fmt.Sprintf("%s > %s ttl %d id %d length %d", src, m.dst, m.ttl, m.id, m.length)
+	b := make([]byte, 0, 128)
+	b = src.Netip().AppendTo(b)
+	b = m.dst.Netip().AppendTo(append(b, " > "...))
+	number := func(name string, n uint64) { b = strconv.AppendUint(append(b, name...), n, 10) }
+	number(" ttl ", uint64(m.ttl))
+	number(" id ", uint64(m.id))
+	number(" length ", uint64(m.length))
 	switch e.proto {
 	case packet.TCP:
-		return fmt.Sprintf("%s tcp %d > %d flags %s seq %d win %d options %d bytes",
-			head, m.srcPort, m.dstPort(e), tcpFlags(packet.TCPFlags(m.flags)), m.seq, m.window, m.options)
+		number(" tcp ", uint64(m.srcPort))
+		number(" > ", uint64(m.dstPort(e)))
+		b = append(append(b, " flags "...), tcpFlags(packet.TCPFlags(m.flags))...)
+		number(" seq ", uint64(m.seq))
+		number(" win ", uint64(m.window))
+		number(" options ", uint64(m.options))
+		b = append(b, " bytes"...)
 	case packet.UDP:
-		return fmt.Sprintf("%s udp %d > %d", head, m.srcPort, m.dstPort(e))
+		number(" udp ", uint64(m.srcPort))
+		number(" > ", uint64(m.dstPort(e)))
 	case packet.ICMP, packet.ICMPv6:
-		return fmt.Sprintf("%s icmp type %d code %d", head, e.port>>8, e.port&0xff)
+		number(" icmp type ", uint64(e.port>>8))
+		number(" code ", uint64(e.port&0xff))
+	default:
+		number(" protocol ", uint64(e.proto))
 	}
-	return fmt.Sprintf("%s protocol %d", head, e.proto)
+	return string(b)
 }
 
 // dstPort is the sampled packet's: an answer is keyed by the other port.

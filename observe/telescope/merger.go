@@ -184,12 +184,14 @@ func (g *merger) rows(m *minute) []Row {
 // roll ends the hour and the day when start is no longer in them.
 func (g *merger) roll(start int64) {
 	if g.hour != nil && start >= g.hour.start+3600 {
-		g.sink.Bucket(g.bucket(observe.Hour, g.hour, false))
+		t := g.hour.table()
+		g.sink.Bucket(g.bucket(observe.Hour, g.hour, &t, false))
 		g.day = g.day.with(g.hour)
 		g.hour = nil
 	}
 	if g.day != nil && start >= g.day.start+86400 {
-		g.sink.Bucket(g.bucket(observe.Day, g.day, false))
+		t := g.day.table()
+		g.sink.Bucket(g.bucket(observe.Day, g.day, &t, false))
 		g.day = nil
 	}
 }
@@ -206,30 +208,30 @@ func (s *span) with(hour *span) *span {
 
 // open are the hour and the day that aren't over, as they stand.
 func (g *merger) open() []Bucket {
-	var b []Bucket
-	if g.hour != nil {
-		b = append(b, g.bucket(observe.Hour, g.hour, true))
-	}
 	switch {
 	case g.hour == nil && g.day == nil:
+		return nil
 	case g.hour == nil:
-		b = append(b, g.bucket(observe.Day, g.day, true))
-	case g.day == nil: // the day's first hour is all there is of it
-		b = append(b, g.bucket(observe.Day, g.hour, true))
-	default: // keep the day itself as it is
-		day := &span{newCounts(g.day.start, g.ases), g.day.looked}
-		day.merge(g.day.counts)
-		b = append(b, g.bucket(observe.Day, day.with(g.hour), true))
+		t := g.day.table()
+		return []Bucket{g.bucket(observe.Day, g.day, &t, true)}
 	}
-	return b
+	hour, day := g.hour.table(), g.hour
+	b := []Bucket{g.bucket(observe.Hour, g.hour, &hour, true)}
+	if g.day == nil { // its first hour is all there is of it
+		return append(b, g.bucket(observe.Day, day, &hour, true))
+	}
+	day = &span{newCounts(g.day.start, g.ases), g.day.looked} // keep the day itself as it is
+	day.merge(g.day.counts)
+	t := day.with(g.hour).table()
+	return append(b, g.bucket(observe.Day, day, &t, true))
 }
 
-// bucket is an hour or a day.
-func (g *merger) bucket(grain observe.Grain, s *span, open bool) Bucket {
+// bucket is an hour or a day, as t says.
+func (g *merger) bucket(grain observe.Grain, s *span, t *table, open bool) Bucket {
 	start := s.start - s.start%grain.Seconds()
 	return Bucket{
 		Grain: grain, Start: start, Open: open, DarkV4: g.dark.at(start * 1e9).v4,
-		Looked: float64(s.looked) / float64(grain.Seconds()), Rows: s.rows(grain),
+		Looked: float64(s.looked) / float64(grain.Seconds()), Rows: t.with(grain),
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 // on. Restored into a telescope of the same configuration it goes on as if it
 // had never stopped: no event is split, no source counted twice. The number of
 // workers may be another one.
-const stateMagic = "sakimori-telescope-6\n"
+const stateMagic = "sakimori-telescope-7\n"
 
 // State writes the state down. Buckets that are still open are part of it; see
 // OpenBuckets for those who want to read them meanwhile.

@@ -280,26 +280,37 @@ func (t *Telescope) Open(since time.Time, most int) (events []observe.Event, lef
 	if since.IsZero() {
 		from = minTime
 	}
-	totals := make([][]uint32, len(t.workers))
+	found := make([][]uint32, len(t.workers)) // entries
+	var totals [1 << 16]int                   // how many have so many packets, or more than that
+	var mu sync.Mutex
 	t.each(func(s *shard) {
+		var mine [len(totals)]int
 		for i := range s.entries.n {
-			if e := s.entries.at(i); s.notable(e) && e.last >= from {
-				totals[s.id] = append(totals[s.id], e.total)
+			if e := s.entries.at(i); e.last >= from && s.notable(e) {
+				found[s.id] = append(found[s.id], i)
+				mine[min(int(e.total), len(mine)-1)]++
 			}
 		}
-	})
-	least := uint32(0)
-	if all := slices.Concat(totals...); len(all) > most {
-		if most <= 0 {
-			return nil, len(all)
+		mu.Lock()
+		defer mu.Unlock()
+		for n, k := range mine {
+			totals[n] += k
 		}
-		slices.Sort(all)
-		least, left = all[len(all)-most], len(all)
+	})
+	for _, k := range totals {
+		left += k
+	}
+	if most <= 0 {
+		return nil, left
+	}
+	least, kept := len(totals)-1, totals[len(totals)-1]
+	for ; least > 0 && kept < most; least-- {
+		kept += totals[least-1]
 	}
 	lists := make([][]observe.Event, len(t.workers))
 	t.each(func(s *shard) {
-		for i := range s.entries.n {
-			if e := s.entries.at(i); s.notable(e) && e.last >= from && e.total >= least {
+		for _, i := range found[s.id] {
+			if s.entries.at(i).total >= uint32(least) { //nolint:gosec // below 65,536
 				lists[s.id] = append(lists[s.id], s.report(i, true))
 			}
 		}
@@ -311,7 +322,7 @@ func (t *Telescope) Open(since time.Time, most int) (events []observe.Event, lef
 		events = events[:most]
 		sortEvents(events)
 	}
-	return events, max(left-len(events), 0)
+	return events, left - len(events)
 }
 
 // sortSights puts sightings in the order in which detectors get them.
