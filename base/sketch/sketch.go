@@ -264,19 +264,6 @@ func refold(i int, r uint8, by int) uint8 {
 	return uint8(by - bits.Len(uint(low)) + 1) //nolint:gosec // as above
 }
 
-// Head loads the beginning of the set, and Touch the memory behind it that Add
-// of the same id will need: done for many sets first, the loads are under way
-// at once. What they return means nothing.
-func (s *Set) Head() uint32 { return s.n }
-
-// Touch loads what lies behind the head.
-func (s *Set) Touch(id uint32) uint32 {
-	if len(s.tab) == 0 {
-		return s.n
-	}
-	return s.tab[slot(id)&uint32(len(s.tab)-1)] //nolint:gosec // at most 2^20 slots
-}
-
 // Exact tells whether Count is the exact number.
 func (s *Set) Exact() bool { return !s.dense }
 

@@ -2,6 +2,7 @@ package telescope
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"sync"
 
@@ -79,6 +80,74 @@ type cells struct {
 	all    slab[counter]
 	keys   []uint32 // of all, in order of their first use
 	memory *sketch.Memory
+
+	// Targets of the last minutes, each minute's sorted by key, that aren't in the
+	// cells yet: a cell is far away, and worth a visit only for many at once.
+	waiting []run
+	n       int      // of them
+	spare   [][]item // memory for the next ones
+}
+
+// run is the targets of a minute, and how many of them are in their cells.
+type run struct {
+	items []item
+	done  int
+}
+
+// waitMost is how many targets wait at most: 32 MiB.
+const waitMost = 1 << 22
+
+// room is memory for n targets.
+func (c *cells) room(n int) (items []item) {
+	if k := len(c.spare); k > 0 {
+		items, c.spare = c.spare[k-1], c.spare[:k-1]
+	}
+	return room(items, n)
+}
+
+// wait keeps targets, sorted by key, until there are enough of them.
+func (c *cells) wait(targets []item) {
+	c.waiting = append(c.waiting, run{items: targets})
+	if c.n += len(targets); c.n >= waitMost {
+		c.settle()
+	}
+}
+
+// settle adds the targets that wait to their cells.
+func (c *cells) settle() {
+	var ids []uint32
+	for c.n > 0 {
+		key := uint32(math.MaxUint32)
+		for i := range c.waiting {
+			if w := &c.waiting[i]; w.done < len(w.items) {
+				key = min(key, w.items[w.done].key)
+			}
+		}
+		ids = ids[:0]
+		for i := range c.waiting {
+			w := &c.waiting[i]
+			for w.done < len(w.items) && w.items[w.done].key == key {
+				ids = append(ids, w.items[w.done].who)
+				w.done++
+			}
+		}
+		c.n -= len(ids)
+		c.at(key).targets.AddAll(c.form(key), ids)
+	}
+	for i := range c.waiting {
+		c.spare = append(c.spare, c.waiting[i].items)
+	}
+	c.waiting = c.waiting[:0]
+}
+
+func (c *counts) settle() {
+	var done sync.WaitGroup
+	for d := range c.dims {
+		if c.dims[d].n > 0 {
+			done.Go(c.dims[d].settle)
+		}
+	}
+	done.Wait()
 }
 
 const (
@@ -139,6 +208,7 @@ func (c *cells) each(do func(key uint32, cell *counter)) {
 
 // merge adds everything in o.
 func (c *counts) merge(o *counts) {
+	o.settle()
 	for d := range c.dims {
 		to := &c.dims[d]
 		o.dims[d].each(func(key uint32, from *counter) {
@@ -197,6 +267,7 @@ type table struct {
 }
 
 func (c *counts) table() table {
+	c.settle()
 	n := 1
 	for d := range c.dims {
 		n += len(c.dims[d].keys) - 1

@@ -354,8 +354,6 @@ type side struct {
 	items, spare []item
 	hit          []uint64 // bitmap over the dark space, empty between two cells
 	ids          []uint32
-	groups       [32]group
-	touched      uint32 // see count
 }
 
 // count sorts the items and counts the cells of a dimension. What is distinct is
@@ -368,76 +366,53 @@ func (s *side) count(space *space, p *piece, to, tally *cells, rows []Row) []Row
 		s.hit = make([]uint64, (space.v4+63)/64)
 	}
 	s.sort()
-	var sum uint32
+	targets := to.room(len(s.items))
 	for rest := s.items; len(rest) > 0; {
-		groups, n := s.next(rest)
-		rest = rest[n:]
-		for i := range groups { // asks for the memory of all before the first is needed
-			g := &groups[i]
-			g.cell = to.at(g.items[0].key & itemKey)
-			sum += g.cell.targets.Head()
+		group := first(rest)
+		rest = rest[len(group):]
+		key, hosts, old := group[0].key&itemKey, uint64(0), uint64(0)
+		for i := range group {
+			hosts += uint64(group[i].key >> 31)
+			old += uint64(group[i].key / itemBefore & 1)
 		}
-		for i := range groups {
-			sum += groups[i].cell.targets.Touch(groups[i].items[0].who)
+		packets := uint64(len(group))
+		if tally != nil && packets > old {
+			tally.at(key).packets += packets - old
 		}
-		for i := range groups {
-			g := &groups[i]
-			key, hosts, old := g.items[0].key&itemKey, uint64(0), uint64(0)
-			for k := range g.items {
-				hosts += uint64(g.items[k].key >> 31)
-				old += uint64(g.items[k].key / itemBefore & 1)
-			}
-			packets := uint64(len(g.items))
-			if tally != nil && packets > old {
-				tally.at(key).packets += packets - old
-			}
-			s.distinct(space, g.items)
-			g.cell.packets += packets
-			g.cell.hosts += hosts
-			g.cell.targets.AddAll(to.form(key), s.ids)
-			rows = p.row(rows, to.dim, rowKey(to.dim, key, p.asns), packets, hosts, uint64(len(s.ids)))
-		}
+		before := len(targets)
+		targets = s.distinct(space, group, targets)
+		cell := to.at(key)
+		cell.packets += packets
+		cell.hosts += hosts
+		rows = p.row(rows, to.dim, rowKey(to.dim, key, p.asns), packets, hosts, uint64(len(targets)-before)) //nolint:gosec // a length
 	}
-	s.touched = sum
+	to.wait(targets)
 	return rows
 }
 
-// group are the items of one cell.
-type group struct {
-	items []item
-	cell  *counter
-}
-
-// next are the first groups of sorted items, and how many items they have.
-func (s *side) next(items []item) (groups []group, n int) {
-	for k := range s.groups {
-		if n == len(items) {
-			return s.groups[:k], n
-		}
-		first, key := n, items[n].key&itemKey
-		for n < len(items) && items[n].key&itemKey == key {
-			n++
-		}
-		s.groups[k].items = items[first:n]
+// first are the first of sorted items that belong to one cell.
+func first(items []item) []item {
+	n, key := 1, items[0].key&itemKey
+	for n < len(items) && items[n].key&itemKey == key {
+		n++
 	}
-	return s.groups[:], n
+	return items[:n]
 }
 
-// distinct makes ids the identities of the different addresses of a group.
-func (s *side) distinct(space *space, group []item) {
-	s.ids = s.ids[:0]
+// distinct appends the different addresses of a group to targets, as identities.
+func (s *side) distinct(space *space, group, targets []item) []item {
 	var others sketch.Set
 	for i := range group {
 		it := &group[i]
 		if it.key&itemFar != 0 {
 			if others.Add(exactly, it.who) {
-				s.ids = append(s.ids, it.who)
+				targets = append(targets, item{it.key & itemKey, it.who})
 			}
 			continue
 		}
 		if w, b := &s.hit[it.who>>6], uint64(1)<<(it.who&63); *w&b == 0 {
 			*w |= b
-			s.ids = append(s.ids, space.address(it.who))
+			targets = append(targets, item{it.key & itemKey, space.address(it.who)})
 		}
 	}
 	for i := range group {
@@ -445,22 +420,21 @@ func (s *side) distinct(space *space, group []item) {
 			s.hit[group[i].who>>6] = 0
 		}
 	}
+	return targets
 }
 
 // hosts sorts the items and adds them as sources to the cells of a dimension.
 func (s *side) hosts(to *cells, form func(key uint32) sketch.Form) {
 	s.sort()
 	for rest := s.items; len(rest) > 0; {
-		groups, n := s.next(rest)
-		rest = rest[n:]
-		for i := range groups {
-			s.ids = s.ids[:0]
-			for _, it := range groups[i].items {
-				s.ids = append(s.ids, it.who)
-			}
-			key := groups[i].items[0].key & itemKey
-			to.at(key).sources.AddAll(form(key), s.ids)
+		group := first(rest)
+		rest = rest[len(group):]
+		s.ids = s.ids[:0]
+		for i := range group {
+			s.ids = append(s.ids, group[i].who)
 		}
+		key := group[0].key & itemKey
+		to.at(key).sources.AddAll(form(key), s.ids)
 	}
 }
 

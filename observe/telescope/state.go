@@ -24,6 +24,14 @@ func (t *Telescope) State() []byte {
 	census := t.counted() // and all is worked off
 	// Everybody writes into a part of the same buffer, large enough for all that
 	// may come: what isn't needed is never touched.
+	for _, s := range []*span{t.merger.hour, t.merger.day} {
+		if s != nil {
+			s.settle()
+		}
+	}
+	for _, m := range t.merger.waiting {
+		m.counts.settle()
+	}
 	sizes := []int{t.headSize()}
 	t.each(func(*shard) {})
 	for _, w := range t.workers {
