@@ -39,9 +39,9 @@ func Reserve[T any](n int) *Span[T] {
 	at := unsafe.Add(base, -uintptr(base)&(Huge-1))
 	if size > Huge {
 		// Advice: without it the table works, only slower.
-		_ = unix.Madvise(unsafe.Slice((*byte)(unsafe.Add(at, Huge)), size-Huge), unix.MADV_HUGEPAGE)
+		_ = unix.Madvise(unsafe.Slice((*byte)(unsafe.Add(at, Huge)), size-Huge), unix.MADV_HUGEPAGE) //nolint:gosec // within the mapping
 	}
-	s := &Span[T]{unsafe.Slice((*T)(at), n)}
+	s := &Span[T]{unsafe.Slice((*T)(at), n)} //nolint:gosec // within the mapping
 	runtime.AddCleanup(s, func(base unsafe.Pointer) {
 		_ = unix.MunmapPtr(base, size+Huge) // the whole of the mapping: it can't fail
 	}, base)
@@ -53,8 +53,8 @@ func pointers(t reflect.Type) bool {
 	case reflect.Array:
 		return pointers(t.Elem())
 	case reflect.Struct:
-		for i := range t.NumField() {
-			if pointers(t.Field(i).Type) {
+		for f := range t.Fields() {
+			if pointers(f.Type) {
 				return true
 			}
 		}

@@ -6,7 +6,6 @@ import (
 	"runtime"
 	"testing"
 	"time"
-	"unsafe"
 
 	"sakimori/base/pages"
 )
@@ -82,9 +81,9 @@ func TestList(t *testing.T) {
 	var l pages.List
 	s := pages.Reserve[uint64](1 << 16)
 	l.Fetch()
-	l.Add(nil)
+	pages.Add[uint64](&l, nil)
 	for i := range 2000 {
-		l.Add(unsafe.Pointer(&s.All[i*31]))
+		pages.Add(&l, &s.All[i*31])
 	}
 	l.Fetch()
 	for i, v := range s.All {
@@ -113,7 +112,7 @@ func BenchmarkChase(b *testing.B) {
 				}
 				if how == "list" {
 					for _, a := range at {
-						l.Add(unsafe.Pointer(&s.All[a]))
+						pages.Add(&l, &s.All[a])
 					}
 					l.Fetch()
 				}

@@ -14,9 +14,9 @@ type List struct {
 const listMost = 512
 
 // Add puts a place on the list; one that doesn't fit is left out.
-func (l *List) Add(p unsafe.Pointer) {
+func Add[T any](l *List, p *T) {
 	if l.n < listMost {
-		l.at[l.n] = uintptr(p)
+		l.at[l.n] = uintptr(unsafe.Pointer(p)) //nolint:gosec // an address, no pointer
 		l.n++
 	}
 }

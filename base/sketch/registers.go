@@ -32,10 +32,10 @@ func (r Registers) Add(id uint32) bool {
 
 // addAll counts many identities.
 func (r Registers) addAll(ids []uint32) {
-	p := r.precision() & 31
+	p, last := r.precision()&31, uint64(4*len(r)-1) //nolint:gosec // at least 16 registers
 	for _, id := range ids {
 		h := Hash(id)
-		i := h >> (64 - p) & uint64(4*len(r)-1)               // below 2^p
+		i := h >> (64 - p) & last                             // below 2^p
 		rho := uint32(bits.LeadingZeros64(h<<p|1<<(p-1))) + 1 //nolint:gosec // at most 65
 		w, shift := &r[i>>2], i&3*8                           // the byte's place
 		if *w>>shift&0xff < rho {

@@ -61,7 +61,7 @@ func (r *register) number(asn uint32) uint32 {
 func (r *register) restore(asns []uint32) {
 	*r = register{m: make(map[uint32]uint32, len(asns)), asns: asns}
 	for i, asn := range asns {
-		r.m[asn] = uint32(i) //nolint:gosec // below maxASes
+		r.m[asn] = uint32(i)
 	}
 }
 
@@ -69,7 +69,7 @@ func (r *register) restore(asns []uint32) {
 func (r *register) list() []uint32 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.asns[:len(r.asns):len(r.asns)]
+	return slices.Clip(r.asns)
 }
 
 // cells are those of one dimension. They are found by index in two steps,
@@ -158,7 +158,7 @@ const (
 func newCounts(start int64, ases *register) *counts {
 	c := &counts{start: start, ases: ases}
 	for d := range c.dims {
-		c.dims[d] = newCells(observe.Dim(d)) //nolint:gosec // below 6
+		c.dims[d] = newCells(observe.Dim(d))
 	}
 	return c
 }
@@ -202,7 +202,7 @@ func (c *cells) form(key uint32) sketch.Form {
 // each goes through the cells in order of their first use.
 func (c *cells) each(do func(key uint32, cell *counter)) {
 	for i := 1; i < len(c.keys); i++ {
-		do(c.keys[i], c.all.at(uint32(i))) //nolint:gosec // below 2^32
+		do(c.keys[i], c.all.at(uint32(i)))
 	}
 }
 

@@ -114,7 +114,7 @@ func newSpace(in, out []netip.Prefix) (*space, error) {
 		s.v4ranges = append(s.v4ranges, v4range{lo.V4(), hi.V4(), uint32(s.v4)}) //nolint:gosec // the first of 2^32 at most
 		s.v4 += uint64(hi.V4()) - uint64(lo.V4()) + 1
 		if len(s.v4ranges) == 1 {
-			s.firstEnd = uint32(min(s.v4, math.MaxUint32)) //nolint:gosec // as it says
+			s.firstEnd = uint32(min(s.v4, math.MaxUint32))
 		}
 		for o := lo.V4() >> 24; o <= hi.V4()>>24; o++ {
 			s.first[o] = true

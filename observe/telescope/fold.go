@@ -158,13 +158,13 @@ func (f *folder) ports(p *piece) []Row {
 	rows := f.total(p)
 	dim := &p.into.dims[observe.ByClass]
 	for class := range f.class {
-		rows = f.class[class].flush(f, p, dim, uint32(class), rows) //nolint:gosec // below 4
+		rows = f.class[class].flush(f, p, dim, uint32(class), rows)
 	}
 	first := len(rows)
 	dim = &p.into.dims[observe.ByProtocol]
 	for proto, w := range f.proto {
 		if w != nil {
-			rows = w.flush(f, p, dim, uint32(proto), rows) //nolint:gosec // below 256
+			rows = w.flush(f, p, dim, uint32(proto), rows)
 		}
 	}
 	s.items = f.rare
@@ -321,7 +321,7 @@ func (f *folder) countries(p *piece, dim *cells) []Row {
 	}
 	rows := p.rows(f.rows[1])
 	for i := range f.country {
-		rows = f.country[i].flush(f, p, dim, uint32(i), rows) //nolint:gosec // below 729
+		rows = f.country[i].flush(f, p, dim, uint32(i), rows)
 	}
 	return rows
 }

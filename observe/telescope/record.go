@@ -1,5 +1,7 @@
 package telescope
 
+import "slices"
+
 // record is a packet to dark space as the counts of its minute need it. Nothing
 // is counted while packets come: each leaves a record at the end of a log, and a
 // minute that is over is sorted and counted in one go. To find the cells of each
@@ -63,7 +65,7 @@ func (l *log) all() [][]record {
 	if len(l.last) == 0 {
 		return l.chunks
 	}
-	return append(l.chunks[:len(l.chunks):len(l.chunks)], l.last)
+	return append(slices.Clip(l.chunks), l.last)
 }
 
 // shelf keeps chunks for the next user: as many as a minute of the largest

@@ -2,7 +2,6 @@ package telescope
 
 import (
 	"math"
-	"unsafe"
 
 	"sakimori/base/pages"
 	"sakimori/base/wire/packet"
@@ -173,15 +172,15 @@ func (s *shard) work() {
 	jobs := s.jobs[:s.n]
 	s.n = 0
 	for i := range jobs {
-		s.list.Add(s.byKey.place(jobs[i].tag))
+		pages.Add(&s.list, s.byKey.place(jobs[i].tag))
 	}
 	s.list.Fetch()
 	for i := range jobs {
 		j := &jobs[i]
 		if j.ref = s.byKey.ref(j.tag); j.ref != 0 {
-			s.list.Add(unsafe.Pointer(s.entries.at(j.ref - 1)))
+			pages.Add(&s.list, s.entries.at(j.ref-1))
 		} else {
-			s.list.Add(s.bySource.place(sourceTag(j.h)))
+			pages.Add(&s.list, s.bySource.place(sourceTag(j.h)))
 		}
 	}
 	s.list.Fetch()
@@ -189,12 +188,12 @@ func (s *shard) work() {
 		j := &jobs[i]
 		if j.ref != 0 {
 			e := s.entries.at(j.ref - 1)
-			s.list.Add(unsafe.Pointer(s.sources.at(e.source)))
+			pages.Add(&s.list, s.sources.at(e.source))
 			if e.form != formNear {
-				s.list.Add(s.blocks.place(&e.targets, j.target))
+				pages.Add(&s.list, s.blocks.place(&e.targets, j.target))
 			}
 		} else if ref := s.bySource.ref(sourceTag(j.h)); ref != 0 {
-			s.list.Add(unsafe.Pointer(s.sources.at(ref - 1)))
+			pages.Add(&s.list, s.sources.at(ref-1))
 		}
 	}
 	s.list.Fetch()

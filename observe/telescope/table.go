@@ -2,7 +2,6 @@ package telescope
 
 import (
 	"runtime"
-	"unsafe"
 
 	"sakimori/base/pages"
 	"sakimori/base/wire/packet"
@@ -81,8 +80,8 @@ type slot struct{ tag, ref uint32 } // ref is the slab index + 1, 0 empty
 func newIndex() index { return index{slots: make([]slot, 64)} }
 
 // place is where the search for a tag begins.
-func (x *index) place(tag uint32) unsafe.Pointer {
-	return unsafe.Pointer(&x.slots[tag&uint32(len(x.slots)-1)]) //nolint:gosec // fewer than 2^32 slots
+func (x *index) place(tag uint32) *slot {
+	return &x.slots[tag&uint32(len(x.slots)-1)] //nolint:gosec // fewer than 2^32 slots
 }
 
 // ref is the slab index + 1 of the first element with this tag: most likely the

@@ -2,7 +2,6 @@ package telescope
 
 import (
 	"slices"
-	"unsafe"
 
 	"sakimori/base/pages"
 	"sakimori/base/sketch"
@@ -211,15 +210,15 @@ func (b *blocks) elements(t *targets) []uint32 {
 }
 
 // place is where add of the same identity will look in a block first.
-func (b *blocks) place(t *targets, id uint32) unsafe.Pointer {
+func (b *blocks) place(t *targets, id uint32) *uint32 {
 	words := b.at(t.block, t.form)
 	switch {
 	case t.form == formList:
-		return unsafe.Pointer(&words[0])
+		return &words[0]
 	case t.form < formDense:
-		return unsafe.Pointer(&words[slotOf(id, len(words))])
+		return &words[slotOf(id, len(words))]
 	}
-	return unsafe.Pointer(&words[sketch.Registers(words).Word(id)])
+	return &words[sketch.Registers(words).Word(id)]
 }
 
 // count is how many targets there are.

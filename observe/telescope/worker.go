@@ -68,12 +68,12 @@ func (t *Telescope) clock(b *Block) {
 		if !everybody {
 			if src, ok := sender(b.Frames[i].Link, b.Bytes(i), t.cfg.Tunnels); ok && !t.union.contains(src) {
 				list := &b.lists[shardOf(mix(src), uint32(len(t.workers)))] //nolint:gosec // at most 8
-				*list = append(*list, uint32(i))                            //nolint:gosec // a block has fewer
+				*list = append(*list, uint32(i))
 				continue
 			}
 		}
 		for w := range t.workers {
-			b.lists[w] = append(b.lists[w], uint32(i)) //nolint:gosec // a block has fewer
+			b.lists[w] = append(b.lists[w], uint32(i))
 		}
 	}
 }
