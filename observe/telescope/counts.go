@@ -237,7 +237,7 @@ type Row struct {
 	Dim                       observe.Dim
 	Key                       uint32
 	Packets, Sources, Targets uint64
-	SourcesErr, TargetsErr    float32 // standard error as a share; 0 exact
+	SourcesErr, TargetsErr    float32 // standard error as a share; 0 exact. Of a minute's sources: at most so much is too much
 	SourceSet, TargetSet      []byte
 }
 

@@ -99,8 +99,8 @@ func TestZipfTruth(t *testing.T) {
 	}
 }
 
-// BenchmarkIngest is the engine alone, from blocks in memory: packets/s and,
-// as every worker decodes every frame, what adding workers brings.
+// BenchmarkIngest is the engine alone, from blocks in memory: packets/s, and what
+// adding workers brings.
 func BenchmarkIngest(b *testing.B) {
 	const packets = 400_000
 	blocks, _ := zipf(b, packets, 12_000, 40_000)

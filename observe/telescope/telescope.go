@@ -29,8 +29,8 @@ type Config struct {
 	Own     []netip.Prefix // the operator's own addresses, in use: who of them sends to dark space is infected
 	Tunnels packet.Tunnels // by which tunnels dark traffic comes to the sensor
 
-	// MaxEvents bounds the table of events; each takes about 330 bytes with its
-	// place in the index and the usual set of targets. SetBytes bounds the sets
+	// MaxEvents bounds the table of events; each takes some 250 bytes with its
+	// place in the index and the usual targets. SetBytes bounds the sets
 	// of targets beyond that. When either is full, events end early, or count
 	// their targets less sharply, and the totals say how many.
 	MaxEvents int
