@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"sakimori/base/store"
@@ -201,47 +202,80 @@ func (r *Record) sums(ctx context.Context, v picture, spans []span, p pick) ([]s
 	if len(p.keys) == 0 || len(spans) == 0 {
 		return nil, nil
 	}
-	by := map[uint32]*sum{}
-	if err := addUp(ctx, v, spans, level.heads, p, by); err != nil {
+	heads, err := r.headsOf(ctx, v, spans, p.dim)
+	if err != nil {
 		return nil, err
 	}
-	return whole(ctx, v, spans, p, by)
+	return whole(ctx, v, spans, heads, p)
 }
 
-// whole are the sums of the picked keys, of which by has what heads say. A key
-// that stands in the head of every bucket is done with that; only for the others
-// the large tables are read.
-func whole(ctx context.Context, v picture, spans []span, p pick, by map[uint32]*sum) ([]sum, error) {
-	if manyKeys(p.dim) {
-		n := v.count(spans)
-		rest := slices.DeleteFunc(slices.Clone(p.keys), func(k uint32) bool { return by[k] != nil && by[k].sources.n == n })
-		if len(rest) > 0 {
-			if err := addUp(ctx, v, spans, level.counts, pick{p.dim, rest}, by); err != nil {
-				return nil, err
+// whole are the sums of the picked keys. Of a span in whose heads a key is
+// everywhere, nothing else is read; of the others the large tables are.
+func whole(ctx context.Context, v picture, spans []span, heads [][]*head, p pick) ([]sum, error) {
+	all := make([]sum, len(p.keys))
+	for i, k := range p.keys {
+		all[i].key = k
+	}
+	var parts []string
+	for i, s := range spans {
+		n := v.count(s)
+		var rest []uint32
+		for j, k := range p.keys {
+			var of sum
+			for _, h := range heads[i] {
+				for _, w := range h.of(k) {
+					of.join(w.sum())
+				}
+			}
+			if manyKeys(p.dim) && of.sources.n < n {
+				rest = append(rest, k)
+			} else {
+				all[j].join(of)
 			}
 		}
-	}
-	out := make([]sum, 0, len(p.keys))
-	for _, k := range p.keys {
-		if s := by[k]; s != nil {
-			out = append(out, *s)
+		if len(rest) > 0 {
+			parts = append(parts, union([]span{s}, level.counts, rowColumns, pick{p.dim, rest}))
 		}
 	}
-	return out, nil
+	if len(parts) > 0 {
+		if err := addUp(ctx, v, strings.Join(parts, " UNION ALL "), all); err != nil {
+			return nil, err
+		}
+	}
+	return slices.DeleteFunc(all, func(s sum) bool { return s.sources.n == 0 }), nil
 }
 
-func addUp(ctx context.Context, a store.Asker, spans []span, table func(level) string, p pick, by map[uint32]*sum) error {
-	rows, err := a.Query(ctx, `SELECT key, `+sumColumns+` FROM `+union(spans, table, rowColumns, p)+` GROUP BY key`)
+// join adds what another sum has of the same key.
+func (s *sum) join(o sum) {
+	s.packets += o.packets
+	s.sources.join(o.sources)
+	s.targets.join(o.targets)
+}
+
+func (t *tally) join(o tally) {
+	t.N += o.N
+	t.Err = max(t.Err, o.Err)
+	t.most = t.most || o.most
+	t.n += o.n
+}
+
+// addUp adds rows of counts to the sums of their keys.
+func addUp(ctx context.Context, a store.Asker, counts string, all []sum) error {
+	by := map[uint32]*sum{}
+	for i := range all {
+		by[all[i].key] = &all[i]
+	}
+	rows, err := a.Query(ctx, `SELECT key, `+sumColumns+` FROM (`+counts+`) GROUP BY key`)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		s := &sum{}
+		var s sum
 		if err := s.scan(rows, &s.key); err != nil {
 			return err
 		}
-		by[s.key] = s
+		by[s.key].join(s)
 	}
 	return rows.Err()
 }

@@ -47,7 +47,7 @@ func grid(ctx context.Context, v picture, keys []uint32, starts []int64, from, t
 	for j, t := range starts {
 		column[t] = j
 	}
-	buckets := v.count([]span{{level(observe.Hour), from, to}}) // all parts'
+	buckets := v.count(span{level(observe.Hour), from, to}) // all parts'
 	for _, table := range []func(level) string{level.heads, level.counts} {
 		found, err := fill(ctx, v, table, keys, from, to, func(start int64, key uint32, p, s uint64) {
 			if j, ok := column[start]; ok {

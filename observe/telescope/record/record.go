@@ -77,6 +77,7 @@ type Record struct {
 	head  int // see headRows
 
 	calendars calendars
+	heads     heads
 	totals    singleflight.Group
 }
 

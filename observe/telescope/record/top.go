@@ -70,20 +70,21 @@ func (r *Record) topSources(ctx context.Context, v picture, dim observe.Dim, spa
 	if err != nil {
 		return nil, err
 	}
-	list, unseen, err := r.candidates(ctx, v, spans, dim, "sources")
+	heads, err := r.headsOf(ctx, v, spans, dim)
 	if err != nil {
 		return nil, err
 	}
+	list, unseen := candidates(heads, bySources)
 	list, least, err := r.widest(h, dim, list, need)
 	if err == nil && !decided(unseen, least) {
-		if list, err = ranked(ctx, v, spans, dim, "sources", max(need, mergedAtMost)); err == nil {
+		if list, err = ranked(ctx, v, spans, dim, bySources, max(need, mergedAtMost)); err == nil {
 			list, _, err = r.widest(h, dim, list, need)
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	sums, err := finish(ctx, v, spans, dim, list)
+	sums, err := whole(ctx, v, spans, heads, pick{dim, keysOf(list)})
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,241 @@
+package record
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"sakimori/base/store"
+	"sakimori/observe"
+)
+
+// head is what the head of a bucket has of one dimension, of all parts.
+type head struct {
+	rows  []headRow // in order of key
+	cuts  []cuts    // by part
+	since uint64    // version of the picture that it was read from
+}
+
+type headRow struct {
+	key                       uint32
+	part                      uint16 // its place in cuts
+	most                      bool
+	packets, sources, targets uint64
+	sourcesErr, targetsErr    float32
+}
+
+// cuts are the most that a key has in a part whose head it isn't in.
+type cuts [2]uint64
+
+// order is one of the two numbers that heads are made for.
+type order int
+
+const (
+	byPackets order = iota
+	bySources
+)
+
+func (o order) String() string { return [...]string{"packets", "sources"}[o] }
+
+func (o order) of(w *headRow) uint64 { return [...]uint64{w.packets, w.sources}[o] }
+
+// of are the rows of a key, one for each part that has it.
+func (h *head) of(key uint32) []headRow {
+	from, _ := slices.BinarySearchFunc(h.rows, key, func(w headRow, k uint32) int { return cmp.Compare(w.key, k) })
+	to := from
+	for to < len(h.rows) && h.rows[to].key == key {
+		to++
+	}
+	return h.rows[from:to]
+}
+
+// sum is a row as the sum of itself.
+func (w *headRow) sum() sum {
+	count := func(n uint64, err float32) tally {
+		return tally{Unique: observe.Unique{N: n, Err: float64(err)}, n: 1, most: w.most}
+	}
+	return sum{key: w.key, packets: w.packets, sources: count(w.sources, w.sourcesErr), targets: count(w.targets, w.targetsErr)}
+}
+
+// headPlace names a head.
+type headPlace struct {
+	level level
+	dim   observe.Dim
+	start int64
+}
+
+// heads keeps those that were asked for lately. A bucket that is over doesn't
+// change as a rule, and a span that moves on has nearly all of its buckets in
+// common with the one before: only the rest is asked of the database.
+//
+// What is kept holds in every picture from the one on that it was read from:
+// whoever writes a bucket takes its heads out before he commits, and until his
+// commit shows in the version of the store none is put in.
+type heads struct {
+	mu         sync.Mutex
+	young, old map[headPlace]*head // old was young before, and goes next
+	rows       int                 // in young
+	coming     map[headPlace]bool  // taken out at a version, with dim 0
+	at         uint64              // that version
+}
+
+// headRowsKept bounds each of young and old, to some 8 MB. A year of NICTER's ports
+// and ASes is 50,000 rows.
+const headRowsKept = 200_000
+
+// change says that the transaction under way writes a bucket.
+func (k *heads) change(s *store.Store, l level, start int64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if now, _ := s.Current(); now != k.at || k.coming == nil {
+		k.at, k.coming = now, map[headPlace]bool{}
+	}
+	k.coming[headPlace{level: l, start: start}] = true
+	for dim := range observe.Dim(observe.Dims) {
+		p := headPlace{l, dim, start}
+		delete(k.young, p)
+		delete(k.old, p)
+	}
+}
+
+// get is a head that holds in a picture, or nil.
+func (k *heads) get(p headPlace, v picture) *head {
+	h, isYoung := k.young[p]
+	if h == nil {
+		h = k.old[p]
+	}
+	if h == nil || h.since > v.version {
+		return nil
+	}
+	if !isYoung {
+		k.put(p, h)
+	}
+	return h
+}
+
+func (k *heads) put(p headPlace, h *head) {
+	if k.young == nil || k.rows > headRowsKept {
+		k.old, k.young, k.rows = k.young, map[headPlace]*head{}, 0
+	}
+	k.young[p] = h
+	k.rows += 1 + len(h.rows)
+}
+
+// headsOf are the heads of a dimension in the buckets that spans are made of,
+// by span.
+func (r *Record) headsOf(ctx context.Context, v picture, spans []span, dim observe.Dim) ([][]*head, error) {
+	all := make([][]*head, len(spans))
+	missing := map[headPlace]*head{}
+	var runs []span
+	r.heads.mu.Lock()
+	for i, s := range spans {
+		gap := false
+		for _, start := range v.starts(s) {
+			p := headPlace{s.level, dim, start}
+			h := missing[p]
+			if h == nil && v.dated {
+				h = r.heads.get(p, v)
+			}
+			if h != nil {
+				gap = false
+			} else {
+				h = &head{since: v.version}
+				missing[p] = h
+				if !gap {
+					runs = append(runs, span{level: s.level, from: start})
+				}
+				runs[len(runs)-1].to = start + 1
+				gap = true
+			}
+			all[i] = append(all[i], h)
+		}
+	}
+	r.heads.mu.Unlock()
+	if len(runs) == 0 {
+		return all, nil
+	}
+	if err := r.readHeads(ctx, v, runs, dim, missing); err != nil {
+		return nil, err
+	}
+	r.heads.mu.Lock()
+	defer r.heads.mu.Unlock()
+	if now, _ := r.store.Current(); !v.dated || now != v.version {
+		return all, nil
+	}
+	for p, h := range missing {
+		if r.heads.at != v.version || !r.heads.coming[headPlace{level: p.level, start: p.start}] {
+			r.heads.put(p, h)
+		}
+	}
+	return all, nil
+}
+
+// readHeads fills heads from the tables.
+func (r *Record) readHeads(ctx context.Context, a store.Asker, runs []span, dim observe.Dim, into map[headPlace]*head) error {
+	parts := make([]string, len(runs))
+	for i, s := range runs {
+		parts[i] = fmt.Sprintf("SELECT %d AS level, %s FROM %s WHERE dim = %d AND start >= %d AND start < %d",
+			s.level, rowColumns, s.level.heads(), dim, s.from, s.to)
+	}
+	rows, err := a.Query(ctx, strings.Join(parts, " UNION ALL "))
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	seen := map[*head]map[uint64]uint16{} // the place of each part
+	for rows.Next() {
+		p := headPlace{dim: dim}
+		var w headRow
+		var part uint64
+		if err := rows.Scan(&p.level, &p.start, &w.key, &w.packets, &w.sources, &w.targets, &w.sourcesErr, &w.targetsErr, &w.most, &part); err != nil {
+			return err
+		}
+		h := into[p]
+		if h == nil {
+			continue
+		}
+		if seen[h] == nil {
+			seen[h] = map[uint64]uint16{}
+		}
+		i, ok := seen[h][part]
+		if !ok {
+			i = uint16(len(seen[h])) //nolint:gosec // nobody reads 65,536 captures of one minute
+			seen[h][part] = i
+		}
+		w.part = i
+		h.rows = append(h.rows, w)
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	for p, h := range into {
+		slices.SortFunc(h.rows, func(x, y headRow) int { return cmp.Or(cmp.Compare(x.key, y.key), cmp.Compare(x.part, y.part)) })
+		h.rows = slices.Clip(h.rows)
+		h.cuts = make([]cuts, len(seen[h]))
+		if manyKeys(dim) {
+			h.cut(r.headOf(p.level))
+		}
+	}
+	return nil
+}
+
+// cut finds the cuts of a head that was made of the first size keys.
+func (h *head) cut(size int) {
+	for i := range h.cuts {
+		for _, o := range []order{byPackets, bySources} {
+			var all []uint64
+			for j := range h.rows {
+				if w := &h.rows[j]; int(w.part) == i {
+					all = append(all, o.of(w))
+				}
+			}
+			if len(all) >= size {
+				slices.Sort(all)
+				h.cuts[i][o] = all[len(all)-size]
+			}
+		}
+	}
+}
