@@ -26,6 +26,8 @@ type tally struct {
 	most bool     // one of them is an upper bound itself
 	sets [][]byte // their sketches
 	have uint64   // how much of Unique.N has a sketch
+
+	union *observe.Unique // of the sketches, once they are merged; nil without any
 }
 
 // sumColumns go with sum.scan. HUGEINT is what DuckDB's sum of UBIGINT gives, and
@@ -44,26 +46,40 @@ func (s *sum) scan(rows *sql.Rows, others ...any) error {
 	return err
 }
 
-// unique merges what has a sketch and adds what hasn't.
-func (r *Record) unique(t tally) (observe.Unique, error) {
+// merged makes the union of a key's sketches on a side, where it isn't made yet.
+func (r *Record) merged(h sheets, dim observe.Dim, key uint32, of side, t *tally, d *desk) error {
+	if t.union != nil {
+		return nil
+	}
+	if err := h.load(dim, key, of, t, d); err != nil || len(t.sets) == 0 {
+		return err
+	}
+	u := observe.Unique{N: t.have, Err: t.Err}
+	if len(t.sets) > 1 {
+		var err error
+		if _, u, err = r.merge(t.sets, false); err != nil {
+			return fmt.Errorf("merge sketches: %w", err)
+		}
+	}
+	t.union, t.sets = &u, nil // which are gone when the desk is cleared
+	return nil
+}
+
+// unique is the union of what has a sketch, and the sum of what hasn't.
+func (t *tally) unique() observe.Unique {
 	u := t.Unique
 	u.AtMost = t.most
 	if t.n <= 1 || u.N == 0 {
-		return u, nil
+		return u
 	}
-	if len(t.sets) == 0 {
+	if t.union == nil {
 		u.AtMost = true
-		return u, nil
+		return u
 	}
 	rest := u.N - min(t.have, u.N)
-	merged := observe.Unique{N: t.have, Err: u.Err}
-	if len(t.sets) > 1 {
-		var err error
-		if _, merged, err = r.merge(t.sets, false); err != nil {
-			return u, fmt.Errorf("merge sketches: %w", err)
-		}
+	return observe.Unique{
+		N: t.within(t.union.N, u.N), Err: max(t.union.Err, ifElse(rest > 0, u.Err, 0)), AtMost: t.most || rest > 0 || t.union.AtMost,
 	}
-	return observe.Unique{N: t.within(merged.N, u.N), Err: max(merged.Err, ifElse(rest > 0, u.Err, 0)), AtMost: t.most || rest > 0 || merged.AtMost}, nil
 }
 
 func ifElse(c bool, a, b float64) float64 {
@@ -136,19 +152,16 @@ func (r *Record) point(t time.Time, dim observe.Dim, s *sum, h sheets, d *desk) 
 	if s == nil {
 		return p, nil
 	}
-	err := h.load(dim, s.key, sources, &s.sources, d)
-	if err == nil {
-		err = h.load(dim, s.key, targets, &s.targets, d)
+	if s.sources.n > 1 {
+		if err := r.merged(h, dim, s.key, sources, &s.sources, d); err != nil {
+			return p, err
+		}
+		if err := r.merged(h, dim, s.key, targets, &s.targets, d); err != nil {
+			return p, err
+		}
 	}
-	if err != nil {
-		return p, err
-	}
-	p.Packets = s.packets
-	if p.Sources, err = r.unique(s.sources); err != nil {
-		return p, err
-	}
-	p.Targets, err = r.unique(s.targets)
-	return p, err
+	p.Packets, p.Sources, p.Targets = s.packets, s.sources.unique(), s.targets.unique()
+	return p, nil
 }
 
 // Total is everything in a range as one point, at the start of the range. Those
@@ -190,6 +203,10 @@ func (r *Record) points(ctx context.Context, a store.Asker, spans []span, dim ob
 			return nil, err
 		}
 	}
+	return r.pointsFrom(h, dim, sums)
+}
+
+func (r *Record) pointsFrom(h sheets, dim observe.Dim, sums []sum) ([]observe.Point, error) {
 	out := make([]observe.Point, len(sums))
 	return out, atDesks(len(sums), func(i int, d *desk) (err error) {
 		out[i], err = r.point(time.Time{}, dim, &sums[i], h, d)

@@ -15,6 +15,9 @@ import (
 type candidate struct {
 	key       uint32
 	low, high uint64
+
+	have  uint64 // of its sources' sketches, once they are merged
+	union *observe.Unique
 }
 
 func byHigh(x, y candidate) int {

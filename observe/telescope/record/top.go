@@ -47,17 +47,17 @@ func (r *Record) topPackets(ctx context.Context, v picture, dim observe.Dim, spa
 	if err != nil {
 		return nil, err
 	}
-	return r.rows(ctx, v, spans, dim, sums)
+	points, err := r.points(ctx, v, spans, dim, sums)
+	return rows(sums, points), err
 }
 
 // rows are the final figures of sums, in their order.
-func (r *Record) rows(ctx context.Context, a store.Asker, spans []span, dim observe.Dim, sums []sum) ([]observe.Row, error) {
-	points, err := r.points(ctx, a, spans, dim, sums)
-	out := make([]observe.Row, 0, len(points))
+func rows(sums []sum, points []observe.Point) []observe.Row {
+	out := make([]observe.Row, len(points))
 	for i, p := range points {
-		out = append(out, observe.Row{Key: sums[i].key, Packets: p.Packets, Sources: p.Sources, Targets: p.Targets})
+		out[i] = observe.Row{Key: sums[i].key, Packets: p.Packets, Sources: p.Sources, Targets: p.Targets}
 	}
-	return out, err
+	return out
 }
 
 // topSources can't ask the database for the order, as a key's distinct sources
@@ -88,11 +88,16 @@ func (r *Record) topSources(ctx context.Context, v picture, dim observe.Dim, spa
 	if err != nil {
 		return nil, err
 	}
-	rows, err := r.rows(ctx, v, spans, dim, sums)
-	slices.SortFunc(rows, func(x, y observe.Row) int {
+	for i := range sums { // what was merged for the ranking is not merged again
+		at := slices.IndexFunc(list, func(c candidate) bool { return c.key == sums[i].key })
+		sums[i].sources.have, sums[i].sources.union = list[at].have, list[at].union
+	}
+	points, err := r.pointsFrom(h, dim, sums)
+	out := rows(sums, points)
+	slices.SortFunc(out, func(x, y observe.Row) int {
 		return cmp.Or(cmp.Compare(y.Sources.N, x.Sources.N), cmp.Compare(y.Packets, x.Packets), cmp.Compare(x.Key, y.Key))
 	})
-	return rows[min(offset, len(rows)):min(need, len(rows))], err
+	return out[min(offset, len(out)):min(need, len(out))], err
 }
 
 // widest merges sketches of sources in the order of high until no other can be
@@ -100,7 +105,7 @@ func (r *Record) topSources(ctx context.Context, v picture, dim observe.Dim, spa
 // merging leaves, and the least that the first have.
 func (r *Record) widest(h sheets, dim observe.Dim, list []candidate, need int) (merged []candidate, least uint64, err error) {
 	for len(list) > 0 && (len(merged) < need || list[0].high >= least) {
-		n := min(len(list), max(need, 64))
+		n := min(len(list), max(need, 16)) // few, as each may show that no more are needed
 		if err := atDesks(n, func(i int, d *desk) error { return r.narrow(h, dim, &list[i], d) }); err != nil {
 			return nil, 0, err
 		}
@@ -116,17 +121,15 @@ func (r *Record) widest(h sheets, dim observe.Dim, list []candidate, need int) (
 // that there are.
 func (r *Record) narrow(h sheets, dim observe.Dim, c *candidate, d *desk) error {
 	var t tally
-	if err := h.load(dim, c.key, sources, &t, d); err != nil {
+	if err := r.merged(h, dim, c.key, sources, &t, d); err != nil {
 		return err
 	}
-	u := observe.Unique{N: t.have}
-	if len(t.sets) > 1 {
-		var err error
-		if _, u, err = r.merge(t.sets, false); err != nil {
-			return fmt.Errorf("merge sketches: %w", err)
-		}
+	c.have, c.union = t.have, t.union
+	var united uint64
+	if t.union != nil {
+		united = t.union.N
 	}
-	c.low, c.high = t.within(u.N, max(c.low, t.have)), t.within(u.N, c.high)
+	c.low, c.high = t.within(united, max(c.low, t.have)), t.within(united, c.high)
 	return nil
 }
 
