@@ -148,26 +148,15 @@ func (c *calendar) looked(g observe.Grain, from, to int64) (starts []int64) {
 	return starts
 }
 
-// starts are those of the buckets that a span is made of, in order.
-func (c *calendar) starts(s span) (starts []int64) {
-	if s.level == month {
-		from, _ := slices.BinarySearch(c.months, s.from)
-		to, _ := slices.BinarySearch(c.months, s.to)
-		return c.months[from:max(from, to)]
+// marks are the buckets that a span is made of, in order.
+func (c *calendar) marks(s span) (marks []mark) {
+	if s.level != month {
+		return c.in(observe.Grain(s.level), s.from, s.to)
 	}
-	for _, m := range c.in(observe.Grain(s.level), s.from, s.to) {
-		starts = append(starts, m.start)
+	for _, m := range c.months {
+		if m >= s.from && m < s.to {
+			marks = append(marks, mark{start: m, parts: 1, looked: true})
+		}
 	}
-	return starts
-}
-
-// count is how many buckets, of all parts, a span is made of.
-func (c *calendar) count(s span) (n uint64) {
-	if s.level == month {
-		return uint64(len(c.starts(s)))
-	}
-	for _, m := range c.in(observe.Grain(s.level), s.from, s.to) {
-		n += m.parts
-	}
-	return n
+	return marks
 }

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"sakimori/base/store"
@@ -223,43 +222,32 @@ func (r *Record) sums(ctx context.Context, v picture, spans []span, p pick) ([]s
 	if err != nil {
 		return nil, err
 	}
-	return whole(ctx, v, spans, heads, p)
+	return r.whole(ctx, v, spans, heads, p)
 }
 
-// whole are the sums of the picked keys. Of a span in whose heads a key is
-// everywhere, nothing else is read; of the others the large tables are.
-func whole(ctx context.Context, v picture, spans []span, heads [][]*head, p pick) ([]sum, error) {
-	all := make([]sum, len(p.keys))
-	for i, k := range p.keys {
-		all[i].key = k
+// whole are the sums of the picked keys, from the heads of spans and of the
+// counts what they lack.
+func (r *Record) whole(ctx context.Context, v picture, spans []span, heads [][]*head, p pick) ([]sum, error) {
+	if err := r.complete(ctx, v, spans, heads, p); err != nil {
+		return nil, err
 	}
-	var parts []string
-	for i, s := range spans {
-		n := v.count(s)
-		var rest []uint32
-		for j, k := range p.keys {
-			var of sum
-			for _, h := range heads[i] {
-				for _, w := range h.of(k) {
-					of.join(w.sum())
-				}
-			}
-			if manyKeys(p.dim) && of.sources.n < n {
-				rest = append(rest, k)
-			} else {
-				all[j].join(of)
+	r.heads.mu.Lock()
+	defer r.heads.mu.Unlock()
+	var out []sum
+	list := slices.Concat(heads...)
+	for _, k := range p.keys {
+		all := sum{key: k}
+		for _, h := range list {
+			rows, _ := h.of(k)
+			for i := range rows {
+				all.join(rows[i].sum())
 			}
 		}
-		if len(rest) > 0 {
-			parts = append(parts, union([]span{s}, level.counts, rowColumns, pick{p.dim, rest}))
+		if all.sources.n > 0 {
+			out = append(out, all)
 		}
 	}
-	if len(parts) > 0 {
-		if err := addUp(ctx, v, strings.Join(parts, " UNION ALL "), all); err != nil {
-			return nil, err
-		}
-	}
-	return slices.DeleteFunc(all, func(s sum) bool { return s.sources.n == 0 }), nil
+	return out, nil
 }
 
 // join adds what another sum has of the same key.
@@ -274,25 +262,4 @@ func (t *tally) join(o tally) {
 	t.Err = max(t.Err, o.Err)
 	t.most = t.most || o.most
 	t.n += o.n
-}
-
-// addUp adds rows of counts to the sums of their keys.
-func addUp(ctx context.Context, a store.Asker, counts string, all []sum) error {
-	by := map[uint32]*sum{}
-	for i := range all {
-		by[all[i].key] = &all[i]
-	}
-	rows, err := a.Query(ctx, `SELECT key, `+sumColumns+` FROM (`+counts+`) GROUP BY key`)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var s sum
-		if err := s.scan(rows, &s.key); err != nil {
-			return err
-		}
-		by[s.key].join(s)
-	}
-	return rows.Err()
 }

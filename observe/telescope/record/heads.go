@@ -14,9 +14,19 @@ import (
 
 // head is what the head of a bucket has of one dimension, of all parts.
 type head struct {
-	rows  []headRow // in order of key
-	cuts  []cuts    // by part
-	since uint64    // version of the picture that it was read from
+	headPlace
+
+	parts uint64               // of the bucket
+	since uint64               // version of the picture that it was read from
+	rows  []headRow            // in order of key
+	cuts  []cuts               // by part
+	more  map[uint32][]headRow // what the counts have of keys that were asked for besides
+}
+
+type headPlace struct {
+	level level
+	dim   observe.Dim
+	start int64
 }
 
 type headRow struct {
@@ -42,14 +52,18 @@ func (o order) String() string { return [...]string{"packets", "sources"}[o] }
 
 func (o order) of(w *headRow) uint64 { return [...]uint64{w.packets, w.sources}[o] }
 
-// of are the rows of a key, one for each part that has it.
-func (h *head) of(key uint32) []headRow {
+// of are the rows of a key, one for each part that has it; all says that the
+// counts have no others.
+func (h *head) of(key uint32) (rows []headRow, all bool) {
+	if more, ok := h.more[key]; ok {
+		return more, true
+	}
 	from, _ := slices.BinarySearchFunc(h.rows, key, func(w headRow, k uint32) int { return cmp.Compare(w.key, k) })
 	to := from
 	for to < len(h.rows) && h.rows[to].key == key {
 		to++
 	}
-	return h.rows[from:to]
+	return h.rows[from:to], !manyKeys(h.dim) || uint64(to-from) == h.parts //nolint:gosec // not negative
 }
 
 // sum is a row as the sum of itself.
@@ -58,13 +72,6 @@ func (w *headRow) sum() sum {
 		return tally{Unique: observe.Unique{N: n, Err: float64(err)}, n: 1, most: w.most}
 	}
 	return sum{key: w.key, packets: w.packets, sources: count(w.sources, w.sourcesErr), targets: count(w.targets, w.targetsErr)}
-}
-
-// headPlace names a head.
-type headPlace struct {
-	level level
-	dim   observe.Dim
-	start int64
 }
 
 // heads keeps those that were asked for lately. A bucket that is over doesn't
@@ -111,17 +118,17 @@ func (k *heads) get(p headPlace, v picture) *head {
 		return nil
 	}
 	if !isYoung {
-		k.put(p, h)
+		k.put(h)
 	}
 	return h
 }
 
-func (k *heads) put(p headPlace, h *head) {
+func (k *heads) put(h *head) {
 	if k.young == nil || k.rows > headRowsKept {
 		k.old, k.young, k.rows = k.young, map[headPlace]*head{}, 0
 	}
-	k.young[p] = h
-	k.rows += 1 + len(h.rows)
+	k.young[h.headPlace] = h
+	k.rows += 1 + len(h.rows) + len(h.more)
 }
 
 // headsOf are the heads of a dimension in the buckets that spans are made of,
@@ -133,8 +140,8 @@ func (r *Record) headsOf(ctx context.Context, v picture, spans []span, dim obser
 	r.heads.mu.Lock()
 	for i, s := range spans {
 		gap := false
-		for _, start := range v.starts(s) {
-			p := headPlace{s.level, dim, start}
+		for _, m := range v.marks(s) {
+			p := headPlace{s.level, dim, m.start}
 			h := missing[p]
 			if h == nil && v.dated {
 				h = r.heads.get(p, v)
@@ -142,12 +149,12 @@ func (r *Record) headsOf(ctx context.Context, v picture, spans []span, dim obser
 			if h != nil {
 				gap = false
 			} else {
-				h = &head{since: v.version}
+				h = &head{headPlace: p, parts: m.parts, since: v.version}
 				missing[p] = h
 				if !gap {
-					runs = append(runs, span{level: s.level, from: start})
+					runs = append(runs, span{level: s.level, from: m.start})
 				}
-				runs[len(runs)-1].to = start + 1
+				runs[len(runs)-1].to = m.start + 1
 				gap = true
 			}
 			all[i] = append(all[i], h)
@@ -167,7 +174,7 @@ func (r *Record) headsOf(ctx context.Context, v picture, spans []span, dim obser
 	}
 	for p, h := range missing {
 		if r.heads.at != v.version || !r.heads.coming[headPlace{level: p.level, start: p.start}] {
-			r.heads.put(p, h)
+			r.heads.put(h)
 		}
 	}
 	return all, nil
@@ -177,25 +184,13 @@ func (r *Record) headsOf(ctx context.Context, v picture, spans []span, dim obser
 func (r *Record) readHeads(ctx context.Context, a store.Asker, runs []span, dim observe.Dim, into map[headPlace]*head) error {
 	parts := make([]string, len(runs))
 	for i, s := range runs {
-		parts[i] = fmt.Sprintf("SELECT %d AS level, %s FROM %s WHERE dim = %d AND start >= %d AND start < %d",
-			s.level, rowColumns, s.level.heads(), dim, s.from, s.to)
+		parts[i] = rowsOf(s, level.heads, pick{dim: dim})
 	}
-	rows, err := a.Query(ctx, strings.Join(parts, " UNION ALL "))
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
 	seen := map[*head]map[uint64]uint16{} // the place of each part
-	for rows.Next() {
-		p := headPlace{dim: dim}
-		var w headRow
-		var part uint64
-		if err := rows.Scan(&p.level, &p.start, &w.key, &w.packets, &w.sources, &w.targets, &w.sourcesErr, &w.targetsErr, &w.most, &part); err != nil {
-			return err
-		}
+	if err := eachRow(ctx, a, parts, dim, func(p headPlace, part uint64, w headRow) {
 		h := into[p]
 		if h == nil {
-			continue
+			return
 		}
 		if seen[h] == nil {
 			seen[h] = map[uint64]uint16{}
@@ -207,16 +202,88 @@ func (r *Record) readHeads(ctx context.Context, a store.Asker, runs []span, dim 
 		}
 		w.part = i
 		h.rows = append(h.rows, w)
-	}
-	if err := rows.Err(); err != nil {
+	}); err != nil {
 		return err
 	}
-	for p, h := range into {
+	for _, h := range into {
 		slices.SortFunc(h.rows, func(x, y headRow) int { return cmp.Or(cmp.Compare(x.key, y.key), cmp.Compare(x.part, y.part)) })
 		h.rows = slices.Clip(h.rows)
 		h.cuts = make([]cuts, len(seen[h]))
 		if manyKeys(dim) {
-			h.cut(r.headOf(p.level))
+			h.cut(r.headOf(h.level))
+		}
+	}
+	return nil
+}
+
+// rowsOf is the SQL that eachRow reads.
+func rowsOf(s span, table func(level) string, p pick) string {
+	return fmt.Sprintf("SELECT %d::UTINYINT AS level, * FROM %s", s.level, union([]span{s}, table, rowColumns, p))
+}
+
+func eachRow(ctx context.Context, a store.Asker, parts []string, dim observe.Dim, do func(p headPlace, part uint64, w headRow)) error {
+	rows, err := a.Query(ctx, strings.Join(parts, " UNION ALL "))
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		p := headPlace{dim: dim}
+		var w headRow
+		var part uint64
+		if err := rows.Scan(&p.level, &p.start, &w.key, &w.packets, &w.sources, &w.targets, &w.sourcesErr, &w.targetsErr, &w.most, &part); err != nil {
+			return err
+		}
+		do(p, part, w)
+	}
+	return rows.Err()
+}
+
+// complete reads of the counts what heads lack of the keys picked, and keeps it
+// with them.
+func (r *Record) complete(ctx context.Context, v picture, spans []span, heads [][]*head, p pick) error {
+	var parts []string
+	var asked [][]uint32 // of each span
+	r.heads.mu.Lock()
+	for i, s := range spans {
+		var rest []uint32
+		for _, k := range p.keys {
+			if slices.ContainsFunc(heads[i], func(h *head) bool { _, all := h.of(k); return !all }) {
+				rest = append(rest, k)
+			}
+		}
+		if len(rest) > 0 {
+			parts = append(parts, rowsOf(s, level.counts, pick{p.dim, rest}))
+		}
+		asked = append(asked, rest)
+	}
+	r.heads.mu.Unlock()
+	if len(parts) == 0 {
+		return nil
+	}
+	found := map[headPlace]map[uint32][]headRow{}
+	if err := eachRow(ctx, v, parts, p.dim, func(at headPlace, _ uint64, w headRow) {
+		if found[at] == nil {
+			found[at] = map[uint32][]headRow{}
+		}
+		found[at][w.key] = append(found[at][w.key], w)
+	}); err != nil {
+		return err
+	}
+	r.heads.mu.Lock()
+	defer r.heads.mu.Unlock()
+	for i, of := range heads {
+		for _, h := range of {
+			for _, k := range asked[i] {
+				if _, all := h.of(k); all {
+					continue
+				}
+				if h.more == nil {
+					h.more = map[uint32][]headRow{}
+				}
+				h.more[k] = found[h.headPlace][k] // nil when there is nothing
+				r.heads.rows++
+			}
 		}
 	}
 	return nil

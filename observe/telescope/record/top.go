@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"sakimori/base/store"
 	"sakimori/observe"
 )
 
@@ -84,7 +83,7 @@ func (r *Record) topSources(ctx context.Context, v picture, dim observe.Dim, spa
 	if err != nil {
 		return nil, err
 	}
-	sums, err := whole(ctx, v, spans, heads, pick{dim, keysOf(list)})
+	sums, err := r.whole(ctx, v, spans, heads, pick{dim, keysOf(list)})
 	if err != nil {
 		return nil, err
 	}
@@ -194,7 +193,6 @@ func (r *Record) years(ctx context.Context, v picture, iotPorts []uint32) ([]obs
 	}
 	defer rows.Close()
 	var out []observe.Year
-	index := map[int]int{}
 	var first, last int64
 	for rows.Next() {
 		var start int64
@@ -203,37 +201,28 @@ func (r *Record) years(ctx context.Context, v picture, iotPorts []uint32) ([]obs
 			return nil, err
 		}
 		y := at(start).Year()
-		if _, ok := index[y]; !ok {
-			if len(out) == 0 {
-				first = start
-			}
-			index[y] = len(out)
+		if len(out) == 0 {
+			first = start
+		}
+		if len(out) == 0 || out[len(out)-1].Year != y {
 			out = append(out, observe.Year{Year: y})
 		}
 		last = start + day
-		out[index[y]].DarkDays += dark
-		out[index[y]].DaysCovered += share
+		out[len(out)-1].DarkDays += dark
+		out[len(out)-1].DaysCovered += share
 	}
 	if err := rows.Err(); err != nil || len(out) == 0 {
 		return nil, err
 	}
-	spans := v.days(nil, first, last)
 	iotPorts = slices.Compact(slices.Sorted(slices.Values(iotPorts))) // a port that is named twice counts once
-	picks := []pick{{observe.ByTotal, []uint32{0}}}
-	if len(iotPorts) > 0 {
-		picks = append(picks, pick{observe.ByPort, iotPorts})
-	}
-	for i, p := range picks {
-		if err := perBucket(ctx, v, spans, p, func(start int64, packets uint64) {
-			j, ok := index[at(start).Year()]
-			switch {
-			case !ok:
-			case i == 0:
-				out[j].Packets += packets
-			default:
-				out[j].IoT += packets
-			}
-		}); err != nil {
+	for i := range out {
+		y := &out[i]
+		begin, end := time.Date(y.Year, 1, 1, 0, 0, 0, 0, time.UTC).Unix(), time.Date(y.Year+1, 1, 1, 0, 0, 0, 0, time.UTC).Unix()
+		spans := v.days(nil, max(begin, first), min(end, last))
+		if y.Packets, err = r.packets(ctx, v, spans, pick{observe.ByTotal, []uint32{0}}); err != nil {
+			return nil, err
+		}
+		if y.IoT, err = r.packets(ctx, v, spans, pick{observe.ByPort, iotPorts}); err != nil {
 			return nil, err
 		}
 	}
@@ -255,19 +244,11 @@ func (r *Record) years(ctx context.Context, v picture, iotPorts []uint32) ([]obs
 	return out, nil
 }
 
-func perBucket(ctx context.Context, a store.Asker, spans []span, p pick, each func(start int64, packets uint64)) error {
-	rows, err := a.Query(ctx, `SELECT start, sum(packets)::UBIGINT FROM `+union(spans, table(p.dim), "start, packets", p)+` GROUP BY start`)
-	if err != nil {
-		return err
+// packets are those of all keys picked together.
+func (r *Record) packets(ctx context.Context, v picture, spans []span, p pick) (n uint64, err error) {
+	sums, err := r.sums(ctx, v, spans, p)
+	for _, s := range sums {
+		n += s.packets
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var start int64
-		var packets uint64
-		if err := rows.Scan(&start, &packets); err != nil {
-			return err
-		}
-		each(start, packets)
-	}
-	return rows.Err()
+	return n, err
 }
