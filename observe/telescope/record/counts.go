@@ -218,7 +218,7 @@ func (r *Record) sums(ctx context.Context, v picture, spans []span, p pick) ([]s
 	if len(p.keys) == 0 || len(spans) == 0 {
 		return nil, nil
 	}
-	heads, err := r.headsOf(ctx, v, spans, p.dim)
+	heads, err := r.headsOf(ctx, v, spans, p.dim, false)
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,7 @@ type head struct {
 
 	parts uint64               // of the bucket
 	since uint64               // version of the picture that it was read from
+	read  bool                 // rows and cuts are there
 	rows  []headRow            // in order of key
 	cuts  []cuts               // by part
 	more  map[uint32][]headRow // what the counts have of keys that were asked for besides
@@ -63,7 +64,7 @@ func (h *head) of(key uint32) (rows []headRow, all bool) {
 	for to < len(h.rows) && h.rows[to].key == key {
 		to++
 	}
-	return h.rows[from:to], !manyKeys(h.dim) || uint64(to-from) == h.parts //nolint:gosec // not negative
+	return h.rows[from:to], h.read && (!manyKeys(h.dim) || uint64(to-from) == h.parts) //nolint:gosec // not negative
 }
 
 // sum is a row as the sum of itself.
@@ -108,13 +109,27 @@ func (k *heads) change(s *store.Store, l level, start int64) {
 	}
 }
 
+// keep puts in the heads that were read from a picture, if it is still the last.
+func (k *heads) keep(s *store.Store, v picture, fresh map[headPlace]*head) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if now, _ := s.Current(); !v.dated || now != v.version {
+		return
+	}
+	for p, h := range fresh {
+		if k.at != v.version || !k.coming[headPlace{level: p.level, start: p.start}] {
+			k.put(h)
+		}
+	}
+}
+
 // get is a head that holds in a picture, or nil.
 func (k *heads) get(p headPlace, v picture) *head {
 	h, isYoung := k.young[p]
 	if h == nil {
 		h = k.old[p]
 	}
-	if h == nil || h.since > v.version {
+	if h == nil || !v.dated || h.since > v.version {
 		return nil
 	}
 	if !isYoung {
@@ -132,51 +147,43 @@ func (k *heads) put(h *head) {
 }
 
 // headsOf are the heads of a dimension in the buckets that spans are made of,
-// by span.
-func (r *Record) headsOf(ctx context.Context, v picture, spans []span, dim observe.Dim) ([][]*head, error) {
+// by span; unread ones may be without their rows.
+func (r *Record) headsOf(ctx context.Context, v picture, spans []span, dim observe.Dim, unread bool) ([][]*head, error) {
 	all := make([][]*head, len(spans))
-	missing := map[headPlace]*head{}
+	fresh := map[headPlace]*head{}
 	var runs []span
 	r.heads.mu.Lock()
 	for i, s := range spans {
 		gap := false
 		for _, m := range v.marks(s) {
-			p := headPlace{s.level, dim, m.start}
-			h := missing[p]
-			if h == nil && v.dated {
-				h = r.heads.get(p, v)
-			}
-			if h != nil {
-				gap = false
+			h := &head{headPlace: headPlace{s.level, dim, m.start}, parts: m.parts, since: v.version}
+			if have := r.heads.get(h.headPlace, v); have != nil && (have.read || unread) {
+				h = have
 			} else {
-				h = &head{headPlace: p, parts: m.parts, since: v.version}
-				missing[p] = h
-				if !gap {
-					runs = append(runs, span{level: s.level, from: m.start})
+				if have != nil {
+					h.more = have.more
 				}
-				runs[len(runs)-1].to = m.start + 1
-				gap = true
+				fresh[h.headPlace] = h
 			}
 			all[i] = append(all[i], h)
+			if h.read || unread {
+				gap = false
+				continue
+			}
+			if !gap {
+				runs = append(runs, span{level: s.level, from: m.start})
+			}
+			runs[len(runs)-1].to = m.start + 1
+			gap = true
 		}
 	}
 	r.heads.mu.Unlock()
-	if len(runs) == 0 {
-		return all, nil
-	}
-	if err := r.readHeads(ctx, v, runs, dim, missing); err != nil {
-		return nil, err
-	}
-	r.heads.mu.Lock()
-	defer r.heads.mu.Unlock()
-	if now, _ := r.store.Current(); !v.dated || now != v.version {
-		return all, nil
-	}
-	for p, h := range missing {
-		if r.heads.at != v.version || !r.heads.coming[headPlace{level: p.level, start: p.start}] {
-			r.heads.put(h)
+	if len(runs) > 0 {
+		if err := r.readHeads(ctx, v, runs, dim, fresh); err != nil {
+			return nil, err
 		}
 	}
+	r.heads.keep(r.store, v, fresh)
 	return all, nil
 }
 
@@ -208,7 +215,7 @@ func (r *Record) readHeads(ctx context.Context, a store.Asker, runs []span, dim 
 	for _, h := range into {
 		slices.SortFunc(h.rows, func(x, y headRow) int { return cmp.Or(cmp.Compare(x.key, y.key), cmp.Compare(x.part, y.part)) })
 		h.rows = slices.Clip(h.rows)
-		h.cuts = make([]cuts, len(seen[h]))
+		h.read, h.cuts = true, make([]cuts, len(seen[h]))
 		if manyKeys(dim) {
 			h.cut(r.headOf(h.level))
 		}
@@ -239,8 +246,7 @@ func eachRow(ctx context.Context, a store.Asker, parts []string, dim observe.Dim
 	return rows.Err()
 }
 
-// complete reads of the counts what heads lack of the keys picked, and keeps it
-// with them.
+// complete reads what heads lack of the keys picked, and keeps it with them.
 func (r *Record) complete(ctx context.Context, v picture, spans []span, heads [][]*head, p pick) error {
 	var parts []string
 	var asked [][]uint32 // of each span
@@ -253,7 +259,7 @@ func (r *Record) complete(ctx context.Context, v picture, spans []span, heads []
 			}
 		}
 		if len(rest) > 0 {
-			parts = append(parts, rowsOf(s, level.counts, pick{p.dim, rest}))
+			parts = append(parts, rowsOf(s, table(p.dim), pick{p.dim, rest}))
 		}
 		asked = append(asked, rest)
 	}

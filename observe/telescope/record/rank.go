@@ -89,7 +89,7 @@ func (r *Record) busiest(ctx context.Context, v picture, spans []span, dim obser
 		return nil, nil
 	}
 	need := offset + limit
-	heads, err := r.headsOf(ctx, v, spans, dim)
+	heads, err := r.headsOf(ctx, v, spans, dim, false)
 	if err != nil {
 		return nil, err
 	}

@@ -69,7 +69,7 @@ func (r *Record) topSources(ctx context.Context, v picture, dim observe.Dim, spa
 	if err != nil {
 		return nil, err
 	}
-	heads, err := r.headsOf(ctx, v, spans, dim)
+	heads, err := r.headsOf(ctx, v, spans, dim, false)
 	if err != nil {
 		return nil, err
 	}
@@ -244,9 +244,14 @@ func (r *Record) years(ctx context.Context, v picture, iotPorts []uint32) ([]obs
 	return out, nil
 }
 
-// packets are those of all keys picked together.
+// packets are those of all keys picked together. They are few, and the heads of
+// years many: these aren't read for them.
 func (r *Record) packets(ctx context.Context, v picture, spans []span, p pick) (n uint64, err error) {
-	sums, err := r.sums(ctx, v, spans, p)
+	heads, err := r.headsOf(ctx, v, spans, p.dim, true)
+	if err != nil {
+		return 0, err
+	}
+	sums, err := r.whole(ctx, v, spans, heads, p)
 	for _, s := range sums {
 		n += s.packets
 	}
