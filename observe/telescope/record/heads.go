@@ -83,16 +83,17 @@ func (w *headRow) sum() sum {
 // whoever writes a bucket takes its heads out before he commits, and until his
 // commit shows in the version of the store none is put in.
 type heads struct {
-	mu         sync.Mutex
-	young, old map[headPlace]*head // old was young before, and goes next
-	rows       int                 // in young
-	coming     map[headPlace]bool  // taken out at a version, with dim 0
-	at         uint64              // that version
+	mu     sync.Mutex
+	kept   lately[headPlace, *head]
+	coming map[headPlace]bool // taken out at a version, with dim 0
+	at     uint64             // that version
 }
 
-// headRowsKept bounds each of young and old, to some 8 MB. A year of NICTER's ports
-// and ASes is 50,000 rows.
+// headRowsKept bounds what is kept, in rows of 40 bytes: to some 8 MB, and as much
+// of what was asked for before. A year of NICTER's ports and ASes is 50,000 rows.
 const headRowsKept = 200_000
+
+func (h *head) weight() int { return 1 + len(h.rows) + len(h.more) }
 
 // change says that the transaction under way writes a bucket.
 func (k *heads) change(s *store.Store, l level, start int64) {
@@ -103,9 +104,7 @@ func (k *heads) change(s *store.Store, l level, start int64) {
 	}
 	k.coming[headPlace{level: l, start: start}] = true
 	for dim := range observe.Dim(observe.Dims) {
-		p := headPlace{l, dim, start}
-		delete(k.young, p)
-		delete(k.old, p)
+		k.kept.drop(headPlace{l, dim, start})
 	}
 }
 
@@ -118,32 +117,17 @@ func (k *heads) keep(s *store.Store, v picture, fresh map[headPlace]*head) {
 	}
 	for p, h := range fresh {
 		if k.at != v.version || !k.coming[headPlace{level: p.level, start: p.start}] {
-			k.put(h)
+			k.kept.put(p, h, h.weight())
 		}
 	}
 }
 
 // get is a head that holds in a picture, or nil.
 func (k *heads) get(p headPlace, v picture) *head {
-	h, isYoung := k.young[p]
-	if h == nil {
-		h = k.old[p]
+	if h, ok := k.kept.get(p, (*head).weight); ok && v.dated && h.since <= v.version {
+		return h
 	}
-	if h == nil || !v.dated || h.since > v.version {
-		return nil
-	}
-	if !isYoung {
-		k.put(h)
-	}
-	return h
-}
-
-func (k *heads) put(h *head) {
-	if k.young == nil || k.rows > headRowsKept {
-		k.old, k.young, k.rows = k.young, map[headPlace]*head{}, 0
-	}
-	k.young[h.headPlace] = h
-	k.rows += 1 + len(h.rows) + len(h.more)
+	return nil
 }
 
 // headsOf are the heads of a dimension in the buckets that spans are made of,
@@ -288,7 +272,7 @@ func (r *Record) complete(ctx context.Context, v picture, spans []span, heads []
 					h.more = map[uint32][]headRow{}
 				}
 				h.more[k] = found[h.headPlace][k] // nil when there is nothing
-				r.heads.rows++
+				r.heads.kept.weight++
 			}
 		}
 	}
