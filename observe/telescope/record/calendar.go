@@ -36,6 +36,9 @@ type calendars struct {
 type picture struct {
 	store.Asker
 	*calendar
+
+	version uint64 // of the store, where dated
+	dated   bool
 }
 
 // view asks for several things that agree with each other.
@@ -45,7 +48,8 @@ func (r *Record) view(ctx context.Context, f func(v picture) error) error {
 		if err != nil {
 			return err
 		}
-		return f(picture{a, c})
+		version, ok := r.store.Version(a)
+		return f(picture{a, c, version, ok})
 	})
 }
 
@@ -144,18 +148,15 @@ func (c *calendar) looked(g observe.Grain, from, to int64) (starts []int64) {
 	return starts
 }
 
-// count is how many buckets, of all parts, spans are made of.
-func (c *calendar) count(spans []span) (n uint64) {
-	for _, s := range spans {
-		if s.level == month {
-			from, _ := slices.BinarySearch(c.months, s.from)
-			to, _ := slices.BinarySearch(c.months, s.to)
-			n += uint64(to - from) //nolint:gosec // not negative
-			continue
-		}
-		for _, m := range c.in(observe.Grain(s.level), s.from, s.to) {
-			n += m.parts
+// marks are the buckets that a span is made of, in order.
+func (c *calendar) marks(s span) (marks []mark) {
+	if s.level != month {
+		return c.in(observe.Grain(s.level), s.from, s.to)
+	}
+	for _, m := range c.months {
+		if m >= s.from && m < s.to {
+			marks = append(marks, mark{start: m, parts: 1, looked: true})
 		}
 	}
-	return n
+	return marks
 }

@@ -94,6 +94,7 @@ const sketchedKeys = 1000
 // adds them up.
 func (r *Record) rollMonth(ctx context.Context, tx *store.Tx, from, to int64) error {
 	days := level(observe.Day)
+	r.heads.change(r.store, month, from)
 	if err := rewrite(ctx, tx, days, from, to); err != nil {
 		return err
 	}

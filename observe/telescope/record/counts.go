@@ -25,6 +25,8 @@ type tally struct {
 	most bool     // one of them is an upper bound itself
 	sets [][]byte // their sketches
 	have uint64   // how much of Unique.N has a sketch
+
+	union *observe.Unique // of the sketches, once they are merged; nil without any
 }
 
 // sumColumns go with sum.scan. HUGEINT is what DuckDB's sum of UBIGINT gives, and
@@ -43,26 +45,40 @@ func (s *sum) scan(rows *sql.Rows, others ...any) error {
 	return err
 }
 
-// unique merges what has a sketch and adds what hasn't.
-func (r *Record) unique(t tally) (observe.Unique, error) {
+// merged makes the union of a key's sketches on a side, where it isn't made yet.
+func (r *Record) merged(h sheets, dim observe.Dim, key uint32, of side, t *tally, d *desk) error {
+	if t.union != nil {
+		return nil
+	}
+	if err := h.load(dim, key, of, t, d); err != nil || len(t.sets) == 0 {
+		return err
+	}
+	u := observe.Unique{N: t.have, Err: t.Err}
+	if len(t.sets) > 1 {
+		var err error
+		if _, u, err = r.merge(t.sets, false); err != nil {
+			return fmt.Errorf("merge sketches: %w", err)
+		}
+	}
+	t.union, t.sets = &u, nil // which are gone when the desk is cleared
+	return nil
+}
+
+// unique is the union of what has a sketch, and the sum of what hasn't.
+func (t *tally) unique() observe.Unique {
 	u := t.Unique
 	u.AtMost = t.most
 	if t.n <= 1 || u.N == 0 {
-		return u, nil
+		return u
 	}
-	if len(t.sets) == 0 {
+	if t.union == nil {
 		u.AtMost = true
-		return u, nil
+		return u
 	}
 	rest := u.N - min(t.have, u.N)
-	merged := observe.Unique{N: t.have, Err: u.Err}
-	if len(t.sets) > 1 {
-		var err error
-		if _, merged, err = r.merge(t.sets, false); err != nil {
-			return u, fmt.Errorf("merge sketches: %w", err)
-		}
+	return observe.Unique{
+		N: t.within(t.union.N, u.N), Err: max(t.union.Err, ifElse(rest > 0, u.Err, 0)), AtMost: t.most || rest > 0 || t.union.AtMost,
 	}
-	return observe.Unique{N: t.within(merged.N, u.N), Err: max(merged.Err, ifElse(rest > 0, u.Err, 0)), AtMost: t.most || rest > 0 || merged.AtMost}, nil
 }
 
 func ifElse(c bool, a, b float64) float64 {
@@ -135,19 +151,16 @@ func (r *Record) point(t time.Time, dim observe.Dim, s *sum, h sheets, d *desk) 
 	if s == nil {
 		return p, nil
 	}
-	err := h.load(dim, s.key, sources, &s.sources, d)
-	if err == nil {
-		err = h.load(dim, s.key, targets, &s.targets, d)
+	if s.sources.n > 1 {
+		if err := r.merged(h, dim, s.key, sources, &s.sources, d); err != nil {
+			return p, err
+		}
+		if err := r.merged(h, dim, s.key, targets, &s.targets, d); err != nil {
+			return p, err
+		}
 	}
-	if err != nil {
-		return p, err
-	}
-	p.Packets = s.packets
-	if p.Sources, err = r.unique(s.sources); err != nil {
-		return p, err
-	}
-	p.Targets, err = r.unique(s.targets)
-	return p, err
+	p.Packets, p.Sources, p.Targets = s.packets, s.sources.unique(), s.targets.unique()
+	return p, nil
 }
 
 // Total is everything in a range as one point, at the start of the range. Those
@@ -189,6 +202,10 @@ func (r *Record) points(ctx context.Context, a store.Asker, spans []span, dim ob
 			return nil, err
 		}
 	}
+	return r.pointsFrom(h, dim, sums)
+}
+
+func (r *Record) pointsFrom(h sheets, dim observe.Dim, sums []sum) ([]observe.Point, error) {
 	out := make([]observe.Point, len(sums))
 	return out, atDesks(len(sums), func(i int, d *desk) (err error) {
 		out[i], err = r.point(time.Time{}, dim, &sums[i], h, d)
@@ -201,47 +218,48 @@ func (r *Record) sums(ctx context.Context, v picture, spans []span, p pick) ([]s
 	if len(p.keys) == 0 || len(spans) == 0 {
 		return nil, nil
 	}
-	by := map[uint32]*sum{}
-	if err := addUp(ctx, v, spans, level.heads, p, by); err != nil {
+	heads, err := r.headsOf(ctx, v, spans, p.dim, false)
+	if err != nil {
 		return nil, err
 	}
-	return whole(ctx, v, spans, p, by)
+	return r.whole(ctx, v, spans, heads, p)
 }
 
-// whole are the sums of the picked keys, of which by has what heads say. A key
-// that stands in the head of every bucket is done with that; only for the others
-// the large tables are read.
-func whole(ctx context.Context, v picture, spans []span, p pick, by map[uint32]*sum) ([]sum, error) {
-	if manyKeys(p.dim) {
-		n := v.count(spans)
-		rest := slices.DeleteFunc(slices.Clone(p.keys), func(k uint32) bool { return by[k] != nil && by[k].sources.n == n })
-		if len(rest) > 0 {
-			if err := addUp(ctx, v, spans, level.counts, pick{p.dim, rest}, by); err != nil {
-				return nil, err
+// whole are the sums of the picked keys, from the heads of spans and of the
+// counts what they lack.
+func (r *Record) whole(ctx context.Context, v picture, spans []span, heads [][]*head, p pick) ([]sum, error) {
+	if err := r.complete(ctx, v, spans, heads, p); err != nil {
+		return nil, err
+	}
+	r.heads.mu.Lock()
+	defer r.heads.mu.Unlock()
+	var out []sum
+	list := slices.Concat(heads...)
+	for _, k := range p.keys {
+		all := sum{key: k}
+		for _, h := range list {
+			rows, _ := h.of(k)
+			for i := range rows {
+				all.join(rows[i].sum())
 			}
 		}
-	}
-	out := make([]sum, 0, len(p.keys))
-	for _, k := range p.keys {
-		if s := by[k]; s != nil {
-			out = append(out, *s)
+		if all.sources.n > 0 {
+			out = append(out, all)
 		}
 	}
 	return out, nil
 }
 
-func addUp(ctx context.Context, a store.Asker, spans []span, table func(level) string, p pick, by map[uint32]*sum) error {
-	rows, err := a.Query(ctx, `SELECT key, `+sumColumns+` FROM `+union(spans, table, rowColumns, p)+` GROUP BY key`)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		s := &sum{}
-		if err := s.scan(rows, &s.key); err != nil {
-			return err
-		}
-		by[s.key] = s
-	}
-	return rows.Err()
+// join adds what another sum has of the same key.
+func (s *sum) join(o sum) {
+	s.packets += o.packets
+	s.sources.join(o.sources)
+	s.targets.join(o.targets)
+}
+
+func (t *tally) join(o tally) {
+	t.N += o.N
+	t.Err = max(t.Err, o.Err)
+	t.most = t.most || o.most
+	t.n += o.n
 }

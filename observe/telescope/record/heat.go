@@ -47,7 +47,10 @@ func grid(ctx context.Context, v picture, keys []uint32, starts []int64, from, t
 	for j, t := range starts {
 		column[t] = j
 	}
-	buckets := v.count([]span{{level(observe.Hour), from, to}}) // all parts'
+	var buckets uint64 // all parts'
+	for _, m := range v.in(observe.Hour, from, to) {
+		buckets += m.parts
+	}
 	for _, table := range []func(level) string{level.heads, level.counts} {
 		found, err := fill(ctx, v, table, keys, from, to, func(start int64, key uint32, p, s uint64) {
 			if j, ok := column[start]; ok {

@@ -5,58 +5,54 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"sakimori/base/store"
 	"sakimori/observe"
 )
 
 // candidate is a key that may be among the first of a ranking, with the least
-// and the most that it can have, and what the heads say of it.
+// and the most that it can have.
 type candidate struct {
-	sum
+	key       uint32
 	low, high uint64
+
+	have  uint64 // of its sources' sketches, once they are merged
+	union *observe.Unique
 }
 
 func byHigh(x, y candidate) int {
 	return cmp.Or(cmp.Compare(y.high, x.high), cmp.Compare(x.key, y.key))
 }
 
-// candidates are the keys in the heads of the buckets of spans, those that can
-// have most first, and the most that a key in none of the heads can have. What a
-// key has in heads is the least that it can have in all; in a bucket whose head
-// it isn't in it has at most what the last of that head has. column is packets
-// or sources, for which the heads are made.
-func (r *Record) candidates(ctx context.Context, a store.Asker, spans []span, dim observe.Dim, column string) (list []candidate, unseen uint64, err error) {
-	parts := make([]string, len(spans))
-	for i, s := range spans { // a day and its first hour begin alike: i tells them apart
-		parts[i] = fmt.Sprintf("SELECT %d AS i, %d AS size, %s, %s::BIGINT AS n FROM %s WHERE dim = %d AND start >= %d AND start < %d",
-			i, r.headOf(s.level), rowColumns, column, s.level.heads(), dim, s.from, s.to)
-	}
-	heads := strings.Join(parts, " UNION ALL ")
-	q := `SELECT key, sum(n)::UBIGINT, 0::UBIGINT, 0::UBIGINT, ` + sumColumns + ` FROM (` + heads + `) GROUP BY key`
-	if manyKeys(dim) {
-		q = `WITH head AS (` + heads + `),
-			last AS (SELECT i, start, part, CASE WHEN count(*) >= size THEN list_min(max(n, size)) ELSE 0 END AS cut FROM head GROUP BY i, size, start, part)
-			SELECT key, sum(n)::UBIGINT, sum(cut)::UBIGINT, (SELECT sum(cut) FROM last)::UBIGINT, ` + sumColumns + `
-			FROM head JOIN last USING (i, start, part) GROUP BY key`
-	}
-	rows, err := a.Query(ctx, q)
-	if err != nil {
-		return nil, 0, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var c candidate
-		var cuts uint64 // of the heads that it is in
-		if err := c.scan(rows, &c.key, &c.low, &cuts, &unseen); err != nil {
-			return nil, 0, err
+// candidates are the keys in heads, those that can have most first, and the most
+// that a key in none of the heads can have. What a key has in heads is the least
+// that it can have in all; in a bucket whose head it isn't in it has at most what
+// the last of that head has.
+func candidates(heads [][]*head, o order) (list []candidate, unseen uint64) {
+	at := map[uint32]int{}
+	for _, of := range heads {
+		for _, h := range of {
+			for _, c := range h.cuts {
+				unseen += c[o]
+			}
+			for i := range h.rows {
+				w := &h.rows[i]
+				j, ok := at[w.key]
+				if !ok {
+					j = len(list)
+					at[w.key] = j
+					list = append(list, candidate{key: w.key})
+				}
+				list[j].low += o.of(w)
+				list[j].high += o.of(w) - h.cuts[w.part][o] // may pass below zero until unseen comes
+			}
 		}
-		c.high = c.low + unseen - cuts
-		list = append(list, c)
+	}
+	for i := range list {
+		list[i].high += unseen
 	}
 	slices.SortFunc(list, byHigh)
-	return list, unseen, rows.Err()
+	return list, unseen
 }
 
 // first are those of a list in the order of high that may be among the first
@@ -93,13 +89,14 @@ func (r *Record) busiest(ctx context.Context, v picture, spans []span, dim obser
 		return nil, nil
 	}
 	need := offset + limit
-	list, unseen, err := r.candidates(ctx, v, spans, dim, "packets")
+	heads, err := r.headsOf(ctx, v, spans, dim, false)
 	if err != nil {
 		return nil, err
 	}
+	list, unseen := candidates(heads, byPackets)
 	list, least := first(list, need)
 	if manyKeys(dim) && (!decided(unseen, least) || len(list) > max(need, candidatesAtMost)) {
-		if list, err = ranked(ctx, v, spans, dim, "packets", need); err != nil {
+		if list, err = ranked(ctx, v, spans, dim, byPackets, need); err != nil {
 			return nil, err
 		}
 	}
@@ -107,7 +104,7 @@ func (r *Record) busiest(ctx context.Context, v picture, spans []span, dim obser
 		list = list[min(offset, len(list)):min(need, len(list))]
 		offset = 0
 	}
-	sums, err := finish(ctx, v, spans, dim, list)
+	sums, err := r.whole(ctx, v, spans, heads, pick{dim, keysOf(list)})
 	if err != nil {
 		return nil, err
 	}
@@ -117,23 +114,19 @@ func (r *Record) busiest(ctx context.Context, v picture, spans []span, dim obser
 	return sums[min(offset, len(sums)):min(offset+limit, len(sums))], nil
 }
 
-// finish are the sums of candidates, in their order.
-func finish(ctx context.Context, v picture, spans []span, dim observe.Dim, list []candidate) ([]sum, error) {
-	p := pick{dim: dim}
-	by := map[uint32]*sum{}
-	for i := range list {
-		p.keys = append(p.keys, list[i].key)
-		by[list[i].key] = &list[i].sum
+func keysOf(list []candidate) (keys []uint32) {
+	for _, c := range list {
+		keys = append(keys, c.key)
 	}
-	return whole(ctx, v, spans, p, by)
+	return keys
 }
 
-// ranked are the first keys of a dimension in the order of the sum of a column:
+// ranked are the first keys of a dimension in the order of the sum of packets or sources:
 // all that a ranking needs of every key. The rest is asked for the few keys that
 // are shown. BIGINT, as DuckDB adds it up twice as fast as UBIGINT.
-func ranked(ctx context.Context, a store.Asker, spans []span, dim observe.Dim, column string, limit int) (list []candidate, err error) {
+func ranked(ctx context.Context, a store.Asker, spans []span, dim observe.Dim, o order, limit int) (list []candidate, err error) {
 	rows, err := a.Query(ctx, fmt.Sprintf(`SELECT key, sum(n::BIGINT)::UBIGINT AS s FROM %s GROUP BY key ORDER BY s DESC, key LIMIT %d`,
-		union(spans, table(dim), "key, "+column+" AS n", pick{dim: dim}), limit))
+		union(spans, table(dim), "key, "+o.String()+" AS n", pick{dim: dim}), limit))
 	if err != nil {
 		return nil, err
 	}

@@ -77,6 +77,8 @@ type Record struct {
 	head  int // see headRows
 
 	calendars calendars
+	heads     heads
+	indexes   indexes
 	totals    singleflight.Group
 }
 
@@ -100,7 +102,9 @@ func New(ctx context.Context, s *store.Store, merge Merge) (*Record, error) {
 	if err := s.Migrate(ctx, "telescope", migrations()); err != nil {
 		return nil, err
 	}
-	return &Record{store: s, merge: merge, head: headRows}, nil
+	r := &Record{store: s, merge: merge, head: headRows}
+	r.heads.kept.most, r.indexes.kept.most = headRowsKept, indexesKept
+	return r, nil
 }
 
 // level is a table of counts: the three grains, and the month that Rollup makes

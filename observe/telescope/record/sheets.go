@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -72,11 +73,42 @@ func (r *Record) openSheets(ctx context.Context, a store.Asker, spans []span) (s
 		if all[i].start, err = startOf(all[i].name); err != nil {
 			return all, err
 		}
-		if err := all[i].open(); err != nil {
+		if err := r.indexes.open(&all[i]); err != nil {
 			return all, err
 		}
 	}
 	return all, nil
+}
+
+// indexes keeps the lines of sheets that were read lately. A file is named by its
+// content, so its lines stay what they are.
+type indexes struct {
+	mu   sync.Mutex
+	kept lately[string, []byte]
+}
+
+// indexesKept bounds them to 4 MB, and as much of before: a hundred of NICTER's size.
+const indexesKept = 4 << 20
+
+func linesWeight(lines []byte) int { return len(lines) }
+
+func (x *indexes) open(s *sheet) (err error) {
+	name := s.file.Name()
+	x.mu.Lock()
+	lines, ok := x.kept.get(name, linesWeight)
+	x.mu.Unlock()
+	if ok {
+		s.lines = lines
+		return nil
+	}
+	if err := s.open(); err != nil {
+		return err
+	}
+	s.lines = slices.Clone(s.lines) // without what was read beyond
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.kept.put(name, s.lines, len(s.lines))
+	return nil
 }
 
 func (h sheets) close() error {

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"sakimori/base/store"
 	"sakimori/observe"
 )
 
@@ -47,17 +46,17 @@ func (r *Record) topPackets(ctx context.Context, v picture, dim observe.Dim, spa
 	if err != nil {
 		return nil, err
 	}
-	return r.rows(ctx, v, spans, dim, sums)
+	points, err := r.points(ctx, v, spans, dim, sums)
+	return rows(sums, points), err
 }
 
 // rows are the final figures of sums, in their order.
-func (r *Record) rows(ctx context.Context, a store.Asker, spans []span, dim observe.Dim, sums []sum) ([]observe.Row, error) {
-	points, err := r.points(ctx, a, spans, dim, sums)
-	out := make([]observe.Row, 0, len(points))
+func rows(sums []sum, points []observe.Point) []observe.Row {
+	out := make([]observe.Row, len(points))
 	for i, p := range points {
-		out = append(out, observe.Row{Key: sums[i].key, Packets: p.Packets, Sources: p.Sources, Targets: p.Targets})
+		out[i] = observe.Row{Key: sums[i].key, Packets: p.Packets, Sources: p.Sources, Targets: p.Targets}
 	}
-	return out, err
+	return out
 }
 
 // topSources can't ask the database for the order, as a key's distinct sources
@@ -70,28 +69,34 @@ func (r *Record) topSources(ctx context.Context, v picture, dim observe.Dim, spa
 	if err != nil {
 		return nil, err
 	}
-	list, unseen, err := r.candidates(ctx, v, spans, dim, "sources")
+	heads, err := r.headsOf(ctx, v, spans, dim, false)
 	if err != nil {
 		return nil, err
 	}
+	list, unseen := candidates(heads, bySources)
 	list, least, err := r.widest(h, dim, list, need)
 	if err == nil && !decided(unseen, least) {
-		if list, err = ranked(ctx, v, spans, dim, "sources", max(need, mergedAtMost)); err == nil {
+		if list, err = ranked(ctx, v, spans, dim, bySources, max(need, mergedAtMost)); err == nil {
 			list, _, err = r.widest(h, dim, list, need)
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	sums, err := finish(ctx, v, spans, dim, list)
+	sums, err := r.whole(ctx, v, spans, heads, pick{dim, keysOf(list)})
 	if err != nil {
 		return nil, err
 	}
-	rows, err := r.rows(ctx, v, spans, dim, sums)
-	slices.SortFunc(rows, func(x, y observe.Row) int {
+	for i := range sums { // what was merged for the ranking is not merged again
+		at := slices.IndexFunc(list, func(c candidate) bool { return c.key == sums[i].key })
+		sums[i].sources.have, sums[i].sources.union = list[at].have, list[at].union
+	}
+	points, err := r.pointsFrom(h, dim, sums)
+	out := rows(sums, points)
+	slices.SortFunc(out, func(x, y observe.Row) int {
 		return cmp.Or(cmp.Compare(y.Sources.N, x.Sources.N), cmp.Compare(y.Packets, x.Packets), cmp.Compare(x.Key, y.Key))
 	})
-	return rows[min(offset, len(rows)):min(need, len(rows))], err
+	return out[min(offset, len(out)):min(need, len(out))], err
 }
 
 // widest merges sketches of sources in the order of high until no other can be
@@ -99,7 +104,7 @@ func (r *Record) topSources(ctx context.Context, v picture, dim observe.Dim, spa
 // merging leaves, and the least that the first have.
 func (r *Record) widest(h sheets, dim observe.Dim, list []candidate, need int) (merged []candidate, least uint64, err error) {
 	for len(list) > 0 && (len(merged) < need || list[0].high >= least) {
-		n := min(len(list), max(need, 64))
+		n := min(len(list), max(need, 16)) // few, as each may show that no more are needed
 		if err := atDesks(n, func(i int, d *desk) error { return r.narrow(h, dim, &list[i], d) }); err != nil {
 			return nil, 0, err
 		}
@@ -115,17 +120,15 @@ func (r *Record) widest(h sheets, dim observe.Dim, list []candidate, need int) (
 // that there are.
 func (r *Record) narrow(h sheets, dim observe.Dim, c *candidate, d *desk) error {
 	var t tally
-	if err := h.load(dim, c.key, sources, &t, d); err != nil {
+	if err := r.merged(h, dim, c.key, sources, &t, d); err != nil {
 		return err
 	}
-	u := observe.Unique{N: t.have}
-	if len(t.sets) > 1 {
-		var err error
-		if _, u, err = r.merge(t.sets, false); err != nil {
-			return fmt.Errorf("merge sketches: %w", err)
-		}
+	c.have, c.union = t.have, t.union
+	var united uint64
+	if t.union != nil {
+		united = t.union.N
 	}
-	c.low, c.high = t.within(u.N, max(c.low, t.have)), t.within(u.N, c.high)
+	c.low, c.high = t.within(united, max(c.low, t.have)), t.within(united, c.high)
 	return nil
 }
 
@@ -190,7 +193,6 @@ func (r *Record) years(ctx context.Context, v picture, iotPorts []uint32) ([]obs
 	}
 	defer rows.Close()
 	var out []observe.Year
-	index := map[int]int{}
 	var first, last int64
 	for rows.Next() {
 		var start int64
@@ -199,37 +201,28 @@ func (r *Record) years(ctx context.Context, v picture, iotPorts []uint32) ([]obs
 			return nil, err
 		}
 		y := at(start).Year()
-		if _, ok := index[y]; !ok {
-			if len(out) == 0 {
-				first = start
-			}
-			index[y] = len(out)
+		if len(out) == 0 {
+			first = start
+		}
+		if len(out) == 0 || out[len(out)-1].Year != y {
 			out = append(out, observe.Year{Year: y})
 		}
 		last = start + day
-		out[index[y]].DarkDays += dark
-		out[index[y]].DaysCovered += share
+		out[len(out)-1].DarkDays += dark
+		out[len(out)-1].DaysCovered += share
 	}
 	if err := rows.Err(); err != nil || len(out) == 0 {
 		return nil, err
 	}
-	spans := v.days(nil, first, last)
 	iotPorts = slices.Compact(slices.Sorted(slices.Values(iotPorts))) // a port that is named twice counts once
-	picks := []pick{{observe.ByTotal, []uint32{0}}}
-	if len(iotPorts) > 0 {
-		picks = append(picks, pick{observe.ByPort, iotPorts})
-	}
-	for i, p := range picks {
-		if err := perBucket(ctx, v, spans, p, func(start int64, packets uint64) {
-			j, ok := index[at(start).Year()]
-			switch {
-			case !ok:
-			case i == 0:
-				out[j].Packets += packets
-			default:
-				out[j].IoT += packets
-			}
-		}); err != nil {
+	for i := range out {
+		y := &out[i]
+		begin, end := time.Date(y.Year, 1, 1, 0, 0, 0, 0, time.UTC).Unix(), time.Date(y.Year+1, 1, 1, 0, 0, 0, 0, time.UTC).Unix()
+		spans := v.days(nil, max(begin, first), min(end, last))
+		if y.Packets, err = r.packets(ctx, v, spans, pick{observe.ByTotal, []uint32{0}}); err != nil {
+			return nil, err
+		}
+		if y.IoT, err = r.packets(ctx, v, spans, pick{observe.ByPort, iotPorts}); err != nil {
 			return nil, err
 		}
 	}
@@ -251,19 +244,16 @@ func (r *Record) years(ctx context.Context, v picture, iotPorts []uint32) ([]obs
 	return out, nil
 }
 
-func perBucket(ctx context.Context, a store.Asker, spans []span, p pick, each func(start int64, packets uint64)) error {
-	rows, err := a.Query(ctx, `SELECT start, sum(packets)::UBIGINT FROM `+union(spans, table(p.dim), "start, packets", p)+` GROUP BY start`)
+// packets are those of all keys picked together. They are few, and the heads of
+// years many: these aren't read for them.
+func (r *Record) packets(ctx context.Context, v picture, spans []span, p pick) (n uint64, err error) {
+	heads, err := r.headsOf(ctx, v, spans, p.dim, true)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var start int64
-		var packets uint64
-		if err := rows.Scan(&start, &packets); err != nil {
-			return err
-		}
-		each(start, packets)
+	sums, err := r.whole(ctx, v, spans, heads, p)
+	for _, s := range sums {
+		n += s.packets
 	}
-	return rows.Err()
+	return n, err
 }

@@ -61,6 +61,7 @@ func (r *Record) writeBuckets(ctx context.Context, tx *store.Tx, part uint64, bu
 			return fmt.Errorf("the %s at %d is twice in one batch", b.Grain, b.Start)
 		}
 		twice[p] = true
+		r.heads.change(r.store, level(b.Grain), b.Start)
 		if b.Grain == observe.Day {
 			m, _ := monthOf(b.Start)
 			months[m] = true
