@@ -292,9 +292,6 @@ func (s *Set) Reset() {
 	*s = Set{}
 }
 
-// Bytes is the memory that the set holds, beside the struct itself.
-func (s *Set) Bytes() int { return 4 * cap(s.tab) }
-
 // IDs are the identities of an exact set in ascending order; nil of a dense one.
 func (s *Set) IDs() []uint32 {
 	if s.dense {
