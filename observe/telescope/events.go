@@ -195,8 +195,21 @@ func tcpFlags(f packet.TCPFlags) string {
 // sortEvents puts events in the order in which they are handed on, the same
 // whatever the number of workers.
 func sortEvents(v []observe.Event) {
-	slices.SortFunc(v, func(a, b observe.Event) int {
-		return cmp.Or(a.Last.Compare(b.Last), a.Source.Compare(b.Source), cmp.Compare(a.Port, b.Port),
+	// An event is large: only where it stands is moved until all is known.
+	order := make([]*observe.Event, len(v))
+	for i := range v {
+		order[i] = &v[i]
+	}
+	slices.SortFunc(order, func(a, b *observe.Event) int {
+		if c := a.Last.Compare(b.Last); c != 0 {
+			return c // nearly always
+		}
+		return cmp.Or(a.Source.Compare(b.Source), cmp.Compare(a.Port, b.Port),
 			cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Proto, b.Proto), a.First.Compare(b.First))
 	})
+	sorted := make([]observe.Event, len(v))
+	for i, e := range order {
+		sorted[i] = *e
+	}
+	copy(v, sorted)
 }

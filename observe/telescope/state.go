@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 
+	"sakimori/base/pages"
 	"sakimori/observe"
 )
 
@@ -173,6 +174,9 @@ func (s *shard) size() int {
 		records*recordBytes + (len(s.sights[0])+len(s.sights[1]))*128 + len(s.closed)*512 + len(s.tally.scans)*64
 }
 
+// stateAhead is how many events' targets are asked for before they are written.
+const stateAhead = 32
+
 // write puts down one shard.
 func (s *shard) write(w *writer) {
 	w.u32(s.top)
@@ -189,6 +193,16 @@ func (s *shard) write(w *writer) {
 	}
 	w.u32(uint32(s.entries.live())) //nolint:gosec // below 2^32
 	for i := range s.entries.n {
+		if i%stateAhead == 0 { // the blocks of targets stand all over the place
+			for k := i; k < min(i+stateAhead, s.entries.n); k++ {
+				if e := s.entries.at(k); e.form > formNear && e.form < formDense {
+					for at, words := 0, s.blocks.elements(&e.targets); at < len(words); at += 16 {
+						pages.Add(&s.list, &words[at])
+					}
+				}
+			}
+			s.list.Fetch()
+		}
 		if e := s.entries.at(i); e.marks&markFree == 0 {
 			a := s.asides.at(i)
 			w.entry(e, a, places[e.source])

@@ -318,9 +318,20 @@ func (t *Telescope) Open(since time.Time, most int) (events []observe.Event, lef
 	events = slices.Concat(lists...)
 	sortEvents(events)
 	if len(events) > most { // many have as few packets as the last one of them
-		slices.SortStableFunc(events, func(a, b observe.Event) int { return cmp.Compare(b.Packets, a.Packets) })
-		events = events[:most]
-		sortEvents(events)
+		packets := make([]uint64, len(events))
+		for i := range events {
+			packets[i] = events[i].Packets
+		}
+		slices.Sort(packets)
+		few := packets[len(packets)-most]
+		above, _ := slices.BinarySearch(packets, few+1)
+		ties := most - (len(packets) - above)
+		events = slices.DeleteFunc(events, func(e observe.Event) bool {
+			if e.Packets == few {
+				ties--
+			}
+			return e.Packets < few || e.Packets == few && ties < 0
+		})
 	}
 	return events, left - len(events)
 }
@@ -328,7 +339,10 @@ func (t *Telescope) Open(since time.Time, most int) (events []observe.Event, lef
 // sortSights puts sightings in the order in which detectors get them.
 func sortSights(v []observe.Sighting) {
 	slices.SortFunc(v, func(a, b observe.Sighting) int {
-		return cmp.Or(a.Source.Compare(b.Source), cmp.Compare(a.Port, b.Port), cmp.Compare(a.Kind, b.Kind),
+		if c := a.Source.Compare(b.Source); c != 0 {
+			return c // nearly always
+		}
+		return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.Kind, b.Kind),
 			cmp.Compare(a.Proto, b.Proto), cmp.Compare(a.Since, b.Since), cmp.Compare(a.First, b.First))
 	})
 }
