@@ -67,6 +67,16 @@ func (h *head) of(key uint32) (rows []headRow, all bool) {
 	return h.rows[from:to], h.read && (!manyKeys(h.dim) || uint64(to-from) == h.parts) //nolint:gosec // not negative
 }
 
+// sum adds up the rows of a key.
+func (h *head) sum(key uint32) sum {
+	all := sum{key: key}
+	rows, _ := h.of(key)
+	for i := range rows {
+		all.join(rows[i].sum())
+	}
+	return all
+}
+
 // sum is a row as the sum of itself.
 func (w *headRow) sum() sum {
 	count := func(n uint64, err float32) tally {
@@ -93,7 +103,7 @@ type heads struct {
 // of what was asked for before. A year of NICTER's ports and ASes is 50,000 rows.
 const headRowsKept = 200_000
 
-func (h *head) weight() int { return 1 + len(h.rows) + len(h.more) }
+func (h *head) weight() int { return 8 + len(h.rows) + 2*len(h.more) }
 
 // change says that the transaction under way writes a bucket.
 func (k *heads) change(s *store.Store, l level, start int64) {
@@ -272,7 +282,7 @@ func (r *Record) complete(ctx context.Context, v picture, spans []span, heads []
 					h.more = map[uint32][]headRow{}
 				}
 				h.more[k] = found[h.headPlace][k] // nil when there is nothing
-				r.heads.kept.weight++
+				r.heads.kept.weight += 2
 			}
 		}
 	}
