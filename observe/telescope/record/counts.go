@@ -108,7 +108,7 @@ func (r *Record) series(ctx context.Context, v picture, dim observe.Dim, key uin
 	if err != nil {
 		return nil, err
 	}
-	if err := r.complete(ctx, v, spans, heads, pick{dim, []uint32{key}}); err != nil {
+	if err := r.complete(ctx, v, heads, pick{dim, []uint32{key}}); err != nil {
 		return nil, err
 	}
 	sums := map[int64]*sum{}
@@ -219,13 +219,13 @@ func (r *Record) sums(ctx context.Context, v picture, spans []span, p pick) ([]s
 	if err != nil {
 		return nil, err
 	}
-	return r.whole(ctx, v, spans, heads, p)
+	return r.whole(ctx, v, heads, p)
 }
 
-// whole are the sums of the picked keys, from the heads of spans and of the
-// counts what they lack.
-func (r *Record) whole(ctx context.Context, v picture, spans []span, heads [][]*head, p pick) ([]sum, error) {
-	if err := r.complete(ctx, v, spans, heads, p); err != nil {
+// whole are the sums of the picked keys, from heads and of the counts what these
+// lack.
+func (r *Record) whole(ctx context.Context, v picture, heads [][]*head, p pick) ([]sum, error) {
+	if err := r.complete(ctx, v, heads, p); err != nil {
 		return nil, err
 	}
 	r.heads.mu.Lock()

@@ -241,21 +241,37 @@ func eachRow(ctx context.Context, a store.Asker, parts []string, dim observe.Dim
 }
 
 // complete reads what heads lack of the keys picked, and keeps it with them.
-func (r *Record) complete(ctx context.Context, v picture, spans []span, heads [][]*head, p pick) error {
+func (r *Record) complete(ctx context.Context, v picture, heads [][]*head, p pick) error {
+	return r.lookUp(ctx, v, heads, p, table(p.dim), func(*head, []headRow) bool { return true })
+}
+
+// lookUp reads from tables what heads lack of the keys picked, and keeps what is
+// all that there is.
+func (r *Record) lookUp(ctx context.Context, v picture, heads [][]*head, p pick, table func(level) string, all func(*head, []headRow) bool) error {
 	var parts []string
-	var asked [][]uint32 // of each span
+	asked := make([][]uint32, len(heads))
 	r.heads.mu.Lock()
-	for i, s := range spans {
-		var rest []uint32
+	for i, of := range heads {
+		var where span // from the first to the last that lacks something
 		for _, k := range p.keys {
-			if slices.ContainsFunc(heads[i], func(h *head) bool { _, all := h.of(k); return !all }) {
-				rest = append(rest, k)
+			lacks := func(h *head) bool { _, all := h.of(k); return !all }
+			first := slices.IndexFunc(of, lacks)
+			if first < 0 {
+				continue
 			}
+			last := len(of) - 1
+			for !lacks(of[last]) {
+				last--
+			}
+			if len(asked[i]) == 0 {
+				where = span{of[first].level, of[first].start, of[last].start + 1}
+			}
+			where.from, where.to = min(where.from, of[first].start), max(where.to, of[last].start+1)
+			asked[i] = append(asked[i], k)
 		}
-		if len(rest) > 0 {
-			parts = append(parts, rowsOf(s, table(p.dim), pick{p.dim, rest}))
+		if len(asked[i]) > 0 {
+			parts = append(parts, rowsOf(where, table, pick{p.dim, asked[i]}))
 		}
-		asked = append(asked, rest)
 	}
 	r.heads.mu.Unlock()
 	if len(parts) == 0 {
@@ -275,13 +291,14 @@ func (r *Record) complete(ctx context.Context, v picture, spans []span, heads []
 	for i, of := range heads {
 		for _, h := range of {
 			for _, k := range asked[i] {
-				if _, all := h.of(k); all {
+				rows := found[h.headPlace][k] // nil when there is nothing
+				if _, has := h.of(k); has || !all(h, rows) {
 					continue
 				}
 				if h.more == nil {
 					h.more = map[uint32][]headRow{}
 				}
-				h.more[k] = found[h.headPlace][k] // nil when there is nothing
+				h.more[k] = rows
 				r.heads.kept.weight += 2
 			}
 		}

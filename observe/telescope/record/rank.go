@@ -104,7 +104,7 @@ func (r *Record) busiest(ctx context.Context, v picture, spans []span, dim obser
 		list = list[min(offset, len(list)):min(need, len(list))]
 		offset = 0
 	}
-	sums, err := r.whole(ctx, v, spans, heads, pick{dim, keysOf(list)})
+	sums, err := r.whole(ctx, v, heads, pick{dim, keysOf(list)})
 	if err != nil {
 		return nil, err
 	}
