@@ -242,12 +242,16 @@ func eachRow(ctx context.Context, a store.Asker, parts []string, dim observe.Dim
 
 // complete reads what heads lack of the keys picked, and keeps it with them.
 func (r *Record) complete(ctx context.Context, v picture, heads [][]*head, p pick) error {
-	return r.lookUp(ctx, v, heads, p, table(p.dim), func(*head, []headRow) bool { return true })
+	return r.lookUp(ctx, v, heads, p, false)
 }
 
-// lookUp reads from tables what heads lack of the keys picked, and keeps what is
-// all that there is.
-func (r *Record) lookUp(ctx context.Context, v picture, heads [][]*head, p pick, table func(level) string, all func(*head, []headRow) bool) error {
+// lookUp reads what heads lack of the keys picked from the tables of heads, which
+// are small, or from those that have all. It keeps what is complete.
+func (r *Record) lookUp(ctx context.Context, v picture, heads [][]*head, p pick, small bool) error {
+	from := table(p.dim)
+	if small {
+		from = level.heads
+	}
 	var parts []string
 	asked := make([][]uint32, len(heads))
 	r.heads.mu.Lock()
@@ -270,7 +274,7 @@ func (r *Record) lookUp(ctx context.Context, v picture, heads [][]*head, p pick,
 			asked[i] = append(asked[i], k)
 		}
 		if len(asked[i]) > 0 {
-			parts = append(parts, rowsOf(where, table, pick{p.dim, asked[i]}))
+			parts = append(parts, rowsOf(where, from, pick{p.dim, asked[i]}))
 		}
 	}
 	r.heads.mu.Unlock()
@@ -292,7 +296,7 @@ func (r *Record) lookUp(ctx context.Context, v picture, heads [][]*head, p pick,
 		for _, h := range of {
 			for _, k := range asked[i] {
 				rows := found[h.headPlace][k] // nil when there is nothing
-				if _, has := h.of(k); has || !all(h, rows) {
+				if _, has := h.of(k); has || small && uint64(len(rows)) < h.parts {
 					continue
 				}
 				if h.more == nil {

@@ -42,8 +42,8 @@ func (r *Record) grid(ctx context.Context, v picture, keys []uint32, starts []in
 		return nil, nil, err
 	}
 	p := pick{observe.ByPort, keys}
-	// The busiest ports are nearly always in the heads, which are smaller than the counts.
-	if err := r.lookUp(ctx, v, heads, p, level.heads, func(h *head, rows []headRow) bool { return uint64(len(rows)) == h.parts }); err != nil {
+	// The busiest ports are nearly always in the heads.
+	if err := r.lookUp(ctx, v, heads, p, true); err != nil {
 		return nil, nil, err
 	}
 	if err := r.complete(ctx, v, heads, p); err != nil {
