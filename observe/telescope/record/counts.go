@@ -88,25 +88,13 @@ func (r *Record) Series(ctx context.Context, dim observe.Dim, key uint32, in obs
 
 // series is one key's points in spans of one grain.
 func (r *Record) series(ctx context.Context, v picture, dim observe.Dim, key uint32, g observe.Grain, spans []span) ([]observe.Point, error) {
-	p := pick{dim, []uint32{key}}
-	rows, err := v.Query(ctx, `SELECT start, `+sumColumns+` FROM `+union(spans, table(p.dim), rowColumns, p)+` GROUP BY start`)
+	sums, err := r.byStart(ctx, v, spans, dim, key)
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
-	sums := map[int64]*sum{}
 	several := false
-	for rows.Next() {
-		var start int64
-		s := &sum{key: key}
-		if err := s.scan(rows, &start); err != nil {
-			return nil, err
-		}
+	for _, s := range sums {
 		several = several || s.sources.n > 1
-		sums[start] = s
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
 	}
 	var h sheets
 	if several {
@@ -126,6 +114,35 @@ func (r *Record) series(ctx context.Context, v picture, dim observe.Dim, key uin
 		out[i], err = r.point(at(t), dim, sums[t], h.at(t), d)
 		return err
 	})
+}
+
+// byStart is one key's sums in spans, of those with the same start together.
+func (r *Record) byStart(ctx context.Context, a store.Asker, spans []span, dim observe.Dim, key uint32) (map[int64]*sum, error) {
+	p, sums := pick{dim, []uint32{key}}, map[int64]*sum{}
+	if minutes, _ := apart(spans); len(minutes) > 0 && manyKeys(dim) { // then all are: a series has one grain
+		return sums, r.leafRows(ctx, a, minutes, p, func(start int64, rows []Row) {
+			for i := range rows {
+				if sums[start] == nil {
+					sums[start] = &sum{key: key}
+				}
+				sums[start].add(&rows[i])
+			}
+		})
+	}
+	rows, err := a.Query(ctx, `SELECT start, `+sumColumns+` FROM `+union(spans, table(dim), rowColumns, p)+` GROUP BY start`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var start int64
+		s := &sum{key: key}
+		if err := s.scan(rows, &start); err != nil {
+			return nil, err
+		}
+		sums[start] = s
+	}
+	return sums, rows.Err()
 }
 
 // point is what a sum comes to, with the sketches of the buckets that it was
@@ -205,18 +222,18 @@ func (r *Record) sums(ctx context.Context, v picture, spans []span, p pick) ([]s
 	if err := addUp(ctx, v, spans, level.heads, p, by); err != nil {
 		return nil, err
 	}
-	return whole(ctx, v, spans, p, by)
+	return r.whole(ctx, v, spans, p, by)
 }
 
 // whole are the sums of the picked keys, of which by has what heads say. A key
 // that stands in the head of every bucket is done with that; only for the others
 // the large tables are read.
-func whole(ctx context.Context, v picture, spans []span, p pick, by map[uint32]*sum) ([]sum, error) {
+func (r *Record) whole(ctx context.Context, v picture, spans []span, p pick, by map[uint32]*sum) ([]sum, error) {
 	if manyKeys(p.dim) {
 		n := v.count(spans)
 		rest := slices.DeleteFunc(slices.Clone(p.keys), func(k uint32) bool { return by[k] != nil && by[k].sources.n == n })
 		if len(rest) > 0 {
-			if err := addUp(ctx, v, spans, level.counts, pick{p.dim, rest}, by); err != nil {
+			if err := r.addAll(ctx, v, spans, pick{p.dim, rest}, by); err != nil {
 				return nil, err
 			}
 		}
@@ -228,6 +245,30 @@ func whole(ctx context.Context, v picture, spans []span, p pick, by map[uint32]*
 		}
 	}
 	return out, nil
+}
+
+// addAll puts into by what all buckets of spans have of the picked keys, in place of
+// what it had of them.
+func (r *Record) addAll(ctx context.Context, a store.Asker, spans []span, p pick, by map[uint32]*sum) error {
+	for _, k := range p.keys {
+		delete(by, k)
+	}
+	minutes, rest := apart(spans)
+	if len(rest) > 0 {
+		if err := addUp(ctx, a, rest, level.counts, p, by); err != nil {
+			return err
+		}
+	}
+	return r.leafRows(ctx, a, minutes, p, func(_ int64, rows []Row) {
+		for i := range rows {
+			s := by[rows[i].Key]
+			if s == nil {
+				s = &sum{key: rows[i].Key}
+				by[s.key] = s
+			}
+			s.add(&rows[i])
+		}
+	})
 }
 
 func addUp(ctx context.Context, a store.Asker, spans []span, table func(level) string, p pick, by map[uint32]*sum) error {

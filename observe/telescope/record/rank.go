@@ -99,7 +99,7 @@ func (r *Record) busiest(ctx context.Context, v picture, spans []span, dim obser
 	}
 	list, least := first(list, need)
 	if manyKeys(dim) && (!decided(unseen, least) || len(list) > max(need, candidatesAtMost)) {
-		if list, err = ranked(ctx, v, spans, dim, "packets", need); err != nil {
+		if list, err = r.ranked(ctx, v, spans, dim, "packets", need); err != nil {
 			return nil, err
 		}
 	}
@@ -107,7 +107,7 @@ func (r *Record) busiest(ctx context.Context, v picture, spans []span, dim obser
 		list = list[min(offset, len(list)):min(need, len(list))]
 		offset = 0
 	}
-	sums, err := finish(ctx, v, spans, dim, list)
+	sums, err := r.finish(ctx, v, spans, dim, list)
 	if err != nil {
 		return nil, err
 	}
@@ -118,22 +118,29 @@ func (r *Record) busiest(ctx context.Context, v picture, spans []span, dim obser
 }
 
 // finish are the sums of candidates, in their order.
-func finish(ctx context.Context, v picture, spans []span, dim observe.Dim, list []candidate) ([]sum, error) {
+func (r *Record) finish(ctx context.Context, v picture, spans []span, dim observe.Dim, list []candidate) ([]sum, error) {
 	p := pick{dim: dim}
 	by := map[uint32]*sum{}
 	for i := range list {
 		p.keys = append(p.keys, list[i].key)
 		by[list[i].key] = &list[i].sum
 	}
-	return whole(ctx, v, spans, p, by)
+	return r.whole(ctx, v, spans, p, by)
 }
 
 // ranked are the first keys of a dimension in the order of the sum of a column:
 // all that a ranking needs of every key. The rest is asked for the few keys that
 // are shown. BIGINT, as DuckDB adds it up twice as fast as UBIGINT.
-func ranked(ctx context.Context, a store.Asker, spans []span, dim observe.Dim, column string, limit int) (list []candidate, err error) {
-	rows, err := a.Query(ctx, fmt.Sprintf(`SELECT key, sum(n::BIGINT)::UBIGINT AS s FROM %s GROUP BY key ORDER BY s DESC, key LIMIT %d`,
-		union(spans, table(dim), "key, "+column+" AS n", pick{dim: dim}), limit))
+func (r *Record) ranked(ctx context.Context, a store.Asker, spans []span, dim observe.Dim, column string, limit int) (list []candidate, err error) {
+	var minutes []span
+	if manyKeys(dim) {
+		minutes, spans = apart(spans)
+	}
+	q := `SELECT key, sum(n::BIGINT)::UBIGINT AS s FROM ` + union(spans, table(dim), "key, "+column+" AS n", pick{dim: dim}) + ` GROUP BY key`
+	if len(minutes) == 0 {
+		q += fmt.Sprintf(` ORDER BY s DESC, key LIMIT %d`, limit)
+	}
+	rows, err := a.Query(ctx, q)
 	if err != nil {
 		return nil, err
 	}
@@ -146,5 +153,9 @@ func ranked(ctx context.Context, a store.Asker, spans []span, dim observe.Dim, c
 		c.high = c.low
 		list = append(list, c)
 	}
-	return list, rows.Err()
+	if err := rows.Err(); err != nil || len(minutes) == 0 {
+		return list, err
+	}
+	list, err = r.rankedMinutes(ctx, a, minutes, dim, column, list)
+	return list[:min(limit, len(list))], err
 }

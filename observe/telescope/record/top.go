@@ -76,14 +76,14 @@ func (r *Record) topSources(ctx context.Context, v picture, dim observe.Dim, spa
 	}
 	list, least, err := r.widest(h, dim, list, need)
 	if err == nil && !decided(unseen, least) {
-		if list, err = ranked(ctx, v, spans, dim, "sources", max(need, mergedAtMost)); err == nil {
+		if list, err = r.ranked(ctx, v, spans, dim, "sources", max(need, mergedAtMost)); err == nil {
 			list, _, err = r.widest(h, dim, list, need)
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	sums, err := finish(ctx, v, spans, dim, list)
+	sums, err := r.finish(ctx, v, spans, dim, list)
 	if err != nil {
 		return nil, err
 	}
