@@ -175,6 +175,15 @@ func (w *watch) takeBuckets() []record.Bucket {
 	return b
 }
 
+// takeClosed takes the events out of pending.
+func (w *watch) takeClosed() []observe.Event {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	e := w.pending.closed
+	w.pending.closed = nil
+	return e
+}
+
 // document is what was seen since the telescope's Begin. At the end of the input
 // the detectors are shown the minutes that are still open, as they will never
 // be closed by a later packet.

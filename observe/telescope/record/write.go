@@ -297,30 +297,14 @@ func dropMonths(ctx context.Context, tx *store.Tx, from, to int64) error {
 	return tx.DropBlobs(ctx, sheetsFrom(month, from), sheetsFrom(month, to))
 }
 
-// idsAtOnce bounds the list that one DELETE gets as its parameter.
-const idsAtOnce = 20_000
-
 // writeEvents keeps open events apart: they are few, and change all the time,
 // while the closed ones only grow, nearly in order of time.
 func (r *Record) writeEvents(ctx context.Context, tx *store.Tx, b Batch) error {
-	ids := make([]uint64, 0, len(b.Closed)+len(b.Open))
-	since := int64(1<<63 - 1)
-	for _, list := range [][]observe.Event{b.Closed, b.Open} {
-		for i := range list {
-			ids = append(ids, list[i].ID)
-			since = min(since, list[i].First.UnixNano())
-		}
+	if len(b.Closed)+len(b.Open) == 0 {
+		return nil
 	}
-	for chunk := range slices.Chunk(ids, idsAtOnce) {
-		if err := tx.Exec(ctx, `DELETE FROM telescope_event_open WHERE id IN (SELECT unnest(?::UBIGINT[]))`, chunk); err != nil {
-			return err
-		}
-		// An event that came before as closed (the same capture under other
-		// rules) can't have ended before this one began: most row groups are
-		// not looked at.
-		if err := tx.Exec(ctx, `DELETE FROM telescope_event WHERE ended >= ? AND id IN (SELECT unnest(?::UBIGINT[]))`, since, chunk); err != nil {
-			return err
-		}
+	if err := dropEvents(ctx, tx, b.Closed, b.Open); err != nil {
+		return err
 	}
 	values := make([]driver.Value, len(eventColumns))
 	for table, events := range map[string][]observe.Event{"telescope_event": b.Closed, "telescope_event_open": b.Open} {
@@ -339,6 +323,37 @@ func (r *Record) writeEvents(ctx context.Context, tx *store.Tx, b Batch) error {
 		}
 	}
 	return nil
+}
+
+// dropEvents takes out what was kept of events that come again.
+func dropEvents(ctx context.Context, tx *store.Tx, lists ...[]observe.Event) error {
+	// A table of ids, as a list of 50,000 takes longer as a parameter than all the rest.
+	if err := tx.Exec(ctx, `CREATE TEMP TABLE telescope_again (id UBIGINT)`); err != nil {
+		return err
+	}
+	since := int64(math.MaxInt64)
+	if err := tx.Append("telescope_again", func(row store.Row) error {
+		for _, list := range lists {
+			for i := range list {
+				if err := row(list[i].ID); err != nil {
+					return err
+				}
+				since = min(since, list[i].First.UnixNano())
+			}
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	if err := tx.Exec(ctx, `DELETE FROM telescope_event_open WHERE id IN (SELECT id FROM telescope_again)`); err != nil {
+		return err
+	}
+	// An event that came before as closed (the same capture under other rules)
+	// can't have ended before this one began: most row groups are not looked at.
+	if err := tx.Exec(ctx, `DELETE FROM telescope_event WHERE ended >= ? AND id IN (SELECT id FROM telescope_again)`, since); err != nil {
+		return err
+	}
+	return tx.Exec(ctx, `DROP TABLE telescope_again`)
 }
 
 func (r *Record) writeGaps(ctx context.Context, tx *store.Tx, part uint64, gaps []observe.Gap) error {
