@@ -205,7 +205,7 @@ func (s *Store) writeBlob(file string, data []byte) (err error) {
 			_ = os.Remove(f.Name()) // the sweep gets it otherwise
 		}
 	}()
-	_, err = f.Write(data)
+	_, err = f.Write(data[writeDirect(f, data):])
 	if err == nil {
 		err = f.Sync()
 	}
