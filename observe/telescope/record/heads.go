@@ -67,6 +67,10 @@ func (h *head) of(key uint32) (rows []headRow, all bool) {
 	return h.rows[from:to], h.read && (!manyKeys(h.dim) || uint64(to-from) == h.parts) //nolint:gosec // not negative
 }
 
+func headRowOf(w *Row) headRow {
+	return headRow{key: w.Key, packets: w.Packets, sources: w.Sources, targets: w.Targets, sourcesErr: w.SourcesErr, targetsErr: w.TargetsErr}
+}
+
 // sum adds up the rows of a key.
 func (h *head) sum(key uint32) sum {
 	all := sum{key: key}
@@ -245,6 +249,12 @@ func (r *Record) complete(ctx context.Context, v picture, heads [][]*head, p pic
 	return r.lookUp(ctx, v, heads, p, false)
 }
 
+// lookedUp is what is read from the leaves of minutes.
+type lookedUp struct {
+	span
+	pick
+}
+
 // lookUp reads what heads lack of the keys picked from the tables of heads, which
 // are small, or from those that have all. It keeps what is complete.
 func (r *Record) lookUp(ctx context.Context, v picture, heads [][]*head, p pick, small bool) error {
@@ -253,6 +263,7 @@ func (r *Record) lookUp(ctx context.Context, v picture, heads [][]*head, p pick,
 		from = level.heads
 	}
 	var parts []string
+	var minutes []lookedUp
 	asked := make([][]uint32, len(heads))
 	r.heads.mu.Lock()
 	for i, of := range heads {
@@ -273,22 +284,36 @@ func (r *Record) lookUp(ctx context.Context, v picture, heads [][]*head, p pick,
 			where.from, where.to = min(where.from, of[first].start), max(where.to, of[last].start+1)
 			asked[i] = append(asked[i], k)
 		}
-		if len(asked[i]) > 0 {
-			parts = append(parts, rowsOf(where, from, pick{p.dim, asked[i]}))
+		rest := pick{p.dim, asked[i]}
+		switch {
+		case len(rest.keys) == 0:
+		case where.level == level(observe.Minute) && manyKeys(p.dim) && !small:
+			minutes = append(minutes, lookedUp{where, rest})
+		default:
+			parts = append(parts, rowsOf(where, from, rest))
 		}
 	}
 	r.heads.mu.Unlock()
-	if len(parts) == 0 {
-		return nil
-	}
 	found := map[headPlace]map[uint32][]headRow{}
-	if err := eachRow(ctx, v, parts, p.dim, func(at headPlace, _ uint64, w headRow) {
+	take := func(at headPlace, _ uint64, w headRow) {
 		if found[at] == nil {
 			found[at] = map[uint32][]headRow{}
 		}
 		found[at][w.key] = append(found[at][w.key], w)
-	}); err != nil {
-		return err
+	}
+	if len(parts) > 0 {
+		if err := eachRow(ctx, v, parts, p.dim, take); err != nil {
+			return err
+		}
+	}
+	for _, m := range minutes {
+		if err := r.leafRows(ctx, v, []span{m.span}, m.pick, func(start int64, rows []Row) {
+			for i := range rows {
+				take(headPlace{m.level, p.dim, start}, 0, headRowOf(&rows[i]))
+			}
+		}); err != nil {
+			return err
+		}
 	}
 	r.heads.mu.Lock()
 	defer r.heads.mu.Unlock()

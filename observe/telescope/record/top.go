@@ -76,7 +76,7 @@ func (r *Record) topSources(ctx context.Context, v picture, dim observe.Dim, spa
 	list, unseen := candidates(heads, bySources)
 	list, least, err := r.widest(h, dim, list, need)
 	if err == nil && !decided(unseen, least) {
-		if list, err = ranked(ctx, v, spans, dim, bySources, max(need, mergedAtMost)); err == nil {
+		if list, err = r.ranked(ctx, v, spans, dim, bySources, max(need, mergedAtMost)); err == nil {
 			list, _, err = r.widest(h, dim, list, need)
 		}
 	}
