@@ -100,11 +100,37 @@ type BlobFile struct {
 // Names are those in [From, To), in the order of their bytes.
 type Names struct{ From, To string }
 
-// OpenBlobs opens what some names hold in the picture of a, in the order of their
-// bytes. Whoever reads parts checks them himself: the checksum of
-// the store is of the whole. The files are the caller's to close, also when an
-// error comes with them.
+// BlobRef is a blob that can be opened while the picture that it was found in
+// stands.
+type BlobRef struct{ Name, path string }
+
+// Open opens it to be read in parts. Whoever does checks them himself: the checksum
+// of the store is of the whole.
+func (b BlobRef) Open() (BlobFile, error) {
+	f, err := os.Open(b.path)
+	if err != nil {
+		return BlobFile{}, fmt.Errorf("open %s: %w", b.Name, err)
+	}
+	return BlobFile{b.Name, f}, nil
+}
+
+// OpenBlobs opens all that FindBlobs finds. The files are the caller's to close,
+// also when an error comes with them.
 func (s *Store) OpenBlobs(ctx context.Context, a Asker, of ...Names) (files []BlobFile, err error) {
+	blobs, err := s.FindBlobs(ctx, a, of...)
+	for _, b := range blobs {
+		f, err := b.Open()
+		if err != nil {
+			return files, err
+		}
+		files = append(files, f)
+	}
+	return files, err
+}
+
+// FindBlobs finds what some names hold in the picture of a, in the order of their
+// bytes.
+func (s *Store) FindBlobs(ctx context.Context, a Asker, of ...Names) (blobs []BlobRef, err error) {
 	where, args := "false", make([]any, 0, 2*len(of))
 	for _, n := range of {
 		where += " OR name >= ? AND name < ?"
@@ -118,15 +144,11 @@ func (s *Store) OpenBlobs(ctx context.Context, a Asker, of ...Names) (files []Bl
 	for rows.Next() {
 		var name, file string
 		if err := rows.Scan(&name, &file); err != nil {
-			return files, fmt.Errorf("find blobs: %w", err)
+			return nil, fmt.Errorf("find blobs: %w", err)
 		}
-		f, err := os.Open(filepath.Join(s.dir, "blobs", filepath.Base(file)))
-		if err != nil {
-			return files, fmt.Errorf("open %s: %w", name, err)
-		}
-		files = append(files, BlobFile{name, f})
+		blobs = append(blobs, BlobRef{name, filepath.Join(s.dir, "blobs", filepath.Base(file))})
 	}
-	return files, rows.Err()
+	return blobs, rows.Err()
 }
 
 // Blob is what a name holds, nil when there is none.
@@ -183,7 +205,7 @@ func (s *Store) writeBlob(file string, data []byte) (err error) {
 			_ = os.Remove(f.Name()) // the sweep gets it otherwise
 		}
 	}()
-	_, err = f.Write(data)
+	_, err = f.Write(data[writeDirect(f, data):])
 	if err == nil {
 		err = f.Sync()
 	}

@@ -494,3 +494,24 @@ func TestVersion(t *testing.T) {
 		t.Error("no picture had a version")
 	}
 }
+
+// TestLargeBlob: what is written past the page cache, with an end that isn't a
+// whole page, is the same afterwards.
+func TestLargeBlob(t *testing.T) {
+	s := open(t, t.TempDir())
+	for _, n := range []int{16 << 20, 16<<20 + 4095, 33<<20 + 1} {
+		data := make([]byte, n)
+		for i := range data {
+			data[i] = byte(i % 251)
+		}
+		for _, d := range [][]byte{data, data[1:]} { // the second stands across pages
+			if err := s.Tx(t.Context(), func(tx *store.Tx) error { return tx.PutBlob(t.Context(), "large", d) }); err != nil {
+				t.Fatal(err)
+			}
+			got, err := s.Blob(t.Context(), "large")
+			if err != nil || !bytes.Equal(got, d) {
+				t.Fatalf("%d bytes: %d, %v", len(d), len(got), err)
+			}
+		}
+	}
+}

@@ -153,7 +153,7 @@ func (p *replay) begin(ctx context.Context) error {
 	}
 	p.in = r
 	engine := p.s.engine
-	if p.w, err = newWatch(engine, livePart, "replay", true, p.s.tell); err != nil {
+	if p.w, err = newWatch(engine, livePart, "replay", p.s.keeper.record, p.s.tell); err != nil {
 		return err
 	}
 	if err := p.past(); err != nil {

@@ -45,8 +45,8 @@ type progress struct {
 // errStopped is what an import that was interrupted returns: it can go on.
 var errStopped = errors.New("stopped: the same command goes on from here")
 
-// rowsAtOnce is how many rows of counts may wait for a checkpoint: about 100 MB.
-const rowsAtOnce = 1_000_000
+// waitAtMost is how much memory counts may take that wait for a checkpoint.
+const waitAtMost = 100 << 20
 
 // run imports files that follow one another in time, and sums them up in one
 // document. A file that can't be read to its end doesn't stop the others; the
@@ -135,8 +135,12 @@ func (im *importer) duplicate(ctx context.Context, f capture, all []capture) (*t
 // interrupted; that of the imports before, when the file follows them in time;
 // else a new one.
 func (im *importer) begin(ctx context.Context, f capture, imp *record.Import) (*watch, error) {
+	var kept *record.Record
+	if im.keeper != nil {
+		kept = im.keeper.record
+	}
 	fresh := func(part uint64) (*watch, error) {
-		w, err := newWatch(im.cfg, part, f.name, im.keeper != nil, im.found)
+		w, err := newWatch(im.cfg, part, f.name, kept, im.found)
 		if err == nil && im.watching != nil {
 			im.watching(w)
 		}
@@ -238,7 +242,7 @@ func (im *importer) read(ctx context.Context, w *watch, f capture, imp *record.I
 			im.progress(f, r, imp)
 			told = now
 		}
-		if im.keeper != nil && !f.stdin && (now.Sub(saved) > im.every || w.rows() > rowsAtOnce) {
+		if im.keeper != nil && !f.stdin && (now.Sub(saved) > im.every || w.waiting() > waitAtMost) {
 			if err := im.keeper.save(ctx, w, imp, time.Time{}); err != nil {
 				return err
 			}

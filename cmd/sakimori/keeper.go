@@ -166,22 +166,26 @@ func (w *watch) snapshot() (snapshot, error) {
 // there goes in while the rest is made: first finish may close what is open, and
 // at the end last gives the import's entry.
 func (k *keeper) write(ctx context.Context, w *watch, snap snapshot, since time.Time, finish func(), last func() (*record.Import, error)) error {
-	counts := make(chan []record.Bucket, 2)
-	counts <- w.takeBuckets()
-	var rest record.Batch
+	pieces := make(chan record.Batch, 3)
+	pieces <- record.Batch{Part: w.part, Buckets: w.takeBuckets()}
 	var findings []detect.Finding
 	var failed error
 	go func() {
-		defer close(counts)
+		defer close(pieces)
 		finish()
 		w.tel.OpenBuckets()
-		counts <- w.takeBuckets()
+		pieces <- record.Batch{Part: w.part, Buckets: w.takeBuckets()}
+		pieces <- k.events(w, since)
+		var rest record.Batch
 		if rest.Import, failed = last(); failed == nil {
-			findings = k.gather(w, &rest, since)
+			p := w.take()
+			rest.Part, rest.Buckets, rest.Closed, rest.Gaps = w.part, p.buckets, p.closed, p.gaps
+			findings = p.findings
+			pieces <- rest
 		}
 	}()
 	defer func() { // whatever happens, the watch is the caller's again
-		for range counts {
+		for range pieces {
 		}
 	}()
 	return k.store.Tx(ctx, func(tx *store.Tx) error {
@@ -195,32 +199,27 @@ func (k *keeper) write(ctx context.Context, w *watch, snap snapshot, since time.
 			}
 		}
 		snap = snapshot{} // hundreds of megabytes that are free as soon as they are written
-		for buckets := range counts {
-			if err := k.record.Write(tx, record.Batch{Part: w.part, Buckets: buckets}); err != nil {
+		for p := range pieces {
+			if err := k.record.Write(tx, p); err != nil {
 				return err
 			}
 		}
 		if failed != nil {
 			return failed
 		}
-		if err := k.record.Write(tx, rest); err != nil {
-			return err
-		}
 		return k.register.Write(tx, findings)
 	})
 }
 
-// gather puts into a batch what a watch has pending and the events that go on,
-// and gives the findings.
-func (k *keeper) gather(w *watch, b *record.Batch, since time.Time) []detect.Finding {
+// events are the largest of those that a watch has seen end, and of those that go
+// on.
+func (k *keeper) events(w *watch, since time.Time) record.Batch {
 	open, left := w.tel.Open(since, eventsKept)
-	p := w.take()
-	closed, more := largest(p.closed, eventsKept)
+	closed, more := largest(w.takeClosed(), eventsKept)
 	k.mu.Lock()
 	k.leftOut += uint64(left + more) //nolint:gosec // counts
 	k.mu.Unlock()
-	b.Part, b.Buckets, b.Closed, b.Open, b.Gaps = w.part, p.buckets, closed, open, p.gaps
-	return p.findings
+	return record.Batch{Part: w.part, Closed: closed, Open: open}
 }
 
 // arrange sorts the days that a watch has gone through and closed, so that a

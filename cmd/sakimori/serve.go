@@ -105,7 +105,7 @@ func newListening(ctx context.Context, s *station) (*listening, error) {
 	l := &listening{s: s}
 	engine := s.engine
 	engine.Readers = len(s.cfg.Telescope.Interfaces) * s.cfg.Telescope.Fanout
-	w, err := newWatch(engine, livePart, "live", true, s.tell)
+	w, err := newWatch(engine, livePart, "live", s.keeper.record, s.tell)
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +175,7 @@ func (l *listening) run(ctx context.Context, ready func()) error {
 		case now := <-tick.C:
 			// The rings hand frames over within 50 ms: a second is enough.
 			l.w.tel.Advance(now.Add(-time.Second))
-			if now.Sub(l.since) > checkpointEvery || l.w.rows() > rowsAtOnce {
+			if now.Sub(l.since) > checkpointEvery || l.w.waiting() > waitAtMost {
 				if err := l.s.keeper.save(ctx, l.w, nil, l.since.Add(-time.Minute)); err != nil && ctx.Err() == nil {
 					return err
 				}

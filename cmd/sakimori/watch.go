@@ -26,7 +26,7 @@ type watch struct {
 	inf   *infected.Detector
 	ddos  *ddos.Detector
 	surge *surge.Detector
-	keep  bool // somebody will take pending
+	kept  *record.Record // where pending will be kept; nil: nobody takes it
 	tell  func(detect.Finding)
 	hit   atomic.Uint64 // dark addresses hit, as of the last snapshot
 
@@ -37,15 +37,15 @@ type watch struct {
 
 type pending struct {
 	buckets  []record.Bucket
-	rows     int
+	bytes    int // of the buckets, about
 	closed   []observe.Event
 	gaps     []observe.Gap
 	findings []detect.Finding
 }
 
 // newWatch makes a run. tell, if not nil, hears of each finding at once.
-func newWatch(cfg telescope.Config, part uint64, input string, keep bool, tell func(detect.Finding)) (*watch, error) {
-	w := &watch{part: part, input: input, keep: keep, tell: tell}
+func newWatch(cfg telescope.Config, part uint64, input string, kept *record.Record, tell func(detect.Finding)) (*watch, error) {
+	w := &watch{part: part, input: input, kept: kept, tell: tell}
 	tel, err := telescope.New(cfg, w)
 	if err != nil {
 		return nil, err
@@ -90,17 +90,18 @@ func (w *watch) Bucket(b telescope.Bucket) {
 	if b.Grain == observe.Hour && !b.Open {
 		w.surge.Hour(time.Unix(b.Start, 0).UTC(), points(b.Rows))
 	}
-	if !w.keep {
+	if w.kept == nil {
 		return
 	}
 	kept := record.Bucket{Grain: b.Grain, Start: b.Start, Open: b.Open, DarkV4: b.DarkV4, Looked: b.Looked, Rows: make([]record.Row, len(b.Rows))}
 	for i, r := range b.Rows {
 		kept.Rows[i] = record.Row(r)
 	}
+	_ = w.kept.Pack(&kept) // who writes it meets the same error
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.pending.buckets = append(w.pending.buckets, kept)
-	w.pending.rows += len(kept.Rows)
+	w.pending.bytes += kept.Size()
 }
 
 func points(rows []telescope.Row) []surge.Point {
@@ -118,7 +119,7 @@ func points(rows []telescope.Row) []surge.Point {
 func (w *watch) Closed(e []observe.Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.keep {
+	if w.kept != nil {
 		w.pending.closed = append(w.pending.closed, e...)
 	}
 }
@@ -133,7 +134,7 @@ func (w *watch) Gap(from, until time.Time) {
 // Find takes a finding from a detector.
 func (w *watch) Find(f detect.Finding) {
 	w.mu.Lock()
-	if w.keep {
+	if w.kept != nil {
 		w.pending.findings = append(w.pending.findings, f)
 	}
 	w.mu.Unlock()
@@ -149,11 +150,11 @@ func (w *watch) time() time.Time {
 	return w.now
 }
 
-// rows are how many rows wait for the keeper.
-func (w *watch) rows() int {
+// waiting is how much memory the buckets take that wait for the keeper, in bytes.
+func (w *watch) waiting() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.pending.rows
+	return w.pending.bytes
 }
 
 // take empties pending.
@@ -170,8 +171,17 @@ func (w *watch) takeBuckets() []record.Bucket {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	b := w.pending.buckets
-	w.pending.buckets, w.pending.rows = nil, 0
+	w.pending.buckets, w.pending.bytes = nil, 0
 	return b
+}
+
+// takeClosed takes the events out of pending.
+func (w *watch) takeClosed() []observe.Event {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	e := w.pending.closed
+	w.pending.closed = nil
+	return e
 }
 
 // document is what was seen since the telescope's Begin. At the end of the input

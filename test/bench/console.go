@@ -147,6 +147,9 @@ func (b browser) ask(ctx context.Context, path string) (took time.Duration, err 
 // serve opens the API over a year on a loopback port until stop.
 func (y *year) serve(ctx context.Context) (b browser, stop func() error, err error) {
 	table, err := geo.Load(geo.Options{Builtin: true})
+	if err == nil {
+		err = table.Prepare() // as serve does, before anybody asks
+	}
 	if err != nil {
 		return b, nil, err
 	}

@@ -104,26 +104,23 @@ func (r *Record) Series(ctx context.Context, dim observe.Dim, key uint32, in obs
 
 // series is one key's points in spans of one grain.
 func (r *Record) series(ctx context.Context, v picture, dim observe.Dim, key uint32, g observe.Grain, spans []span) ([]observe.Point, error) {
-	p := pick{dim, []uint32{key}}
-	rows, err := v.Query(ctx, `SELECT start, `+sumColumns+` FROM `+union(spans, table(p.dim), rowColumns, p)+` GROUP BY start`)
+	heads, err := r.headsOf(ctx, v, spans, dim, true)
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
-	sums := map[int64]*sum{}
-	several := false
-	for rows.Next() {
-		var start int64
-		s := &sum{key: key}
-		if err := s.scan(rows, &start); err != nil {
-			return nil, err
-		}
-		several = several || s.sources.n > 1
-		sums[start] = s
-	}
-	if err := rows.Err(); err != nil {
+	if err := r.complete(ctx, v, heads, pick{dim, []uint32{key}}); err != nil {
 		return nil, err
 	}
+	sums := map[int64]*sum{}
+	several := false
+	r.heads.mu.Lock()
+	for _, h := range slices.Concat(heads...) {
+		if s := h.sum(key); s.sources.n > 0 {
+			several = several || s.sources.n > 1
+			sums[h.start] = &s
+		}
+	}
+	r.heads.mu.Unlock()
 	var h sheets
 	if several {
 		h, err = r.openSheets(ctx, v, spans)
@@ -222,13 +219,13 @@ func (r *Record) sums(ctx context.Context, v picture, spans []span, p pick) ([]s
 	if err != nil {
 		return nil, err
 	}
-	return r.whole(ctx, v, spans, heads, p)
+	return r.whole(ctx, v, heads, p)
 }
 
-// whole are the sums of the picked keys, from the heads of spans and of the
-// counts what they lack.
-func (r *Record) whole(ctx context.Context, v picture, spans []span, heads [][]*head, p pick) ([]sum, error) {
-	if err := r.complete(ctx, v, spans, heads, p); err != nil {
+// whole are the sums of the picked keys, from heads and of the counts what these
+// lack.
+func (r *Record) whole(ctx context.Context, v picture, heads [][]*head, p pick) ([]sum, error) {
+	if err := r.complete(ctx, v, heads, p); err != nil {
 		return nil, err
 	}
 	r.heads.mu.Lock()
@@ -238,10 +235,7 @@ func (r *Record) whole(ctx context.Context, v picture, spans []span, heads [][]*
 	for _, k := range p.keys {
 		all := sum{key: k}
 		for _, h := range list {
-			rows, _ := h.of(k)
-			for i := range rows {
-				all.join(rows[i].sum())
-			}
+			all.join(h.sum(k))
 		}
 		if all.sources.n > 0 {
 			out = append(out, all)

@@ -1,10 +1,36 @@
 package record
 
-import "sakimori/base/store"
+import (
+	"math"
+	"os"
+
+	"sakimori/base/store"
+	"sakimori/observe"
+)
 
 // SetHead makes heads so short that tests meet all of their cases. It must come
 // before anything is written.
 func (r *Record) SetHead(n int) { r.head = n }
 
+// SetKept makes the memory for heads and indexes so small that tests see it full.
+func (r *Record) SetKept(rows, bytes int) { r.heads.kept.most, r.indexes.kept.most = rows, bytes }
+
 // Version1 are the tables as the first version made them.
 func Version1() []store.Migration { return migrations()[:1] }
+
+// LeafOf is the leaf of some rows.
+func LeafOf(rows []Row) ([]byte, error) { return leafOf(rows) }
+
+// LeafRows reads the rows of some keys, in order, or of all from a leaf.
+func LeafRows(f *os.File, dim observe.Dim, keys []uint32) ([]Row, error) {
+	l, d := leaf{name: f.Name(), file: f}, desk{}
+	if err := l.open(&d); err != nil {
+		return nil, err
+	}
+	return l.read(pick{dim, keys}.stretches(), nil, &d)
+}
+
+// LeafBlock reads a block of a leaf.
+func LeafBlock(b []byte) (rows []Row, ok bool) {
+	return readBlock(b, 0, []stretch{{0, math.MaxUint64}}, nil)
+}

@@ -84,7 +84,7 @@ func longerHeads(ctx context.Context, tx *store.Tx) error {
 		if err := tx.Exec(ctx, `DELETE FROM `+l.heads()); err != nil {
 			return err
 		}
-		days, err := daysOf(ctx, tx, l)
+		days, err := daysOf(ctx, tx, l.counts())
 		if err != nil {
 			return err
 		}
@@ -97,9 +97,9 @@ func longerHeads(ctx context.Context, tx *store.Tx) error {
 	return nil
 }
 
-// daysOf are the days in which buckets of a level begin.
-func daysOf(ctx context.Context, tx *store.Tx, l level) ([]int64, error) {
-	rows, err := tx.Query(ctx, fmt.Sprintf(`SELECT DISTINCT start - ((start %% %[1]d) + %[1]d) %% %[1]d AS d FROM %[2]s ORDER BY d`, day, l.counts()))
+// daysOf are the days in which buckets in a table of counts begin.
+func daysOf(ctx context.Context, tx *store.Tx, counts string) ([]int64, error) {
+	rows, err := tx.Query(ctx, fmt.Sprintf(`SELECT DISTINCT start - ((start %% %[1]d) + %[1]d) %% %[1]d AS d FROM %[2]s ORDER BY d`, day, counts))
 	if err != nil {
 		return nil, err
 	}
@@ -113,4 +113,64 @@ func daysOf(ctx context.Context, tx *store.Tx, l level) ([]int64, error) {
 		out = append(out, d)
 	}
 	return out, rows.Err()
+}
+
+// oldMinutes is the table that held the counts of minutes before version 4.
+const oldMinutes = "telescope_count_minute"
+
+// toLeaves moves the counts of minutes from their table to leaves.
+func toLeaves(ctx context.Context, tx *store.Tx) error {
+	days, err := daysOf(ctx, tx, oldMinutes)
+	if err != nil {
+		return err
+	}
+	for _, d := range days {
+		if err := leavesOf(ctx, tx, d, d+day); err != nil {
+			return err
+		}
+	}
+	return tx.Exec(ctx, `DROP TABLE `+oldMinutes)
+}
+
+// leavesOf makes the leaves of [from, to) from the rows of the table.
+func leavesOf(ctx context.Context, tx *store.Tx, from, to int64) error {
+	rows, err := tx.Query(ctx, fmt.Sprintf(`SELECT start, part, dim, key, packets, sources, targets, sources_err, targets_err FROM %s
+		WHERE start >= %d AND start < %d ORDER BY start, part, dim, key`, oldMinutes, from, to))
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var minute counted
+	var of []Row
+	put := func() error {
+		if len(of) == 0 {
+			return nil
+		}
+		b, err := leafOf(of)
+		of = of[:0]
+		if err != nil {
+			return err
+		}
+		return tx.PutBlob(ctx, leafName(minute.start, minute.part), b)
+	}
+	for rows.Next() {
+		var c counted
+		var w Row
+		var dim uint8
+		if err := rows.Scan(&c.start, &c.part, &dim, &w.Key, &w.Packets, &w.Sources, &w.Targets, &w.SourcesErr, &w.TargetsErr); err != nil {
+			return err
+		}
+		w.Dim = observe.Dim(dim)
+		if c != minute {
+			if err := put(); err != nil {
+				return err
+			}
+			minute = c
+		}
+		of = append(of, w)
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	return put()
 }

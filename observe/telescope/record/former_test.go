@@ -108,3 +108,54 @@ func asFormer(t *testing.T, s *store.Store, part uint64, days []record.Bucket) {
 		t.Fatal(err)
 	}
 }
+
+// TestFormerMinutes: the minutes that a former version wrote stay what they were.
+func TestFormerMinutes(t *testing.T) {
+	ctx, dir := t.Context(), t.TempDir()
+	old, err := store.Open(ctx, dir, store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := old.Migrate(ctx, "telescope", record.Version1()); err != nil {
+		t.Fatal(err)
+	}
+	if err := old.Tx(ctx, func(tx *store.Tx) error {
+		// Two parts; three minutes, of which the last is on another day.
+		minutes := fmt.Sprintf(`(SELECT unnest([%d, %d, %d]) AS start, unnest([1, 2, 3]) AS i), (SELECT unnest([7, 4611686018427387904]) AS part)`, epoch, epoch+60, epoch+86400)
+		for _, q := range []string{
+			`INSERT INTO telescope_bucket SELECT 0, start, part, false, 1000, 1 FROM ` + minutes,
+			fmt.Sprintf(`INSERT INTO telescope_bucket VALUES (1, %d, 7, false, 1000, 1)`, epoch), // rankings look for its minutes
+			`INSERT INTO telescope_count_minute SELECT start, 3, key, 1000 * i + key, 5, 1, 0.0081, 0, false, part FROM ` + minutes + `, range(700) k(key)`,
+		} {
+			if err := tx.Exec(ctx, q); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := old.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, r := open(t, dir)
+	got, err := r.Series(ctx, observe.ByPort, 650, observe.Range{From: at(epoch), To: at(epoch + 2*86400)}, observe.Minute)
+	var want []observe.Point
+	for i, start := range []int64{epoch, epoch + 60, epoch + 86400} {
+		want = append(want, observe.Point{
+			Time: at(start), Packets: uint64(2*(1000*(i+1)) + 2*650),
+			Sources: observe.Unique{N: 10, Err: float64(float32(0.0081)), AtMost: true}, Targets: observe.Unique{N: 2, AtMost: true},
+		})
+	}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Error(err, diff)
+	}
+	top, err := r.Top(ctx, observe.ByPort, observe.Range{From: at(epoch), To: at(epoch + 120)}, "packets", 2, 0)
+	if err != nil || len(top) != 2 || top[0].Key != 699 || top[0].Packets != 2*(1699+2699) {
+		t.Error(top, err)
+	}
+	var left int
+	if err := s.QueryRow(ctx, `SELECT count(*) FROM duckdb_tables() WHERE table_name = 'telescope_count_minute'`).Scan(&left); err != nil || left != 0 {
+		t.Error(left, err)
+	}
+}

@@ -67,6 +67,20 @@ func (h *head) of(key uint32) (rows []headRow, all bool) {
 	return h.rows[from:to], h.read && (!manyKeys(h.dim) || uint64(to-from) == h.parts) //nolint:gosec // not negative
 }
 
+func headRowOf(w *Row) headRow {
+	return headRow{key: w.Key, packets: w.Packets, sources: w.Sources, targets: w.Targets, sourcesErr: w.SourcesErr, targetsErr: w.TargetsErr}
+}
+
+// sum adds up the rows of a key.
+func (h *head) sum(key uint32) sum {
+	all := sum{key: key}
+	rows, _ := h.of(key)
+	for i := range rows {
+		all.join(rows[i].sum())
+	}
+	return all
+}
+
 // sum is a row as the sum of itself.
 func (w *headRow) sum() sum {
 	count := func(n uint64, err float32) tally {
@@ -93,7 +107,7 @@ type heads struct {
 // of what was asked for before. A year of NICTER's ports and ASes is 50,000 rows.
 const headRowsKept = 200_000
 
-func (h *head) weight() int { return 1 + len(h.rows) + len(h.more) }
+func (h *head) weight() int { return 8 + len(h.rows) + 2*len(h.more) }
 
 // change says that the transaction under way writes a bucket.
 func (k *heads) change(s *store.Store, l level, start int64) {
@@ -231,48 +245,90 @@ func eachRow(ctx context.Context, a store.Asker, parts []string, dim observe.Dim
 }
 
 // complete reads what heads lack of the keys picked, and keeps it with them.
-func (r *Record) complete(ctx context.Context, v picture, spans []span, heads [][]*head, p pick) error {
+func (r *Record) complete(ctx context.Context, v picture, heads [][]*head, p pick) error {
+	return r.lookUp(ctx, v, heads, p, false)
+}
+
+// lookedUp is what is read from the leaves of minutes.
+type lookedUp struct {
+	span
+	pick
+}
+
+// lookUp reads what heads lack of the keys picked from the tables of heads, which
+// are small, or from those that have all. It keeps what is complete.
+func (r *Record) lookUp(ctx context.Context, v picture, heads [][]*head, p pick, small bool) error {
+	from := table(p.dim)
+	if small {
+		from = level.heads
+	}
 	var parts []string
-	var asked [][]uint32 // of each span
+	var minutes []lookedUp
+	asked := make([][]uint32, len(heads))
 	r.heads.mu.Lock()
-	for i, s := range spans {
-		var rest []uint32
+	for i, of := range heads {
+		var where span // from the first to the last that lacks something
 		for _, k := range p.keys {
-			if slices.ContainsFunc(heads[i], func(h *head) bool { _, all := h.of(k); return !all }) {
-				rest = append(rest, k)
+			lacks := func(h *head) bool { _, all := h.of(k); return !all }
+			first := slices.IndexFunc(of, lacks)
+			if first < 0 {
+				continue
 			}
+			last := len(of) - 1
+			for !lacks(of[last]) {
+				last--
+			}
+			if len(asked[i]) == 0 {
+				where = span{of[first].level, of[first].start, of[last].start + 1}
+			}
+			where.from, where.to = min(where.from, of[first].start), max(where.to, of[last].start+1)
+			asked[i] = append(asked[i], k)
 		}
-		if len(rest) > 0 {
-			parts = append(parts, rowsOf(s, table(p.dim), pick{p.dim, rest}))
+		rest := pick{p.dim, asked[i]}
+		switch {
+		case len(rest.keys) == 0:
+		case where.level == level(observe.Minute) && manyKeys(p.dim) && !small:
+			minutes = append(minutes, lookedUp{where, rest})
+		default:
+			parts = append(parts, rowsOf(where, from, rest))
 		}
-		asked = append(asked, rest)
 	}
 	r.heads.mu.Unlock()
-	if len(parts) == 0 {
-		return nil
-	}
 	found := map[headPlace]map[uint32][]headRow{}
-	if err := eachRow(ctx, v, parts, p.dim, func(at headPlace, _ uint64, w headRow) {
+	take := func(at headPlace, _ uint64, w headRow) {
 		if found[at] == nil {
 			found[at] = map[uint32][]headRow{}
 		}
 		found[at][w.key] = append(found[at][w.key], w)
-	}); err != nil {
-		return err
+	}
+	if len(parts) > 0 {
+		if err := eachRow(ctx, v, parts, p.dim, take); err != nil {
+			return err
+		}
+	}
+	for _, m := range minutes {
+		if err := r.leafRows(ctx, v, []span{m.span}, m.pick, func(start int64, rows []Row) {
+			for i := range rows {
+				take(headPlace{m.level, p.dim, start}, 0, headRowOf(&rows[i]))
+			}
+		}); err != nil {
+			return err
+		}
 	}
 	r.heads.mu.Lock()
 	defer r.heads.mu.Unlock()
 	for i, of := range heads {
 		for _, h := range of {
 			for _, k := range asked[i] {
-				if _, all := h.of(k); all {
+				rows := found[h.headPlace][k] // nil when there is nothing
+				if _, has := h.of(k); has || small && uint64(len(rows)) < h.parts {
 					continue
 				}
 				if h.more == nil {
 					h.more = map[uint32][]headRow{}
 				}
-				h.more[k] = found[h.headPlace][k] // nil when there is nothing
-				r.heads.kept.weight++
+				h.more[k] = rows
+				r.heads.kept.weight += 2
 			}
 		}
 	}

@@ -75,3 +75,41 @@ func TestRankingsFollowWrites(t *testing.T) {
 	done.Store(true)
 	readers.Wait()
 }
+
+// TestRankingsFollowMonths: a month that is rolled up anew is asked for anew.
+func TestRankingsFollowMonths(t *testing.T) {
+	s, r := open(t, t.TempDir())
+	in := observe.Range{From: at(epoch).AddDate(0, 0, -28), To: at(epoch + 4*86400)} // January, and the first of February
+	put := func(part uint64, d int64, packets uint64) {
+		t.Helper()
+		write(t, s, r, record.Batch{Part: part, Buckets: []record.Bucket{bucket(observe.Day, epoch+d*86400, 1, total(packets), port(7, packets))}})
+	}
+	want := func(what string, packets uint64) {
+		t.Helper()
+		rows, err := r.Top(t.Context(), observe.ByPort, in, "packets", 5, 0)
+		if err != nil || len(rows) != 1 || rows[0].Packets != packets {
+			t.Errorf("%s: %+v, %v, want %d", what, rows, err, packets)
+		}
+		if p, err := r.Total(t.Context(), in); err != nil || p.Packets != packets {
+			t.Errorf("%s: total %+v, %v, want %d", what, p, err, packets)
+		}
+	}
+	rollup := func() {
+		t.Helper()
+		if err := r.Rollup(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for d := range int64(4) {
+		put(1, d, 10)
+	}
+	rollup()
+	want("rolled up", 40)
+	put(2, 1, 100)
+	want("a day more", 140)
+	rollup()
+	want("rolled up anew", 140)
+	put(2, 1, 200)
+	rollup()
+	want("rolled up a third time", 240)
+}

@@ -96,7 +96,7 @@ func (r *Record) busiest(ctx context.Context, v picture, spans []span, dim obser
 	list, unseen := candidates(heads, byPackets)
 	list, least := first(list, need)
 	if manyKeys(dim) && (!decided(unseen, least) || len(list) > max(need, candidatesAtMost)) {
-		if list, err = ranked(ctx, v, spans, dim, byPackets, need); err != nil {
+		if list, err = r.ranked(ctx, v, spans, dim, byPackets, need); err != nil {
 			return nil, err
 		}
 	}
@@ -104,7 +104,7 @@ func (r *Record) busiest(ctx context.Context, v picture, spans []span, dim obser
 		list = list[min(offset, len(list)):min(need, len(list))]
 		offset = 0
 	}
-	sums, err := r.whole(ctx, v, spans, heads, pick{dim, keysOf(list)})
+	sums, err := r.whole(ctx, v, heads, pick{dim, keysOf(list)})
 	if err != nil {
 		return nil, err
 	}
@@ -124,9 +124,16 @@ func keysOf(list []candidate) (keys []uint32) {
 // ranked are the first keys of a dimension in the order of the sum of packets or sources:
 // all that a ranking needs of every key. The rest is asked for the few keys that
 // are shown. BIGINT, as DuckDB adds it up twice as fast as UBIGINT.
-func ranked(ctx context.Context, a store.Asker, spans []span, dim observe.Dim, o order, limit int) (list []candidate, err error) {
-	rows, err := a.Query(ctx, fmt.Sprintf(`SELECT key, sum(n::BIGINT)::UBIGINT AS s FROM %s GROUP BY key ORDER BY s DESC, key LIMIT %d`,
-		union(spans, table(dim), "key, "+o.String()+" AS n", pick{dim: dim}), limit))
+func (r *Record) ranked(ctx context.Context, a store.Asker, spans []span, dim observe.Dim, o order, limit int) (list []candidate, err error) {
+	var minutes []span
+	if manyKeys(dim) {
+		minutes, spans = apart(spans)
+	}
+	q := `SELECT key, sum(n::BIGINT)::UBIGINT AS s FROM ` + union(spans, table(dim), "key, "+o.String()+" AS n", pick{dim: dim}) + ` GROUP BY key`
+	if len(minutes) == 0 {
+		q += fmt.Sprintf(` ORDER BY s DESC, key LIMIT %d`, limit)
+	}
+	rows, err := a.Query(ctx, q)
 	if err != nil {
 		return nil, err
 	}
@@ -139,5 +146,9 @@ func ranked(ctx context.Context, a store.Asker, spans []span, dim observe.Dim, o
 		c.high = c.low
 		list = append(list, c)
 	}
-	return list, rows.Err()
+	if err := rows.Err(); err != nil || len(minutes) == 0 {
+		return list, err
+	}
+	list, err = r.rankedMinutes(ctx, a, minutes, dim, o, list)
+	return list[:min(limit, len(list))], err
 }

@@ -38,6 +38,8 @@ type Bucket struct {
 	DarkV4 uint64  // IPv4 addresses monitored
 	Looked float64 // share of the bucket observed, 0 to 1
 	Rows   []Row   // sorted by dim, key
+
+	packed *packed // a minute's instead of Rows, after Pack
 }
 
 // Batch is what the engine hands over at once; it is written as one.

@@ -129,8 +129,11 @@ func (h sheets) at(start int64) sheets {
 	return h[from:to]
 }
 
-// desk is memory for the sketches of one key, cleared for the next.
-type desk struct{ all, free []byte }
+// desk is memory for the sketches of one key, or for one leaf, cleared for the next.
+type desk struct {
+	all, free []byte
+	rows      []Row
+}
 
 func (d *desk) clear() { d.free = d.all }
 

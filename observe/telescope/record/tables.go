@@ -154,6 +154,7 @@ func migrations() []store.Migration {
 		{Version: 1, Name: "counts, events, gaps, imports", SQL: b.String()},
 		{Version: 2, Name: "sketches in sheets", Do: toSheets},
 		{Version: 3, Name: "heads by sources, too", Do: longerHeads},
+		{Version: 4, Name: "minutes in leaves", Do: toLeaves},
 	}
 }
 
@@ -190,7 +191,7 @@ func line[T any](row store.Row, columns []column[T], values []driver.Value, of *
 // Docs describes the tables in Markdown.
 func Docs() string {
 	var b strings.Builder
-	describe(&b, "telescope_count_minute, _hour, _day, _month; telescope_head_minute, _hour, _day, _month", countColumns)
+	describe(&b, "telescope_count_hour, _day, _month; telescope_head_minute, _hour, _day, _month; blobs telescope/counts/minute (once telescope_count_minute), a file for each minute and part", countColumns)
 	describe(&b, "sketches: blobs telescope/sketches/minute, hour, day, month, a file for each bucket and part", setColumns)
 	describe(&b, "telescope_bucket", bucketColumns)
 	describe(&b, "telescope_event, telescope_event_open", eventColumns)

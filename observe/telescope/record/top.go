@@ -76,14 +76,14 @@ func (r *Record) topSources(ctx context.Context, v picture, dim observe.Dim, spa
 	list, unseen := candidates(heads, bySources)
 	list, least, err := r.widest(h, dim, list, need)
 	if err == nil && !decided(unseen, least) {
-		if list, err = ranked(ctx, v, spans, dim, bySources, max(need, mergedAtMost)); err == nil {
+		if list, err = r.ranked(ctx, v, spans, dim, bySources, max(need, mergedAtMost)); err == nil {
 			list, _, err = r.widest(h, dim, list, need)
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	sums, err := r.whole(ctx, v, spans, heads, pick{dim, keysOf(list)})
+	sums, err := r.whole(ctx, v, heads, pick{dim, keysOf(list)})
 	if err != nil {
 		return nil, err
 	}
@@ -251,7 +251,7 @@ func (r *Record) packets(ctx context.Context, v picture, spans []span, p pick) (
 	if err != nil {
 		return 0, err
 	}
-	sums, err := r.whole(ctx, v, spans, heads, p)
+	sums, err := r.whole(ctx, v, heads, p)
 	for _, s := range sums {
 		n += s.packets
 	}

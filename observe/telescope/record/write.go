@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync"
 	"time"
 
 	"sakimori/base/store"
@@ -45,6 +46,7 @@ func (r *Record) writeBuckets(ctx context.Context, tx *store.Tx, part uint64, bu
 	if len(buckets) == 0 {
 		return nil
 	}
+	buckets = slices.Clone(buckets) // those of the caller aren't packed
 	type place struct {
 		grain observe.Grain
 		start int64
@@ -79,10 +81,14 @@ func (r *Record) writeBuckets(ctx context.Context, tx *store.Tx, part uint64, bu
 		if err := tx.DropBlob(ctx, sheetName(level(b.Grain), b.Start, part)); err != nil {
 			return err
 		}
-		for _, table := range []string{level(b.Grain).counts(), level(b.Grain).heads()} {
-			if err := tx.Exec(ctx, fmt.Sprintf(`DELETE FROM %s WHERE start = %d AND part = %d`, table, b.Start, part)); err != nil {
-				return err
-			}
+		if err := tx.Exec(ctx, fmt.Sprintf(`DELETE FROM %s WHERE start = %d AND part = %d`, level(b.Grain).heads(), b.Start, part)); err != nil {
+			return err
+		}
+		if b.Grain == observe.Minute { // its leaf is replaced in any case
+			continue
+		}
+		if err := tx.Exec(ctx, fmt.Sprintf(`DELETE FROM %s WHERE start = %d AND part = %d`, level(b.Grain).counts(), b.Start, part)); err != nil {
+			return err
 		}
 	}
 	for m := range months {
@@ -102,43 +108,111 @@ func (r *Record) writeBuckets(ctx context.Context, tx *store.Tx, part uint64, bu
 		return err
 	}
 	for i := range buckets {
-		if err := putSheet(ctx, tx, level(buckets[i].Grain), buckets[i].Start, part, buckets[i].Rows); err != nil {
+		if err := r.putFiles(ctx, tx, part, &buckets[i]); err != nil {
 			return err
 		}
 	}
 	for g := range observe.Day + 1 {
-		if !slices.ContainsFunc(buckets, func(b Bucket) bool { return b.Grain == g }) {
+		mine := slices.DeleteFunc(slices.Clone(buckets), func(b Bucket) bool { return b.Grain != g })
+		if len(mine) == 0 {
 			continue
 		}
-		if err := appendRows(tx, level(g).counts(), values, g, part, buckets, func([]Row) func(*Row) bool { return func(*Row) bool { return true } }); err != nil {
-			return err
+		if g != observe.Minute {
+			if err := appendRows(tx, level(g).counts(), values, part, mine, func(b *Bucket) []Row { return b.Rows }); err != nil {
+				return err
+			}
 		}
-		if err := appendRows(tx, level(g).heads(), values, g, part, buckets, r.inHead); err != nil {
+		if err := appendRows(tx, level(g).heads(), values, part, mine, r.headRows); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func appendRows(tx *store.Tx, table string, values []driver.Value, g observe.Grain, part uint64, buckets []Bucket, taker func(rows []Row) func(*Row) bool) error {
+// putFiles keeps what of a bucket stands in files.
+func (r *Record) putFiles(ctx context.Context, tx *store.Tx, part uint64, b *Bucket) error {
+	if b.Grain != observe.Minute {
+		return putSheet(ctx, tx, level(b.Grain), b.Start, part, b.Rows)
+	}
+	if err := r.Pack(b); err != nil {
+		return err
+	}
+	if b.packed.sheet != nil {
+		if err := tx.PutBlob(ctx, sheetName(level(b.Grain), b.Start, part), b.packed.sheet); err != nil {
+			return err
+		}
+	}
+	return tx.PutBlob(ctx, leafName(b.Start, part), b.packed.leaf)
+}
+
+// packed is a minute in the form in which it is kept.
+type packed struct {
+	leaf, sheet []byte
+	head        []Row
+}
+
+// Pack brings a minute into the form in which it is kept, in place of its rows:
+// so it takes a tenth of the memory while it waits to be written. Other buckets
+// stay as they are.
+func (r *Record) Pack(b *Bucket) (err error) {
+	if b.Grain != observe.Minute || b.packed != nil {
+		return nil
+	}
+	p := &packed{head: r.headRows(b)}
+	if p.leaf, err = leafOf(b.Rows); err != nil {
+		return err
+	}
+	if p.sheet, err = sheetOf(b.Rows); err != nil {
+		return err
+	}
+	for i := range p.head { // the sheet has them
+		p.head[i].SourceSet, p.head[i].TargetSet = nil, nil
+	}
+	b.Rows, b.packed = nil, p
+	return nil
+}
+
+// rowBytes is the memory that a row takes without its sketches.
+const rowBytes = 104
+
+// Size is about how much memory a bucket takes, in bytes.
+func (b *Bucket) Size() int {
+	n := rowBytes * len(b.Rows)
+	for i := range b.Rows {
+		n += len(b.Rows[i].SourceSet) + len(b.Rows[i].TargetSet)
+	}
+	if p := b.packed; p != nil {
+		n += len(p.leaf) + len(p.sheet) + rowBytes*len(p.head)
+	}
+	return n
+}
+
+func appendRows(tx *store.Tx, table string, values []driver.Value, part uint64, buckets []Bucket, of func(*Bucket) []Row) error {
 	return tx.Append(table, func(row store.Row) error {
 		for i := range buckets {
-			if buckets[i].Grain != g {
-				continue
-			}
-			take := taker(buckets[i].Rows)
-			for j := range buckets[i].Rows {
-				c := counted{buckets[i].Start, part, &buckets[i].Rows[j]}
-				if !take(c.Row) {
-					continue
-				}
-				if err := line(row, countColumns, values, &c); err != nil {
+			rows := of(&buckets[i])
+			for j := range rows {
+				if err := line(row, countColumns, values, &counted{buckets[i].Start, part, &rows[j]}); err != nil {
 					return err
 				}
 			}
 		}
 		return nil
 	})
+}
+
+// headRows are the rows that belong in a bucket's head.
+func (r *Record) headRows(b *Bucket) (head []Row) {
+	if b.packed != nil {
+		return b.packed.head
+	}
+	takes := r.inHead(b.Rows)
+	for i := range b.Rows {
+		if takes(&b.Rows[i]) {
+			head = append(head, b.Rows[i])
+		}
+	}
+	return head
 }
 
 // inHead tells which rows of a bucket belong in its head, asked in their order:
@@ -181,12 +255,22 @@ func cutOf(rows []Row, n int, number func(*Row) uint64) cut {
 	if len(rows) <= n {
 		return cut{0, len(rows)}
 	}
-	all := make([]uint64, len(rows))
-	for i := range rows {
-		all[i] = number(&rows[i])
+	// Few of many: nearly all rows are done with at the first comparison.
+	first := make([]uint64, n, 2*n) // the first so far, and those that may push them out
+	for i := range first {
+		first[i] = number(&rows[i])
 	}
-	slices.Sort(all)
-	first := all[len(all)-n:]
+	slices.Sort(first)
+	for i := n; i < len(rows); i++ {
+		if x := number(&rows[i]); x > first[0] {
+			if first = append(first, x); len(first) == cap(first) {
+				slices.Sort(first)
+				first = append(first[:0], first[len(first)-n:]...)
+			}
+		}
+	}
+	slices.Sort(first)
+	first = first[len(first)-n:]
 	above, _ := slices.BinarySearch(first, first[0]+1)
 	return cut{first[0], above}
 }
@@ -214,30 +298,14 @@ func dropMonths(ctx context.Context, tx *store.Tx, from, to int64) error {
 	return tx.DropBlobs(ctx, sheetsFrom(month, from), sheetsFrom(month, to))
 }
 
-// idsAtOnce bounds the list that one DELETE gets as its parameter.
-const idsAtOnce = 20_000
-
 // writeEvents keeps open events apart: they are few, and change all the time,
 // while the closed ones only grow, nearly in order of time.
 func (r *Record) writeEvents(ctx context.Context, tx *store.Tx, b Batch) error {
-	ids := make([]uint64, 0, len(b.Closed)+len(b.Open))
-	since := int64(1<<63 - 1)
-	for _, list := range [][]observe.Event{b.Closed, b.Open} {
-		for i := range list {
-			ids = append(ids, list[i].ID)
-			since = min(since, list[i].First.UnixNano())
-		}
+	if len(b.Closed)+len(b.Open) == 0 {
+		return nil
 	}
-	for chunk := range slices.Chunk(ids, idsAtOnce) {
-		if err := tx.Exec(ctx, `DELETE FROM telescope_event_open WHERE id IN (SELECT unnest(?::UBIGINT[]))`, chunk); err != nil {
-			return err
-		}
-		// An event that came before as closed (the same capture under other
-		// rules) can't have ended before this one began: most row groups are
-		// not looked at.
-		if err := tx.Exec(ctx, `DELETE FROM telescope_event WHERE ended >= ? AND id IN (SELECT unnest(?::UBIGINT[]))`, since, chunk); err != nil {
-			return err
-		}
+	if err := dropEvents(ctx, tx, b.Closed, b.Open); err != nil {
+		return err
 	}
 	values := make([]driver.Value, len(eventColumns))
 	for table, events := range map[string][]observe.Event{"telescope_event": b.Closed, "telescope_event_open": b.Open} {
@@ -256,6 +324,37 @@ func (r *Record) writeEvents(ctx context.Context, tx *store.Tx, b Batch) error {
 		}
 	}
 	return nil
+}
+
+// dropEvents takes out what was kept of events that come again.
+func dropEvents(ctx context.Context, tx *store.Tx, lists ...[]observe.Event) error {
+	// A table of ids, as a list of 50,000 takes longer as a parameter than all the rest.
+	if err := tx.Exec(ctx, `CREATE TEMP TABLE telescope_again (id UBIGINT)`); err != nil {
+		return err
+	}
+	since := int64(math.MaxInt64)
+	if err := tx.Append("telescope_again", func(row store.Row) error {
+		for _, list := range lists {
+			for i := range list {
+				if err := row(list[i].ID); err != nil {
+					return err
+				}
+				since = min(since, list[i].First.UnixNano())
+			}
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	if err := tx.Exec(ctx, `DELETE FROM telescope_event_open WHERE id IN (SELECT id FROM telescope_again)`); err != nil {
+		return err
+	}
+	// An event that came before as closed (the same capture under other rules)
+	// can't have ended before this one began: most row groups are not looked at.
+	if err := tx.Exec(ctx, `DELETE FROM telescope_event WHERE ended >= ? AND id IN (SELECT id FROM telescope_again)`, since); err != nil {
+		return err
+	}
+	return tx.Exec(ctx, `DROP TABLE telescope_again`)
 }
 
 func (r *Record) writeGaps(ctx context.Context, tx *store.Tx, part uint64, gaps []observe.Gap) error {
@@ -307,7 +406,7 @@ func (r *Record) Retain(ctx context.Context, now time.Time, p Policy) (Deleted, 
 			if d.Buckets[g] == 0 {
 				continue
 			}
-			if d.Rows[g], err = tx.Count(ctx, `DELETE FROM `+level(g).counts()+` WHERE start < ?`, before); err != nil {
+			if d.Rows[g], err = r.dropCounts(ctx, tx, level(g), before); err != nil {
 				return err
 			}
 			if err = tx.Exec(ctx, `DELETE FROM `+level(g).heads()+` WHERE start < ?`, before); err != nil {
@@ -333,4 +432,22 @@ func (r *Record) Retain(ctx context.Context, now time.Time, p Policy) (Deleted, 
 		return err
 	})
 	return d, wrap(err, "retention")
+}
+
+// dropCounts deletes the counts of a level's buckets before a time, and tells how
+// many rows they were.
+func (r *Record) dropCounts(ctx context.Context, tx *store.Tx, l level, before int64) (rows int64, err error) {
+	if l != level(observe.Minute) {
+		return tx.Count(ctx, `DELETE FROM `+l.counts()+` WHERE start < ?`, before)
+	}
+	var mu sync.Mutex
+	if err := r.eachLeaf(ctx, tx, []span{{l, math.MinInt64, before}}, func(_ int64, l *leaf, _ *desk) error {
+		mu.Lock()
+		defer mu.Unlock()
+		rows += int64(l.rows)
+		return nil
+	}); err != nil {
+		return 0, err
+	}
+	return rows, tx.DropBlobs(ctx, leavesFrom(math.MinInt64), leavesFrom(before))
 }

@@ -1,0 +1,123 @@
+package record
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"sakimori/base/store"
+	"sakimori/observe"
+)
+
+// leafName names the leaf of a minute, in the order of starts.
+func leafName(start int64, part uint64) string {
+	return fmt.Sprintf("%s/%016x", leavesFrom(start), part)
+}
+
+// leavesFrom is where the leaves from start on begin.
+func leavesFrom(start int64) string {
+	return fmt.Sprintf("telescope/counts/minute/%016x", uint64(start)^1<<63) //nolint:gosec // the bits
+}
+
+// apart are the minutes of spans, whose counts are in leaves, and the rest, whose
+// counts are in tables.
+func apart(spans []span) (minutes, rest []span) {
+	for _, s := range spans {
+		if s.level == level(observe.Minute) {
+			minutes = append(minutes, s)
+		} else {
+			rest = append(rest, s)
+		}
+	}
+	return minutes, rest
+}
+
+// eachLeaf opens the leaves of minutes one after the other, side by side where
+// there are processors.
+func (r *Record) eachLeaf(ctx context.Context, a store.Asker, minutes []span, do func(start int64, l *leaf, d *desk) error) error {
+	if len(minutes) == 0 {
+		return nil
+	}
+	names := make([]store.Names, len(minutes))
+	for i, s := range minutes {
+		names[i] = store.Names{From: leavesFrom(s.from), To: leavesFrom(s.to)}
+	}
+	blobs, err := r.store.FindBlobs(ctx, a, names...)
+	if err != nil {
+		return err
+	}
+	return atDesks(len(blobs), func(i int, d *desk) error {
+		start, err := startOf(blobs[i].Name)
+		if err != nil {
+			return err
+		}
+		f, err := blobs[i].Open()
+		if err != nil {
+			return err
+		}
+		l := leaf{name: f.Name, file: f.File}
+		if err = l.open(d); err == nil {
+			err = do(start, &l, d)
+		}
+		return errors.Join(err, f.Close())
+	})
+}
+
+// leafRows hands on the picked rows of minutes, those of one leaf at a time, in no
+// order of leaves. They are good until take returns.
+func (r *Record) leafRows(ctx context.Context, a store.Asker, minutes []span, p pick, take func(start int64, rows []Row)) error {
+	p.keys = slices.Sorted(slices.Values(p.keys))
+	of := p.stretches()
+	var mu sync.Mutex
+	return r.eachLeaf(ctx, a, minutes, func(start int64, l *leaf, d *desk) (err error) {
+		if d.rows, err = l.read(of, d.rows[:0], d); err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		take(start, d.rows)
+		return nil
+	})
+}
+
+// totals are numbers by key, in pages of neighbours.
+type totals map[uint32]*[1 << 16]uint64
+
+func (t totals) add(key uint32, n uint64) {
+	page := t[key>>16]
+	if page == nil {
+		page = new([1 << 16]uint64)
+		t[key>>16] = page
+	}
+	page[key&0xffff] += n
+}
+
+// rankedMinutes adds minutes to what ranked found in tables, all of it.
+func (r *Record) rankedMinutes(ctx context.Context, a store.Asker, minutes []span, dim observe.Dim, o order, list []candidate) ([]candidate, error) {
+	all := totals{}
+	for i := range list {
+		all.add(list[i].key, list[i].low)
+	}
+	if err := r.leafRows(ctx, a, minutes, pick{dim: dim}, func(_ int64, rows []Row) {
+		for i := range rows {
+			all.add(rows[i].Key, [...]uint64{rows[i].Packets, rows[i].Sources}[o])
+		}
+	}); err != nil {
+		return nil, err
+	}
+	list = list[:0]
+	for high, page := range all {
+		for low, n := range page {
+			if n > 0 {
+				list = append(list, candidate{key: high<<16 | uint32(low), low: n, high: n})
+			}
+		}
+	}
+	slices.SortFunc(list, func(x, y candidate) int {
+		return cmp.Or(cmp.Compare(y.low, x.low), cmp.Compare(x.key, y.key))
+	})
+	return list, nil
+}
