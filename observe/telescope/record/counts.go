@@ -120,7 +120,7 @@ func (r *Record) series(ctx context.Context, v picture, dim observe.Dim, key uin
 func (r *Record) byStart(ctx context.Context, a store.Asker, spans []span, dim observe.Dim, key uint32) (map[int64]*sum, error) {
 	p, sums := pick{dim, []uint32{key}}, map[int64]*sum{}
 	if minutes, _ := apart(spans); len(minutes) > 0 && manyKeys(dim) { // then all are: a series has one grain
-		return sums, r.leafRows(ctx, a, minutes, p, func(start int64, rows []Row) {
+		return sums, r.leafRows(ctx, a, minutes, p, func(start int64, rows []count) {
 			for i := range rows {
 				if sums[start] == nil {
 					sums[start] = &sum{key: key}
@@ -259,11 +259,11 @@ func (r *Record) addAll(ctx context.Context, a store.Asker, spans []span, p pick
 			return err
 		}
 	}
-	return r.leafRows(ctx, a, minutes, p, func(_ int64, rows []Row) {
+	return r.leafRows(ctx, a, minutes, p, func(_ int64, rows []count) {
 		for i := range rows {
-			s := by[rows[i].Key]
+			s := by[rows[i].key]
 			if s == nil {
-				s = &sum{key: rows[i].Key}
+				s = &sum{key: rows[i].key}
 				by[s.key] = s
 			}
 			s.add(&rows[i])

@@ -66,28 +66,26 @@ func (r *Record) eachLeaf(ctx context.Context, a store.Asker, minutes []span, do
 	})
 }
 
-// leafRows hands on the picked rows of minutes, those of one leaf at a time, in no
+// leafRows hands on the picked rows of minutes, some of one leaf at a time, in no
 // order of leaves. They are good until take returns.
-func (r *Record) leafRows(ctx context.Context, a store.Asker, minutes []span, p pick, take func(start int64, rows []Row)) error {
+func (r *Record) leafRows(ctx context.Context, a store.Asker, minutes []span, p pick, take func(start int64, rows []count)) error {
 	p.keys = slices.Sorted(slices.Values(p.keys))
 	of := p.stretches()
 	var mu sync.Mutex
-	return r.eachLeaf(ctx, a, minutes, func(start int64, l *leaf, d *desk) (err error) {
-		if d.rows, err = l.read(of, d.rows[:0], d); err != nil {
-			return err
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		take(start, d.rows)
-		return nil
+	return r.eachLeaf(ctx, a, minutes, func(start int64, l *leaf, d *desk) error {
+		return l.read(of, d, func(rows []count) {
+			mu.Lock()
+			defer mu.Unlock()
+			take(start, rows)
+		})
 	})
 }
 
 // add adds one bucket's row.
-func (s *sum) add(w *Row) {
-	s.packets += w.Packets
-	s.sources.add(w.Sources, w.SourcesErr)
-	s.targets.add(w.Targets, w.TargetsErr)
+func (s *sum) add(w *count) {
+	s.packets += w.packets
+	s.sources.add(w.sources, w.sourcesErr)
+	s.targets.add(w.targets, w.targetsErr)
 }
 
 func (t *tally) add(n uint64, err float32) {
@@ -109,34 +107,55 @@ func (t totals) add(key uint32, n uint64) {
 }
 
 // rankedMinutes adds minutes to what ranked found in tables, all of it.
-func (r *Record) rankedMinutes(ctx context.Context, a store.Asker, minutes []span, dim observe.Dim, column string, list []candidate) ([]candidate, error) {
-	number := func(w *Row) uint64 { return w.Packets }
+func (r *Record) rankedMinutes(ctx context.Context, a store.Asker, minutes []span, dim observe.Dim, column string, list []candidate, limit int) ([]candidate, error) {
+	number := func(w *count) uint64 { return w.packets }
 	if column == "sources" {
-		number = func(w *Row) uint64 { return w.Sources }
+		number = func(w *count) uint64 { return w.sources }
 	}
 	all := totals{}
 	for i := range list {
 		all.add(list[i].key, list[i].low)
 	}
-	if err := r.leafRows(ctx, a, minutes, pick{dim: dim}, func(_ int64, rows []Row) {
+	if err := r.leafRows(ctx, a, minutes, pick{dim: dim}, func(_ int64, rows []count) {
 		for i := range rows {
-			all.add(rows[i].Key, number(&rows[i]))
+			all.add(rows[i].key, number(&rows[i]))
 		}
 	}); err != nil {
 		return nil, err
 	}
-	list = list[:0]
+	best := best[candidate]{n: limit, order: func(x, y candidate) int {
+		return cmp.Or(cmp.Compare(y.low, x.low), cmp.Compare(x.key, y.key))
+	}}
 	for high, page := range all {
 		for low, n := range page {
 			if n > 0 {
-				c := candidate{low: n, high: n}
-				c.key = high<<16 | uint32(low)
-				list = append(list, c)
+				best.offer(candidate{sum{key: high<<16 | uint32(low)}, n, n})
 			}
 		}
 	}
-	slices.SortFunc(list, func(x, y candidate) int {
-		return cmp.Or(cmp.Compare(y.low, x.low), cmp.Compare(x.key, y.key))
-	})
-	return list, nil
+	return best.first(), nil
+}
+
+// best keeps the first n of many in some order.
+type best[T any] struct {
+	n     int
+	order func(x, y T) int
+	list  []T
+	full  bool // the first n of list are in order: what comes after the last of them is too late
+}
+
+func (b *best[T]) offer(x T) {
+	if b.full && b.order(x, b.list[b.n-1]) >= 0 {
+		return
+	}
+	if b.list = append(b.list, x); len(b.list) == 2*b.n {
+		b.first()
+		b.full = true
+	}
+}
+
+func (b *best[T]) first() []T {
+	slices.SortFunc(b.list, b.order)
+	b.list = b.list[:min(b.n, len(b.list))]
+	return b.list
 }
