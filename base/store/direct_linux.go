@@ -34,7 +34,7 @@ func writeDirect(f *os.File, data []byte) (done int) {
 			return
 		}
 		for done < whole {
-			n, err := unix.Write(int(fd), data[done:min(done+directFrom, whole)]) //nolint:gosec // a descriptor
+			n, err := unix.Write(int(fd), data[done:min(done+directFrom, whole)])
 			if errors.Is(err, unix.EINTR) {
 				continue
 			}

@@ -233,3 +233,35 @@ func BenchmarkWrite(b *testing.B) {
 	}
 	b.ReportMetric(float64(n)/time.Since(began).Seconds(), "rows/s")
 }
+
+// BenchmarkMinutes asks for what stands in minutes: an hour of NICTER's size, whose
+// keys are so much alike that heads decide nothing.
+func BenchmarkMinutes(b *testing.B) {
+	s, r := open(b, b.TempDir())
+	const ports = 65536
+	hour := bucket(observe.Hour, epoch, 1)
+	day := bucket(observe.Day, epoch, 1)
+	write(b, s, r, record.Batch{Part: 1, Buckets: []record.Bucket{hour, day}})
+	for m := range int64(60) {
+		minute := bucket(observe.Minute, epoch+m*60, 1)
+		for k := range uint32(ports) {
+			n := uint64(k*7919+uint32(m)*104729) % 211
+			minute.Rows = append(minute.Rows, record.Row{Dim: observe.ByPort, Key: 6<<16 | k, Packets: 1 + n, Sources: 1 + n/2, Targets: 1 + n/3})
+		}
+		write(b, s, r, record.Batch{Part: 1, Buckets: []record.Bucket{minute}})
+	}
+	ctx, in := b.Context(), observe.Range{From: at(epoch), To: at(epoch + 50*60)}
+	for name, ask := range map[string]func() error{
+		"series": func() error { _, err := r.Series(ctx, observe.ByPort, 6<<16|4711, in, observe.Minute); return err },
+		"top":    func() error { return top(r.Top(ctx, observe.ByPort, in, "packets", 20, 0)) },
+		"total":  func() error { _, err := r.Total(ctx, in); return err },
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if err := ask(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -22,15 +22,21 @@ func Version1() []store.Migration { return migrations()[:1] }
 func LeafOf(rows []Row) ([]byte, error) { return leafOf(rows) }
 
 // LeafRows reads the rows of some keys, in order, or of all from a leaf.
-func LeafRows(f *os.File, dim observe.Dim, keys []uint32) ([]Row, error) {
+func LeafRows(f *os.File, dim observe.Dim, keys []uint32) (rows []Row, err error) {
 	l, d := leaf{name: f.Name(), file: f}, desk{}
 	if err := l.open(&d); err != nil {
 		return nil, err
 	}
-	return l.read(pick{dim, keys}.stretches(), nil, &d)
+	err = l.read(pick{dim, keys}.stretches(), &d, func(some []count) {
+		for _, c := range some {
+			rows = append(rows, Row{Dim: dim, Key: c.key, Packets: c.packets, Sources: c.sources, Targets: c.targets, SourcesErr: c.sourcesErr, TargetsErr: c.targetsErr})
+		}
+	})
+	return rows, err
 }
 
 // LeafBlock reads a block of a leaf.
-func LeafBlock(b []byte) (rows []Row, ok bool) {
-	return readBlock(b, 0, []stretch{{0, math.MaxUint64}}, nil)
+func LeafBlock(b []byte) (rows int, ok bool) {
+	all, ok := readBlock(b, 0, []stretch{{0, math.MaxUint64}}, nil)
+	return len(all), ok
 }

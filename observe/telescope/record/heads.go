@@ -67,8 +67,8 @@ func (h *head) of(key uint32) (rows []headRow, all bool) {
 	return h.rows[from:to], h.read && (!manyKeys(h.dim) || uint64(to-from) == h.parts) //nolint:gosec // not negative
 }
 
-func headRowOf(w *Row) headRow {
-	return headRow{key: w.Key, packets: w.Packets, sources: w.Sources, targets: w.Targets, sourcesErr: w.SourcesErr, targetsErr: w.TargetsErr}
+func headRowOf(w *count) headRow {
+	return headRow{key: w.key, packets: w.packets, sources: w.sources, targets: w.targets, sourcesErr: w.sourcesErr, targetsErr: w.targetsErr}
 }
 
 // sum adds up the rows of a key.
@@ -307,7 +307,7 @@ func (r *Record) lookUp(ctx context.Context, v picture, heads [][]*head, p pick,
 		}
 	}
 	for _, m := range minutes {
-		if err := r.leafRows(ctx, v, []span{m.span}, m.pick, func(start int64, rows []Row) {
+		if err := r.leafRows(ctx, v, []span{m.span}, m.pick, func(start int64, rows []count) {
 			for i := range rows {
 				take(headPlace{m.level, p.dim, start}, 0, headRowOf(&rows[i]))
 			}

@@ -8,8 +8,6 @@ import (
 	"io"
 	"math"
 	"os"
-
-	"sakimori/observe"
 )
 
 // A leaf is the file of a minute's counts. Minutes are most of all rows (80
@@ -145,9 +143,9 @@ func (p pick) stretches() []stretch {
 	return out
 }
 
-// read adds the rows at some places to rows. Only the blocks in which they may
-// be are looked at.
-func (l *leaf) read(of []stretch, rows []Row, d *desk) ([]Row, error) {
+// read hands on the rows at some places, those of one block at a time, which are
+// good until take returns. Only the blocks in which they may be are looked at.
+func (l *leaf) read(of []stretch, d *desk, take func(rows []count)) error {
 	le := binary.LittleEndian
 	for i := 0; i < len(l.index); i += leafSlot {
 		slot, until := l.index[i:], uint64(math.MaxUint64)
@@ -166,52 +164,83 @@ func (l *leaf) read(of []stretch, rows []Row, d *desk) ([]Row, error) {
 		}
 		size := int(le.Uint32(slot[12:]))
 		if size > leafBlock*leafRow {
-			return rows, l.damaged(nil)
+			return l.damaged(nil)
 		}
 		block := d.take(size)
 		if _, err := l.file.ReadAt(block, int64(le.Uint32(slot[8:]))); err != nil {
-			return rows, l.damaged(err)
+			return l.damaged(err)
 		}
 		if crc32.Checksum(block, castagnoli) != le.Uint32(slot[16:]) {
-			return rows, l.damaged(nil)
+			return l.damaged(nil)
 		}
 		var ok bool
-		if rows, ok = readBlock(block, first, of, rows); !ok {
-			return rows, l.damaged(nil)
+		if d.rows, ok = readBlock(block, first, of, d.rows[:0]); !ok {
+			return l.damaged(nil)
 		}
+		take(d.rows)
 	}
-	return rows, nil
+	return nil
 }
 
 // leafRow is the most bytes that a row takes.
 const leafRow = 4*binary.MaxVarintLen64 + 2*4
 
-// readBlock adds the rows of a block at some places to rows; ok is false where
-// the bytes are no rows.
-func readBlock(b []byte, first uint64, of []stretch, rows []Row) (out []Row, ok bool) {
+// count is a row of a leaf, of one dimension: less than half of a Row.
+type count struct {
+	packets, sources, targets uint64
+	sourcesErr, targetsErr    float32
+	key                       uint32
+}
+
+// readBlock adds the rows of a block at some places, of which there is one, to
+// rows; ok is false where the bytes are no rows.
+func readBlock(b []byte, first uint64, of []stretch, rows []count) (out []count, ok bool) {
 	r := reader{b, true}
-	for p := first; len(r.b) > 0 && r.ok; {
-		p += r.number()
-		w := Row{Dim: observe.Dim(p >> 32), Key: uint32(p), Packets: r.number()} //nolint:gosec // the two parts of a place
-		w.Sources, w.SourcesErr = r.distinct()
-		w.Targets, w.TargetsErr = r.distinct()
-		for len(of) > 0 && of[0].to <= p {
-			of = of[1:]
+	for p := first; len(r.b) > 0; {
+		var w count
+		if v, ok := r.small(); ok {
+			p += uint64(v & 0xff)
+			w.packets, w.sources, w.targets = uint64(v>>8&0xff), uint64(v>>17&0x7f), uint64(v>>25)
+		} else {
+			p += r.number()
+			w.packets = r.number()
+			w.sources, w.sourcesErr = r.distinct()
+			w.targets, w.targetsErr = r.distinct()
+			if !r.ok {
+				return rows, false
+			}
 		}
-		if len(of) == 0 {
-			break
+		for of[0].to <= p {
+			if of = of[1:]; len(of) == 0 {
+				return rows, true
+			}
 		}
-		if p >= of[0].from && r.ok {
+		if p >= of[0].from {
+			w.key = uint32(p) //nolint:gosec // the lower half
 			rows = append(rows, w)
 		}
 	}
-	return rows, r.ok
+	return rows, true
 }
 
 // reader takes numbers from the front of bytes.
 type reader struct {
 	b  []byte
 	ok bool
+}
+
+// small takes a row of which every number is one byte, and no error follows, as of
+// most: a byte each.
+func (r *reader) small() (row uint32, ok bool) {
+	if len(r.b) < 4 {
+		return 0, false
+	}
+	row = binary.LittleEndian.Uint32(r.b)
+	if row&0x81818080 != 0 {
+		return 0, false
+	}
+	r.b = r.b[4:]
+	return row, true
 }
 
 func (r *reader) number() uint64 {

@@ -164,8 +164,8 @@ func FuzzLeaf(f *testing.F) {
 	f.Add(b[36:]) // after head and index
 	f.Fuzz(func(t *testing.T, b []byte) {
 		rows, _ := record.LeafBlock(b)
-		if len(rows) > len(b)/4 {
-			t.Errorf("%d rows in %d bytes", len(rows), len(b))
+		if rows > len(b)/4 {
+			t.Errorf("%d rows in %d bytes", rows, len(b))
 		}
 	})
 }

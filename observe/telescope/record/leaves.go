@@ -66,20 +66,18 @@ func (r *Record) eachLeaf(ctx context.Context, a store.Asker, minutes []span, do
 	})
 }
 
-// leafRows hands on the picked rows of minutes, those of one leaf at a time, in no
+// leafRows hands on the picked rows of minutes, some of one leaf at a time, in no
 // order of leaves. They are good until take returns.
-func (r *Record) leafRows(ctx context.Context, a store.Asker, minutes []span, p pick, take func(start int64, rows []Row)) error {
+func (r *Record) leafRows(ctx context.Context, a store.Asker, minutes []span, p pick, take func(start int64, rows []count)) error {
 	p.keys = slices.Sorted(slices.Values(p.keys))
 	of := p.stretches()
 	var mu sync.Mutex
-	return r.eachLeaf(ctx, a, minutes, func(start int64, l *leaf, d *desk) (err error) {
-		if d.rows, err = l.read(of, d.rows[:0], d); err != nil {
-			return err
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		take(start, d.rows)
-		return nil
+	return r.eachLeaf(ctx, a, minutes, func(start int64, l *leaf, d *desk) error {
+		return l.read(of, d, func(rows []count) {
+			mu.Lock()
+			defer mu.Unlock()
+			take(start, rows)
+		})
 	})
 }
 
@@ -96,28 +94,51 @@ func (t totals) add(key uint32, n uint64) {
 }
 
 // rankedMinutes adds minutes to what ranked found in tables, all of it.
-func (r *Record) rankedMinutes(ctx context.Context, a store.Asker, minutes []span, dim observe.Dim, o order, list []candidate) ([]candidate, error) {
+func (r *Record) rankedMinutes(ctx context.Context, a store.Asker, minutes []span, dim observe.Dim, o order, list []candidate, limit int) ([]candidate, error) {
 	all := totals{}
 	for i := range list {
 		all.add(list[i].key, list[i].low)
 	}
-	if err := r.leafRows(ctx, a, minutes, pick{dim: dim}, func(_ int64, rows []Row) {
+	if err := r.leafRows(ctx, a, minutes, pick{dim: dim}, func(_ int64, rows []count) {
 		for i := range rows {
-			all.add(rows[i].Key, [...]uint64{rows[i].Packets, rows[i].Sources}[o])
+			all.add(rows[i].key, [...]uint64{rows[i].packets, rows[i].sources}[o])
 		}
 	}); err != nil {
 		return nil, err
 	}
-	list = list[:0]
+	best := best[candidate]{n: limit, order: func(x, y candidate) int {
+		return cmp.Or(cmp.Compare(y.low, x.low), cmp.Compare(x.key, y.key))
+	}}
 	for high, page := range all {
 		for low, n := range page {
 			if n > 0 {
-				list = append(list, candidate{key: high<<16 | uint32(low), low: n, high: n})
+				best.offer(candidate{key: high<<16 | uint32(low), low: n, high: n})
 			}
 		}
 	}
-	slices.SortFunc(list, func(x, y candidate) int {
-		return cmp.Or(cmp.Compare(y.low, x.low), cmp.Compare(x.key, y.key))
-	})
-	return list, nil
+	return best.first(), nil
+}
+
+// best keeps the first n of many in some order.
+type best[T any] struct {
+	n     int
+	order func(x, y T) int
+	list  []T
+	full  bool // the first n of list are in order: what comes after the last of them is too late
+}
+
+func (b *best[T]) offer(x T) {
+	if b.full && b.order(x, b.list[b.n-1]) >= 0 {
+		return
+	}
+	if b.list = append(b.list, x); len(b.list) == 2*b.n {
+		b.first()
+		b.full = true
+	}
+}
+
+func (b *best[T]) first() []T {
+	slices.SortFunc(b.list, b.order)
+	b.list = b.list[:min(b.n, len(b.list))]
+	return b.list
 }

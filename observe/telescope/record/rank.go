@@ -149,6 +149,5 @@ func (r *Record) ranked(ctx context.Context, a store.Asker, spans []span, dim ob
 	if err := rows.Err(); err != nil || len(minutes) == 0 {
 		return list, err
 	}
-	list, err = r.rankedMinutes(ctx, a, minutes, dim, o, list)
-	return list[:min(limit, len(list))], err
+	return r.rankedMinutes(ctx, a, minutes, dim, o, list, limit)
 }

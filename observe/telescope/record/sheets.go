@@ -132,7 +132,7 @@ func (h sheets) at(start int64) sheets {
 // desk is memory for the sketches of one key, or for one leaf, cleared for the next.
 type desk struct {
 	all, free []byte
-	rows      []Row
+	rows      []count
 }
 
 func (d *desk) clear() { d.free = d.all }

@@ -255,24 +255,17 @@ func cutOf(rows []Row, n int, number func(*Row) uint64) cut {
 	if len(rows) <= n {
 		return cut{0, len(rows)}
 	}
-	// Few of many: nearly all rows are done with at the first comparison.
-	first := make([]uint64, n, 2*n) // the first so far, and those that may push them out
-	for i := range first {
-		first[i] = number(&rows[i])
+	best := best[uint64]{n: n, order: func(x, y uint64) int { return cmp.Compare(y, x) }}
+	for i := range rows {
+		best.offer(number(&rows[i]))
 	}
-	slices.Sort(first)
-	for i := n; i < len(rows); i++ {
-		if x := number(&rows[i]); x > first[0] {
-			if first = append(first, x); len(first) == cap(first) {
-				slices.Sort(first)
-				first = append(first[:0], first[len(first)-n:]...)
-			}
+	c := cut{least: best.first()[n-1]}
+	for _, x := range best.list {
+		if x == c.least {
+			c.ties++
 		}
 	}
-	slices.Sort(first)
-	first = first[len(first)-n:]
-	above, _ := slices.BinarySearch(first, first[0]+1)
-	return cut{first[0], above}
+	return c
 }
 
 // takes is asked for each number once.
