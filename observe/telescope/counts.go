@@ -268,45 +268,59 @@ type table struct {
 
 func (c *counts) table() table {
 	c.settle()
-	n := 1
-	for d := range c.dims {
-		n += len(c.dims[d].keys) - 1
-	}
-	if n == 1 {
-		return table{}
-	}
-	total := c.total()
-	t := table{rows: make([]Row, 0, n), cells: make([]*counter, 0, n)}
-	t.rows, t.cells = append(t.rows, row(observe.ByTotal, 0, &total)), append(t.cells, &total)
-	t.ends[observe.ByTotal] = 1
+	var parts [observe.Dims]table
 	asns := c.ases.list()
-	for d := observe.ByTotal + 1; int(d) < observe.Dims; d++ {
+	eachDim(func(d observe.Dim) {
+		cells := &c.dims[d]
+		if d == observe.ByTotal {
+			if total := c.total(); total.packets > 0 {
+				parts[d].add(row(d, 0, &total), &total)
+			}
+			return
+		}
 		type keyed struct {
 			key  uint32
 			cell *counter
 		}
-		var list []keyed
-		c.dims[d].each(func(key uint32, cell *counter) { list = append(list, keyed{rowKey(d, key, asns), cell}) })
+		list := make([]keyed, 0, len(cells.keys))
+		cells.each(func(key uint32, cell *counter) { list = append(list, keyed{rowKey(d, key, asns), cell}) })
 		slices.SortFunc(list, func(a, b keyed) int { return cmp.Compare(a.key, b.key) })
 		for _, k := range list {
-			t.rows, t.cells = append(t.rows, row(d, k.key, k.cell)), append(t.cells, k.cell)
+			parts[d].add(row(d, k.key, k.cell), k.cell)
 		}
+	})
+	var t table
+	for d := range parts {
+		t.rows, t.cells = append(t.rows, parts[d].rows...), append(t.cells, parts[d].cells...)
 		t.ends[d] = len(t.rows)
 	}
 	return t
 }
 
+func (t *table) add(r Row, c *counter) { t.rows, t.cells = append(t.rows, r), append(t.cells, c) }
+
+// eachDim does something for every dimension, side by side.
+func eachDim(do func(d observe.Dim)) {
+	var done sync.WaitGroup
+	for d := range observe.Dims {
+		done.Go(func() { do(observe.Dim(d)) }) //nolint:gosec // below 6
+	}
+	done.Wait()
+}
+
 // with are the rows with the sets that a grain keeps.
 func (t *table) with(g observe.Grain) []Row {
 	rows := slices.Clone(t.rows)
-	from := 0
-	for _, end := range t.ends {
-		floor := floor(rows[from:end], keepSets[g])
-		for i := from; i < end; i++ {
+	eachDim(func(d observe.Dim) {
+		from, to := 0, t.ends[d]
+		if d > 0 {
+			from = t.ends[d-1]
+		}
+		floor := floor(rows[from:to], keepSets[g])
+		for i := from; i < to; i++ {
 			withSets(&rows[i], t.cells[i], rows[i].Packets >= floor)
 		}
-		from = end
-	}
+	})
 	return rows
 }
 
