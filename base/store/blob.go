@@ -47,10 +47,17 @@ func (tx *Tx) PutBlob(_ context.Context, name string, data []byte) error {
 
 // settle waits for the files that are being written, and names them.
 func (tx *Tx) settle(ctx context.Context) error {
-	for _, w := range tx.await() {
+	files, put := tx.await(), false
+	for _, w := range files {
 		if w.err != nil && tx.failed == nil {
 			tx.failed = fmt.Errorf("store %s: %w", w.name, w.err)
 		}
+		put = put || w.file != ""
+	}
+	if put && tx.failed == nil { // once for all of them
+		tx.failed = tx.store.syncNames()
+	}
+	for _, w := range files {
 		if err := tx.Exec(ctx, `DELETE FROM store_blob WHERE name = ?`, w.name); err != nil {
 			return err
 		}
@@ -212,10 +219,12 @@ func (s *Store) writeBlob(file string, data []byte) (err error) {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	if err = os.Rename(f.Name(), final); err != nil {
-		return err
-	}
-	d, err := os.Open(dir)
+	return os.Rename(f.Name(), final)
+}
+
+// syncNames makes the names of the files in blobs/ last.
+func (s *Store) syncNames() error {
+	d, err := os.Open(filepath.Join(s.dir, "blobs"))
 	if err != nil {
 		return err
 	}
