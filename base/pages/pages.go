@@ -31,9 +31,12 @@ func Reserve[T any](n int) *Span[T] {
 	if pointers(reflect.TypeFor[T]()) {
 		panic("pages: values with pointers would be hidden from the garbage collector")
 	}
+	if n == 0 {
+		return &Span[T]{}
+	}
 	size := uintptr(n) * unsafe.Sizeof(*new(T))
 	base, err := unix.MmapPtr(-1, 0, nil, size+Huge, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
-	if err != nil || n == 0 {
+	if err != nil {
 		return &Span[T]{make([]T, n)}
 	}
 	at := unsafe.Add(base, -uintptr(base)&(Huge-1))

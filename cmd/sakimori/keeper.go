@@ -149,7 +149,7 @@ type snapshot struct {
 }
 
 func (w *watch) snapshot() (snapshot, error) {
-	s := snapshot{telescope: w.tel.State(), detectors: map[string][]byte{}}
+	s := snapshot{telescope: w.tel.Snapshot(), detectors: map[string][]byte{}}
 	w.hit.Store(w.tel.Hit())
 	for _, d := range w.detectors() {
 		b, err := d.State()

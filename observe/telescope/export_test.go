@@ -2,6 +2,7 @@ package telescope
 
 import (
 	"math"
+	"slices"
 
 	"sakimori/base/wire/packet"
 	"sakimori/observe"
@@ -41,6 +42,9 @@ func (t *Telescope) Live() (live []int, most int) {
 	}
 	return live, t.cfg.MaxEvents / len(t.workers)
 }
+
+// State is a Snapshot that may be kept.
+func (t *Telescope) State() []byte { return slices.Clone(t.Snapshot()) }
 
 // SetBytes is what the sets of targets take.
 func (t *Telescope) SetBytes() (n int) {

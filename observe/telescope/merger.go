@@ -55,7 +55,7 @@ type span struct {
 
 func newMerger(cfg *Config, dark darkness, union *space, ases *register, sink Sink) *merger {
 	return &merger{
-		sink: sink, dark: dark, ases: ases, of: cfg.Workers, piece: cfg.piece, detail: cfg.Detail, in: make(chan part, 4*cfg.Workers), shelf: newShelf(),
+		sink: sink, dark: dark, ases: ases, of: cfg.Workers, piece: cfg.piece, detail: cfg.Detail, in: make(chan part, 4*cfg.Workers), shelf: &shelf{},
 		folder: newFolder(union, ases), census: newCensus(union.v4), ended: make(chan struct{}), waiting: map[uint32]*minute{},
 	}
 }

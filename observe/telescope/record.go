@@ -1,6 +1,11 @@
 package telescope
 
-import "slices"
+import (
+	"slices"
+	"sync"
+
+	"sakimori/base/pages"
+)
 
 // record is a packet to dark space as the counts of its minute need it. Nothing
 // is counted while packets come: each leaves a record at the end of a log, and a
@@ -68,32 +73,38 @@ func (l *log) all() [][]record {
 	return append(slices.Clip(l.chunks), l.last)
 }
 
-// shelf keeps chunks for the next user: as many as a minute of the largest
-// telescope fills. It serves all shards and the merger.
-type shelf chan []record
+// shelf keeps chunks for the next user. It serves all shards and the merger.
+type shelf struct {
+	mu    sync.Mutex
+	used  [][]record
+	spans []*pages.Span[record]
+	fresh []record // what is left of the last span
+}
 
-func newShelf() *shelf { s := make(shelf, 2*pieceRecords/chunkRecords); return &s }
+// shelfRecords is how many records a span of the shelf holds: 12 MiB.
+const shelfRecords = 64 * chunkRecords
 
 func (s *shelf) take() []record {
-	select {
-	case c := <-*s:
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.used); n > 0 {
+		c := s.used[n-1]
+		s.used = s.used[:n-1]
 		return c[:0]
-	default:
-		return make([]record, 0, chunkRecords)
 	}
+	if len(s.fresh) == 0 {
+		span := pages.Reserve[record](shelfRecords)
+		s.spans, s.fresh = append(s.spans, span), span.All
+	}
+	c := s.fresh[:0:chunkRecords]
+	s.fresh = s.fresh[chunkRecords:]
+	return c
 }
 
 func (s *shelf) put(chunks [][]record) {
-	for _, c := range chunks {
-		if cap(c) != chunkRecords {
-			continue
-		}
-		select {
-		case *s <- c:
-		default:
-			return
-		}
-	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.used = append(s.used, chunks...)
 }
 
 // pieceRecords is how many packets of a minute are counted in one go, with every

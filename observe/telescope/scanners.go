@@ -25,7 +25,7 @@ type scan struct {
 
 // ranking is the list of scans of one shard, in an order of its own.
 type ranking struct {
-	rows  slab[scan]
+	rows  column[scan]
 	order []rank
 }
 
@@ -44,7 +44,8 @@ const (
 // of the memory of as many Scanners, and there may be a million.
 type Roll struct {
 	list []*scan
-	dark uint64 // IPv4 addresses watched
+	dark uint64         // IPv4 addresses watched
+	rows []column[scan] // where the scans stand
 }
 
 // Len is how many there are.
@@ -68,7 +69,11 @@ func (r *Roll) First(n int) []Scanner {
 func (t *Telescope) roll() Roll {
 	rankings := make([]ranking, len(t.workers))
 	t.each(func(s *shard) { rankings[s.id] = s.scans(t.first) })
-	return Roll{merged(rankings), t.union.v4}
+	r := Roll{list: merged(rankings), dark: t.union.v4}
+	for i := range rankings {
+		r.rows = append(r.rows, rankings[i].rows)
+	}
+	return r
 }
 
 // merged are the rows of all rankings, the busiest first.
@@ -141,7 +146,7 @@ func (s *shard) scan(i uint32) scan {
 
 // scans are those of one shard that have had a packet since the given time.
 func (s *shard) scans(since int64) ranking {
-	var r ranking
+	r := ranking{rows: newColumn[scan](s.entries.live() + len(s.tally.scans))}
 	for i := range s.entries.n {
 		e := s.entries.at(i)
 		if e.marks&(markFree|markShadow) != 0 || e.total == 0 || e.last < since {

@@ -19,9 +19,11 @@ import (
 // workers may be another one.
 const stateMagic = "sakimori-telescope-7\n"
 
-// State writes the state down. Buckets that are still open are part of it; see
-// OpenBuckets for those who want to read them meanwhile.
-func (t *Telescope) State() []byte {
+// Snapshot writes the state down. Buckets that are still open are part of it; see
+// OpenBuckets for those who want to read them meanwhile. The bytes are good until
+// the next one, and only as long as the telescope is reachable: it may be hundreds
+// of megabytes, again and again.
+func (t *Telescope) Snapshot() []byte {
 	census := t.counted() // and all is worked off
 	// Everybody writes into a part of the same buffer, large enough for all that
 	// may come: what isn't needed is never touched.
@@ -42,7 +44,10 @@ func (t *Telescope) State() []byte {
 	for _, n := range sizes {
 		all += n
 	}
-	buf := make([]byte, 0, all)
+	if t.written == nil || len(t.written.All) < all {
+		t.written = pages.Reserve[byte](all + all/4)
+	}
+	buf := t.written.All[:0:all]
 	parts := make([]writer, len(sizes))
 	from := 0
 	for i, n := range sizes {

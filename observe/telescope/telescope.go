@@ -19,6 +19,7 @@ import (
 	"runtime"
 	"time"
 
+	"sakimori/base/pages"
 	"sakimori/base/wire/packet"
 	"sakimori/observe"
 )
@@ -120,6 +121,7 @@ type Telescope struct {
 	first   int64  // time of the earliest and the latest frame
 	last    int64
 	pool    chan *Block
+	written *pages.Span[byte] // by Snapshot
 }
 
 // New makes a telescope. It starts its workers on the first Ingest; Close ends
