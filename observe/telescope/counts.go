@@ -78,20 +78,14 @@ type cells struct {
 	dim    observe.Dim
 	leaves [][]uint32 // by key>>leafBits, then by the rest: index of the cell, 0 none
 	all    slab[counter]
-	keys   []uint32 // of all, in order of their first use
-	memory *sketch.Memory
+	keys   []uint32         // of all, in order of their first use
+	memory [2]sketch.Memory // for the even keys and for the odd ones
 
 	// Targets of the last minutes, each minute's sorted by key, that aren't in the
 	// cells yet: a cell is far away, and worth a visit only for many at once.
-	waiting []run
+	waiting [][]item
 	n       int      // of them
 	spare   [][]item // memory for the next ones
-}
-
-// run is the targets of a minute, and how many of them are in their cells.
-type run struct {
-	items []item
-	done  int
 }
 
 // waitMost is how many targets wait at most: 32 MiB.
@@ -107,37 +101,53 @@ func (c *cells) room(n int) (items []item) {
 
 // wait keeps targets, sorted by key, until there are enough of them.
 func (c *cells) wait(targets []item) {
-	c.waiting = append(c.waiting, run{items: targets})
+	c.waiting = append(c.waiting, targets)
 	if c.n += len(targets); c.n >= waitMost {
 		c.settle()
 	}
 }
 
-// settle adds the targets that wait to their cells.
+// settle adds the targets that wait to their cells: two goroutines do, one for the
+// even keys and one for the odd ones. The cells are all there, and each half has
+// its memory.
 func (c *cells) settle() {
+	var done sync.WaitGroup
+	for half := range uint32(len(c.memory)) {
+		done.Go(func() { c.settleHalf(half) })
+	}
+	done.Wait()
+	for i := range c.waiting {
+		c.spare = append(c.spare, c.waiting[i])
+	}
+	c.waiting, c.n = c.waiting[:0], 0
+}
+
+func (c *cells) settleHalf(half uint32) {
+	runs := slices.Clone(c.waiting) // what is left of each
 	var ids []uint32
-	for c.n > 0 {
+	for {
 		key := uint32(math.MaxUint32)
-		for i := range c.waiting {
-			if w := &c.waiting[i]; w.done < len(w.items) {
-				key = min(key, w.items[w.done].key)
+		for i, r := range runs {
+			for len(r) > 0 && r[0].key%2 != half {
+				r = r[1:]
 			}
+			if runs[i] = r; len(r) > 0 {
+				key = min(key, r[0].key)
+			}
+		}
+		if key == math.MaxUint32 {
+			return
 		}
 		ids = ids[:0]
-		for i := range c.waiting {
-			w := &c.waiting[i]
-			for w.done < len(w.items) && w.items[w.done].key == key {
-				ids = append(ids, w.items[w.done].who)
-				w.done++
+		for i, r := range runs {
+			n := 0
+			for ; n < len(r) && r[n].key == key; n++ {
+				ids = append(ids, r[n].who)
 			}
+			runs[i] = r[n:]
 		}
-		c.n -= len(ids)
 		c.at(key).targets.AddAll(c.form(key), ids)
 	}
-	for i := range c.waiting {
-		c.spare = append(c.spare, c.waiting[i].items)
-	}
-	c.waiting = c.waiting[:0]
 }
 
 func (c *counts) settle() {
@@ -164,7 +174,7 @@ func newCounts(start int64, ases *register) *counts {
 }
 
 func newCells(d observe.Dim) cells {
-	c := cells{dim: d, keys: []uint32{0}, memory: &sketch.Memory{}}
+	c := cells{dim: d, keys: []uint32{0}}
 	c.all.take() // index 0 means none
 	return c
 }
@@ -195,7 +205,7 @@ func (c *cells) form(key uint32) sketch.Form {
 	if c.dim == observe.ByAS || c.dim == observe.ByPort && key&0xffff >= 1024 && !iotPort[key] {
 		f = sketch.Coarse
 	}
-	f.Memory = c.memory
+	f.Memory = &c.memory[key%2]
 	return f
 }
 

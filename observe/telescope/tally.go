@@ -136,8 +136,8 @@ func (c *census) take(lot []item) {
 		}
 	}
 	c.side.items = slices.DeleteFunc(lot, func(it item) bool { return it.key&itemFar != 0 })
-	c.side.hosts(&c.ports, func(uint32) sketch.Form {
-		return sketch.Form{Precision: sketch.Exact.Precision, Exact: sketch.Exact.Exact, Memory: c.ports.memory}
+	c.side.hosts(&c.ports, func(key uint32) sketch.Form {
+		return sketch.Form{Precision: sketch.Exact.Precision, Exact: sketch.Exact.Exact, Memory: &c.ports.memory[key%2]}
 	})
 	c.side.items = nil
 }
