@@ -93,6 +93,14 @@ func (f *importFlags) run(c *cobra.Command, args []string) error {
 		return &exitError{exitUsage, err}
 	}
 	ctx := c.Context()
+	bar := newProgress(c.ErrOrStderr(), f.progress)
+	var files []capture
+	var fault error
+	looked := make(chan struct{})
+	go func() { // while the store and the geography are opened
+		defer close(looked)
+		files, fault = look(args, c.InOrStdin(), f.data != "", bar.show)
+	}()
 	var k *keeper
 	if f.data != "" {
 		k, err = openKeeper(ctx, f.data)
@@ -108,11 +116,9 @@ func (f *importFlags) run(c *cobra.Command, args []string) error {
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
-	bar := newProgress(c.ErrOrStderr(), f.progress)
 	im.tell = bar.show
-	files, err := look(args, c.InOrStdin(), k != nil, im.tell)
-	if err != nil {
-		return err
+	if <-looked; fault != nil {
+		return fault
 	}
 	doc, err := im.run(ctx, files)
 	bar.end()

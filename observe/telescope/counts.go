@@ -116,9 +116,7 @@ func (c *cells) settle() {
 		done.Go(func() { c.settleHalf(half) })
 	}
 	done.Wait()
-	for i := range c.waiting {
-		c.spare = append(c.spare, c.waiting[i])
-	}
+	c.spare = append(c.spare, c.waiting...)
 	c.waiting, c.n = c.waiting[:0], 0
 }
 
