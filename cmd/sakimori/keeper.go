@@ -173,8 +173,12 @@ func (k *keeper) write(ctx context.Context, w *watch, snap snapshot, since time.
 	go func() {
 		defer close(pieces)
 		finish()
-		w.tel.OpenBuckets()
-		pieces <- record.Batch{Part: w.part, Buckets: w.takeBuckets()}
+		var open sync.WaitGroup
+		open.Go(func() {
+			w.tel.OpenBuckets()
+			pieces <- record.Batch{Part: w.part, Buckets: w.takeBuckets()}
+		})
+		defer open.Wait()
 		pieces <- k.events(w, since)
 		var rest record.Batch
 		if rest.Import, failed = last(); failed == nil {

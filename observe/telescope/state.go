@@ -104,7 +104,8 @@ func (t *Telescope) writeHead(w *writer, census *census) {
 	w.u32(uint32(len(t.workers))) //nolint:gosec // at most 8
 }
 
-// OpenBuckets gives the sink the hour and the day that aren't over.
+// OpenBuckets gives the sink the hour and the day that aren't over. Open and
+// Summary may be asked beside it.
 func (t *Telescope) OpenBuckets() {
 	t.each(func(*shard) {})
 	for _, b := range t.merger.open() {
