@@ -1,7 +1,9 @@
 package telescope
 
 import (
+	"cmp"
 	"math/bits"
+	"slices"
 	"sync"
 
 	"sakimori/base/sketch"
@@ -15,6 +17,7 @@ type folder struct {
 	space *space // numbers the dark addresses
 	ases  *register
 	sides [2]side
+	all   wide
 	class [observe.Classes]wide
 	proto [256]*wide // the usual ones
 	// Countries are counted in the same way in a dark space of usual size.
@@ -64,10 +67,12 @@ func (f *folder) fold(p *piece) []Row {
 	return append(here, there...)
 }
 
-// wide counts a cell in which most addresses come again and again.
+// wide counts a cell in which most addresses come again and again. What it costs
+// goes with the packets of the minute, not with the size of the dark space.
 type wide struct {
 	packets, hosts uint64
 	hit            []uint64   // bitmap over the dark space
+	touched        []uint32   // its words that aren't 0
 	far            sketch.Set // what has no number in it
 
 	cell  *counter // the hour's, and what of hit it has already
@@ -78,17 +83,28 @@ func (w *wide) reset(n uint64) {
 	if w.packets, w.hosts = 0, 0; n <= bitmapMost && w.hit == nil {
 		w.hit = make([]uint64, (n+63)/64)
 	}
-	clear(w.hit)
+	for _, i := range w.touched {
+		w.hit[i] = 0
+	}
+	w.touched = w.touched[:0]
 	w.far.Reset()
 }
 
 func (w *wide) add(r *record) {
 	w.packets++
-	if r.what&far == 0 {
-		w.hit[r.who>>6] |= 1 << (r.who & 63)
-	} else {
+	if r.what&far != 0 {
 		w.far.Add(exactly, r.who)
+		return
 	}
+	w.set(r.who>>6, 1<<(r.who&63))
+}
+
+// set adds addresses of one word.
+func (w *wide) set(i uint32, bits uint64) {
+	if w.hit[i] == 0 {
+		w.touched = append(w.touched, i)
+	}
+	w.hit[i] |= bits
 }
 
 // exactly is the form of a set that is never estimated.
@@ -105,23 +121,22 @@ func (w *wide) flush(f *folder, p *piece, to *cells, key uint32, rows []Row) []R
 	if w.cell != cell { // another hour
 		w.cell, w.known = cell, make([]uint64, len(w.hit))
 	}
-	for i, hit := range w.hit {
-		for fresh := hit &^ w.known[i]; fresh != 0; fresh &= fresh - 1 {
-			cell.targets.Add(form, f.space.address(uint32(64*i+bits.TrailingZeros64(fresh)))) //nolint:gosec // below 2^24
+	for _, i := range w.touched {
+		for fresh := w.hit[i] &^ w.known[i]; fresh != 0; fresh &= fresh - 1 {
+			cell.targets.Add(form, f.space.address(64*i+uint32(bits.TrailingZeros64(fresh)))) //nolint:gosec // below 2^24
 		}
-		w.known[i] |= hit
+		w.known[i] |= w.hit[i]
 	}
 	cell.targets.Merge(form, &w.far)
 	return p.row(rows, to.dim, rowKey(to.dim, key, p.asns), w.packets, w.hosts, w.count())
 }
 
-func (w *wide) count() uint64 { return ones(w.hit) + w.far.Count() }
-
-// merge adds one bitmap to another.
-func merge(to, from []uint64) {
-	for i, w := range from {
-		to[i] |= w
+func (w *wide) count() uint64 {
+	n := w.far.Count()
+	for _, i := range w.touched {
+		n += uint64(bits.OnesCount64(w.hit[i])) //nolint:gosec // at most 64
 	}
+	return n
 }
 
 func ones(words []uint64) (n uint64) {
@@ -129,6 +144,13 @@ func ones(words []uint64) (n uint64) {
 		n += uint64(bits.OnesCount64(w)) //nolint:gosec // at most 64
 	}
 	return n
+}
+
+// merge adds one bitmap to another.
+func merge(to, from []uint64) {
+	for i, w := range from {
+		to[i] |= w
+	}
 }
 
 // rows makes room for as many rows as the last minute had, and some more.
@@ -238,19 +260,23 @@ func (f *folder) wide(p *piece) {
 
 // total is the row of everything: every packet is in exactly one class.
 func (f *folder) total(p *piece) []Row {
-	all := wide{hosts: f.sources}
+	all := &f.all
 	all.reset(f.space.v4)
 	for i := range f.class {
 		c := &f.class[i]
 		all.packets += c.packets
 		all.far.Merge(exactly, &c.far)
-		merge(all.hit, c.hit)
+		for _, k := range c.touched {
+			all.set(k, c.hit[k])
+		}
 	}
 	if all.packets == 0 {
 		return nil
 	}
 	if f.marks&(before|far) == 0 {
-		merge(p.census.hits.v4, all.hit)
+		for _, k := range all.touched {
+			p.census.hits.v4[k] |= all.hit[k]
+		}
 	} else {
 		p.census.hits.add(p.packets)
 	}
@@ -446,6 +472,10 @@ const lowBits = 10
 // a cache holds, by the lower ones.
 func (s *side) sort() {
 	n := len(s.items)
+	if n < fewItems {
+		slices.SortStableFunc(s.items, func(a, b item) int { return cmp.Compare(a.key&itemKey, b.key&itemKey) })
+		return
+	}
 	all := uint32(0)
 	for i := range s.items {
 		all |= s.items[i].key
@@ -488,6 +518,10 @@ func (s *side) sort() {
 		}
 	}
 }
+
+// fewItems is how many are sorted by comparing: to clear the lists would take
+// longer.
+const fewItems = 2048
 
 // maxHigh is how many bits the first step takes at most, and lowMost how many that
 // leaves of a port's key.
