@@ -6,8 +6,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -37,6 +39,8 @@ func (tx *Tx) PutBlob(_ context.Context, name string, data []byte) error {
 	ready := make(chan written, 1)
 	tx.blobs, tx.coming = true, append(tx.coming, ready)
 	go func() {
+		tx.store.pens <- struct{}{}
+		defer func() { <-tx.store.pens }()
 		sum := xxh3.Hash128(data).Bytes()
 		w := written{name: name, file: hex.EncodeToString(sum[:]), size: len(data)}
 		w.err = tx.store.writeBlob(w.file, data)
@@ -57,18 +61,28 @@ func (tx *Tx) settle(ctx context.Context) error {
 	if put && tx.failed == nil { // once for all of them
 		tx.failed = tx.store.syncNames()
 	}
-	for _, w := range files {
-		if err := tx.Exec(ctx, `DELETE FROM store_blob WHERE name = ?`, w.name); err != nil {
-			return err
-		}
-		if w.file == "" {
-			continue
-		}
-		if err := tx.Exec(ctx, `INSERT INTO store_blob VALUES (?, ?, ?)`, w.name, w.file, w.size); err != nil {
-			return err
-		}
+	if len(files) == 0 || tx.failed != nil {
+		return tx.failed
 	}
-	return nil
+	// A month of minutes names tens of thousands: two statements for all of them.
+	last := make(map[string]written, len(files))
+	for _, w := range files {
+		last[w.name] = w
+	}
+	names := slices.Sorted(maps.Keys(last))
+	if err := tx.Exec(ctx, `DELETE FROM store_blob WHERE name IN (SELECT unnest(?))`, names); err != nil {
+		return err
+	}
+	return tx.Append("store_blob", func(row Row) error {
+		for _, n := range names {
+			if w := last[n]; w.file != "" {
+				if err := row(w.name, w.file, int64(w.size)); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
 }
 
 // await waits until no file is being written any more.

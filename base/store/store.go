@@ -49,10 +49,14 @@ type Store struct {
 	clock    clock.Clock
 	readOnly bool
 	writer   chan struct{} // holds one token: whoever has it writes
+	pens     chan struct{} // holds a token for each blob that is being written
 	pictures pictures
 	version  atomic.Uint64 // odd while a commit is under way
 	closing  sync.Once
 }
+
+// pens is how many blobs are written at once: the disk syncs some side by side.
+const pens = 16
 
 // Open opens the data folder, making it first if there is none. When another
 // process has it, the error is an *ErrBusy.
@@ -87,7 +91,7 @@ func Open(ctx context.Context, dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{dir: dir, lock: l, clock: o.Clock, readOnly: o.ReadOnly, writer: make(chan struct{}, 1), pictures: pictures{open: map[uint64]bool{}}}
+	s := &Store{dir: dir, lock: l, clock: o.Clock, readOnly: o.ReadOnly, writer: make(chan struct{}, 1), pens: make(chan struct{}, pens), pictures: pictures{open: map[uint64]bool{}}}
 	s.writer <- struct{}{}
 	if err := s.open(ctx, o); err != nil {
 		return nil, errors.Join(err, s.Close())
