@@ -163,10 +163,14 @@ func (s *station) current() *watch {
 	return s.watch
 }
 
+// watching notes which watch the console's facts are of. What comes in now stays
+// in sight when a file is imported beside it.
 func (s *station) watching(w *watch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.watch = w
+	if s.watch == nil || s.watch.part != livePart || w.part == livePart {
+		s.watch = w
+	}
 }
 
 // tell publishes a finding.
