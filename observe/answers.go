@@ -82,6 +82,16 @@ type Point struct {
 	Targets Unique    `json:"targets"`
 }
 
+// Count is one key's counts in a bucket of time, as a telescope makes and keeps
+// them.
+type Count struct {
+	Dim                       Dim
+	Key                       uint32
+	Packets, Sources, Targets uint64  // the latter two distinct
+	SourcesErr, TargetsErr    float32 // standard error as a share; 0 exact. Of a minute's sources: at most so much is too much
+	SourceSet, TargetSet      []byte  // the sketches of those that are worth the bytes, else nil
+}
+
 // Row is one key of a ranking.
 type Row struct {
 	Key     uint32 `json:"key"`

@@ -51,6 +51,20 @@ func Reserve[T any](n int) *Span[T] {
 	return s
 }
 
+// Make makes a slice of n values, which must hold no pointers, of Go's own memory,
+// but in large pages as far as it hasn't been used before. It needs nobody to
+// hold on to it; a Span is for what stays.
+func Make[T any](n int) []T {
+	s := make([]T, n)
+	if size := uintptr(n) * unsafe.Sizeof(*new(T)); size >= 2*Huge && !pointers(reflect.TypeFor[T]()) {
+		at := unsafe.Pointer(unsafe.SliceData(s)) //nolint:gosec // only asked where it is
+		skip := -uintptr(at) & (Huge - 1)
+		// Advice, as above.
+		_ = unix.Madvise(unsafe.Slice((*byte)(unsafe.Add(at, skip)), (size-skip)&^(Huge-1)), unix.MADV_HUGEPAGE) //nolint:gosec // within the slice
+	}
+	return s
+}
+
 func pointers(t reflect.Type) bool {
 	switch t.Kind() {
 	case reflect.Array:

@@ -40,6 +40,28 @@ func TestReserve(t *testing.T) {
 	}
 }
 
+// TestMake: a slice is zero and all there, whatever its size.
+func TestMake(t *testing.T) {
+	for _, n := range []int{0, 1, 1000, 2 * pages.Huge, 5*pages.Huge + 12345} {
+		for range 3 { // new memory, and used one
+			s := pages.Make[byte](n)
+			for i := 0; i < n; i += 997 {
+				if s[i] != 0 {
+					t.Fatalf("byte %d of %d isn't zero", i, n)
+				}
+				s[i] = 1
+			}
+			if len(s) != n {
+				t.Fatalf("%d bytes, not %d", len(s), n)
+			}
+			runtime.GC()
+		}
+	}
+	if s := pages.Make[[]byte](1 << 20); len(s) != 1<<20 || s[1<<19] != nil { // left as it is
+		t.Error("a slice with pointers isn't empty")
+	}
+}
+
 // TestGivenBack: spans that nobody holds leave no mapping behind.
 func TestGivenBack(t *testing.T) {
 	mappings := func() int {

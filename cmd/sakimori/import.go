@@ -95,12 +95,11 @@ func (f *importFlags) run(c *cobra.Command, args []string) error {
 	ctx := c.Context()
 	bar := newProgress(c.ErrOrStderr(), f.progress)
 	var files []capture
-	var fault error
-	looked := make(chan struct{})
-	go func() { // while the store and the geography are opened
-		defer close(looked)
-		files, fault = look(args, c.InOrStdin(), f.data != "", bar.show)
-	}()
+	var im *importer
+	var fault, wrong error
+	var ready sync.WaitGroup // while the store is opened
+	ready.Go(func() { files, fault = look(args, c.InOrStdin(), f.data != "", bar.show) })
+	ready.Go(func() { im, wrong = newImporter(&cfg) })
 	var k *keeper
 	if f.data != "" {
 		k, err = openKeeper(ctx, f.data)
@@ -112,14 +111,13 @@ func (f *importFlags) run(c *cobra.Command, args []string) error {
 		}
 		defer k.Close()
 	}
-	im, err := newImporter(&cfg, k)
-	if err != nil {
-		return &exitError{exitUsage, err}
-	}
-	im.tell = bar.show
-	if <-looked; fault != nil {
+	switch ready.Wait(); {
+	case wrong != nil:
+		return &exitError{exitUsage, wrong}
+	case fault != nil:
 		return fault
 	}
+	im.keeper, im.tell = k, bar.show
 	doc, err := im.run(ctx, files)
 	bar.end()
 	if err != nil {
@@ -144,8 +142,8 @@ func (f *importFlags) run(c *cobra.Command, args []string) error {
 	return nil
 }
 
-// newImporter makes an importer from the configuration.
-func newImporter(cfg *config, k *keeper) (*importer, error) {
+// newImporter makes an importer from the configuration; it keeps nothing yet.
+func newImporter(cfg *config) (*importer, error) {
 	table, err := cfg.places()
 	if err != nil {
 		return nil, err
@@ -159,7 +157,7 @@ func newImporter(cfg *config, k *keeper) (*importer, error) {
 		return nil, err
 	}
 	engine.Detail = true
-	im := &importer{cfg: engine, rules: rulesDigest(engine), keeper: k, now: time.Now, every: 30 * time.Second}
+	im := &importer{cfg: engine, rules: rulesDigest(engine), now: time.Now, every: 30 * time.Second}
 	if _, err := telescope.Empty(engine); err != nil { // says what is wrong before a file is read
 		return nil, err
 	}

@@ -304,7 +304,9 @@ func (im *importer) end(ctx context.Context, w *watch, imp *record.Import) (repo
 	}
 	if err := im.keeper.write(ctx, w, snap, time.Time{}, finish, func() (*record.Import, error) {
 		doc = w.document()
-		text, err := json.Marshal(doc.Document) // the whole list of scanners is in the store's events
+		brief := doc.Document // the whole lists of scanners and ports are in the store's events and counts
+		brief.Ports = brief.Ports[:min(keptRows, len(brief.Ports))]
+		text, err := json.Marshal(brief)
 		imp.Done, imp.Finished, imp.Result = true, im.now(), text
 		return imp, err
 	}); err != nil {
@@ -313,8 +315,8 @@ func (im *importer) end(ctx context.Context, w *watch, imp *record.Import) (repo
 	return doc, im.keeper.arrange(ctx, w)
 }
 
-// keptScanners is how many scanners the stored document of an import lists.
-const keptScanners = 1000
+// keptRows is how many scanners, and ports, the stored document of an import lists.
+const keptRows = 1000
 
 // report is what an import says: a document that lists the busiest scanners, and
 // the list of all.

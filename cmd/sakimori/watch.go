@@ -93,11 +93,10 @@ func (w *watch) Bucket(b telescope.Bucket) {
 	if w.kept == nil {
 		return
 	}
-	kept := record.Bucket{Grain: b.Grain, Start: b.Start, Open: b.Open, DarkV4: b.DarkV4, Looked: b.Looked, Rows: make([]record.Row, len(b.Rows))}
-	for i, r := range b.Rows {
-		kept.Rows[i] = record.Row(r)
+	kept := record.Bucket{Grain: b.Grain, Start: b.Start, Open: b.Open, DarkV4: b.DarkV4, Looked: b.Looked, Rows: b.Rows}
+	if err := w.kept.Pack(&kept); err != nil { // who writes it meets the same error
+		kept.Rows = slices.Clone(b.Rows)
 	}
-	_ = w.kept.Pack(&kept) // who writes it meets the same error
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.pending.buckets = append(w.pending.buckets, kept)
@@ -190,7 +189,7 @@ func (w *watch) takeClosed() []observe.Event {
 func (w *watch) document() report {
 	doc, all := w.tel.Summary()
 	d := report{doc, all}
-	d.Scanners = all.First(keptScanners)
+	d.Scanners = all.First(keptRows)
 	first, _, ok := w.tel.Span()
 	if !ok {
 		return d

@@ -148,6 +148,7 @@ func (s *sink) Clock(t time.Time)         { s.Clocks = append(s.Clocks, t) }
 func (s *sink) Closed(e []observe.Event)  { s.Ended = append(s.Ended, e...) }
 func (s *sink) Gap(from, until time.Time) { s.Gaps = append(s.Gaps, [2]time.Time{from, until}) }
 func (s *sink) Bucket(b telescope.Bucket) {
+	b.Rows = append([]telescope.Row(nil), b.Rows...) // a minute's are good only now
 	if b.Open {
 		s.Partial = append(s.Partial, b)
 	} else {
@@ -247,6 +248,13 @@ func (r *rig) move(t tb, workers int) *rig {
 	tel, err := telescope.New(cfg, r.sink)
 	if err != nil {
 		t.Fatal(err)
+	}
+	joint, spare := telescope.Rejoined(state)
+	if spare == 0 || spare > 1<<18*(1+len(state)>>20+workers) {
+		t.Fatalf("the parts of a state of %d bytes leave %d of their room", len(state), spare)
+	}
+	if workers%2 == 0 {
+		state = joint
 	}
 	if err := tel.Restore(state); err != nil {
 		t.Fatal(err)

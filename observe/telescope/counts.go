@@ -239,15 +239,8 @@ func (c *counts) total() (t counter) {
 	return t
 }
 
-// Row is one cell of a bucket as it is stored. The sets are there only for the
-// cells that are worth the bytes: see Bucket.
-type Row struct {
-	Dim                       observe.Dim
-	Key                       uint32
-	Packets, Sources, Targets uint64
-	SourcesErr, TargetsErr    float32 // standard error as a share; 0 exact. Of a minute's sources: at most so much is too much
-	SourceSet, TargetSet      []byte
-}
+// Row is one cell of a bucket as it is stored; of its sets see keepSets.
+type Row = observe.Count
 
 // Bucket is one finished or still open span of counts, rows by dim and key.
 type Bucket struct {
@@ -276,36 +269,37 @@ type table struct {
 
 func (c *counts) table() table {
 	c.settle()
-	var parts [observe.Dims]table
 	asns := c.ases.list()
+	total := c.total()
+	var t table
+	n := 0
+	for d := range c.dims {
+		n += len(c.dims[d].keys) - 1
+		if observe.Dim(d) == observe.ByTotal && total.packets > 0 {
+			n++
+		}
+		t.ends[d] = n
+	}
+	t.rows, t.cells = make([]Row, n), make([]*counter, n)
 	eachDim(func(d observe.Dim) {
 		cells := &c.dims[d]
-		if d == observe.ByTotal {
-			if total := c.total(); total.packets > 0 {
-				parts[d].add(row(d, 0, &total), &total)
-			}
-			return
-		}
 		type keyed struct {
 			key  uint32
 			cell *counter
 		}
 		list := make([]keyed, 0, len(cells.keys))
+		if d == observe.ByTotal && total.packets > 0 {
+			list = append(list, keyed{0, &total})
+		}
 		cells.each(func(key uint32, cell *counter) { list = append(list, keyed{rowKey(d, key, asns), cell}) })
 		slices.SortFunc(list, func(a, b keyed) int { return cmp.Compare(a.key, b.key) })
-		for _, k := range list {
-			parts[d].add(row(d, k.key, k.cell), k.cell)
+		from := t.ends[d] - len(list)
+		for i, k := range list {
+			t.rows[from+i], t.cells[from+i] = row(d, k.key, k.cell), k.cell
 		}
 	})
-	var t table
-	for d := range parts {
-		t.rows, t.cells = append(t.rows, parts[d].rows...), append(t.cells, parts[d].cells...)
-		t.ends[d] = len(t.rows)
-	}
 	return t
 }
-
-func (t *table) add(r Row, c *counter) { t.rows, t.cells = append(t.rows, r), append(t.cells, c) }
 
 // eachDim does something for every dimension, side by side.
 func eachDim(do func(d observe.Dim)) {

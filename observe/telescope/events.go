@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"sakimori/base/pages"
 	"sakimori/base/wire/packet"
 	"sakimori/observe"
 )
@@ -101,6 +102,24 @@ func (s *shard) makeRoom() {
 // has ten packets. The others are in the counts.
 func (s *shard) notable(e *entry) bool {
 	return e.total > 0 && e.marks&(markFree|markShadow) == 0 && (e.total >= 10 || s.flags(e, s.sources.at(e.source))&observe.Scanner != 0)
+}
+
+// each goes through all events. Their sources, which stand all over the place, are
+// asked for ahead.
+func (s *shard) each(do func(i uint32, e *entry)) {
+	const ahead = 64
+	for from := uint32(0); from < s.entries.n; from += ahead {
+		to := min(from+ahead, s.entries.n)
+		for i := from; i < to; i++ {
+			pages.Add(&s.list, s.sources.at(s.entries.at(i).source))
+		}
+		s.list.Fetch()
+		for i := from; i < to; i++ {
+			if e := s.entries.at(i); e.marks&markFree == 0 {
+				do(i, e)
+			}
+		}
+	}
 }
 
 // report is the event as others see it.

@@ -79,3 +79,18 @@ const MaxTime = math.MaxInt64 - 60e9
 
 // Pieces makes a minute of more than n packets a large one.
 func (c *Config) Pieces(n int) { c.piece = n }
+
+// Rejoined is the state as it is written when a part is larger than its room,
+// and by how many bytes the parts are smaller than theirs.
+func Rejoined(state []byte) (joint []byte, spare int) {
+	r := reader{rest: state[len(stateMagic):]}
+	var parts []writer
+	for len(r.rest) > 0 {
+		before := len(r.rest)
+		r.b = nil
+		r.part()
+		spare += before - partHead - len(r.b) - len(r.rest)
+		parts = append(parts, writer{r.b})
+	}
+	return joined(parts), spare
+}

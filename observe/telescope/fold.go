@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	"sakimori/base/pages"
 	"sakimori/base/sketch"
 	"sakimori/observe"
 )
@@ -23,11 +24,11 @@ type folder struct {
 	// Countries are counted in the same way in a dark space of usual size.
 	country [countries]wide
 
-	sources uint64 // of the minute
-	marks   uint32 // of all records together
-	rows    [2]int // how many the last minute had, and how many of these were of places
-	rare    []item // packets of other protocols
-	scans   []item // packets by port
+	sources uint64   // of the minute
+	marks   uint32   // of all records together
+	rows    [2][]Row // of the minute in hand: of ports, of places
+	rare    []item   // packets of other protocols
+	scans   []item   // packets by port
 }
 
 // piece are records to be counted: a minute, or a part of a large one.
@@ -51,20 +52,19 @@ func newFolder(union *space, ases *register) *folder {
 }
 
 // fold adds a piece to the counts, and gives its rows in order when it is a
-// whole minute. Ports and places have nothing in common, and are counted side by
-// side.
+// whole minute; they are good until the next one. Ports and places have nothing
+// in common, and are counted side by side.
 func (f *folder) fold(p *piece) []Row {
 	p.asns = f.ases.list()
 	for _, chunk := range p.packets {
 		p.n += len(chunk)
 	}
-	var here, there []Row
 	var done sync.WaitGroup
-	done.Go(func() { there = f.places(p) })
-	here = f.ports(p)
+	done.Go(func() { f.rows[1] = f.places(p) })
+	f.rows[0] = f.ports(p)
 	done.Wait()
-	f.rows[0], f.rows[1] = len(here)+len(there), len(there)
-	return append(here, there...)
+	f.rows[0] = append(f.rows[0], f.rows[1]...)
+	return f.rows[0]
 }
 
 // wide counts a cell in which most addresses come again and again. What it costs
@@ -151,14 +151,6 @@ func merge(to, from []uint64) {
 	for i, w := range from {
 		to[i] |= w
 	}
-}
-
-// rows makes room for as many rows as the last minute had, and some more.
-func (p *piece) rows(last int) []Row {
-	if p.more {
-		return nil
-	}
-	return make([]Row, 0, last+last/8)
 }
 
 // row adds a row to those of a whole minute.
@@ -271,7 +263,7 @@ func (f *folder) total(p *piece) []Row {
 		}
 	}
 	if all.packets == 0 {
-		return nil
+		return f.rows[0][:0]
 	}
 	if f.marks&(before|far) == 0 {
 		for _, k := range all.touched {
@@ -280,7 +272,7 @@ func (f *folder) total(p *piece) []Row {
 	} else {
 		p.census.hits.add(p.packets)
 	}
-	return p.row(p.rows(f.rows[0]), observe.ByTotal, 0, all.packets, f.sources, all.count())
+	return p.row(f.rows[0][:0], observe.ByTotal, 0, all.packets, f.sources, all.count())
 }
 
 // places counts the countries and the ASes.
@@ -297,7 +289,7 @@ func (f *folder) places(p *piece) []Row {
 				s.items = append(s.items, chunk[i].item(chunk[i].country(), newPlace))
 			}
 		}
-		rows = s.count(f.space, p, dim, nil, p.rows(f.rows[1]))
+		rows = s.count(f.space, p, dim, nil, f.rows[1][:0])
 	}
 	first := len(rows)
 	s.items = room(s.items, p.n)
@@ -345,7 +337,7 @@ func (f *folder) countries(p *piece, dim *cells) []Row {
 			c.add(r)
 		}
 	}
-	rows := p.rows(f.rows[1])
+	rows := f.rows[1][:0]
 	for i := range f.country {
 		rows = f.country[i].flush(f, p, dim, uint32(i), rows)
 	}
@@ -370,7 +362,7 @@ func (r *record) item(key, new uint32) item {
 // room makes room for n items, with some to spare: the next minute has as many.
 func room(items []item, n int) []item {
 	if cap(items) < n {
-		return make([]item, 0, n+n/4)
+		return pages.Make[item](n + n/4)[:0]
 	}
 	return items[:0]
 }

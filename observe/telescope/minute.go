@@ -227,7 +227,8 @@ func (s *shard) retally() {
 func (s *shard) end() {
 	s.flushAll(1)
 	p := s.open[1].give()
-	p.sights, s.sights[1] = s.sights[1], nil
+	p.sights = s.sights[1]
+	s.sights[1] = make([]observe.Sighting, 0, len(p.sights)+len(p.sights)/8) // the next minute has as many
 	p.closed, s.closed = s.closed, nil
 	s.give(p)
 }

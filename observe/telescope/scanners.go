@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"sakimori/base/pages"
 	"sakimori/base/wire/packet"
 	"sakimori/observe"
 )
@@ -147,15 +148,11 @@ func (s *shard) scan(i uint32) scan {
 // scans are those of one shard that have had a packet since the given time.
 func (s *shard) scans(since int64) ranking {
 	r := ranking{rows: newColumn[scan](s.entries.live() + len(s.tally.scans))}
-	for i := range s.entries.n {
-		e := s.entries.at(i)
-		if e.marks&(markFree|markShadow) != 0 || e.total == 0 || e.last < since {
-			continue
-		}
-		if src := s.sources.at(e.source); s.flags(e, src)&observe.Scanner != 0 {
+	s.each(func(i uint32, e *entry) {
+		if e.marks&markShadow == 0 && e.total > 0 && e.last >= since && s.flags(e, s.sources.at(e.source))&observe.Scanner != 0 {
 			*r.rows.at(r.rows.take()) = s.scan(i)
 		}
-	}
+	})
 	for i := range s.tally.scans {
 		if v := &s.tally.scans[i]; v.last >= since {
 			*r.rows.at(r.rows.take()) = *v
@@ -168,7 +165,7 @@ func (s *shard) scans(since int64) ranking {
 // join makes one row of those with the same source, port and protocol, and puts
 // the busiest first.
 func (r *ranking) join() {
-	order, spare := make([]rank, r.rows.n), make([]rank, r.rows.n)
+	order, spare := pages.Make[rank](int(r.rows.n)), pages.Make[rank](int(r.rows.n))
 	for i := range order {
 		row := r.rows.at(uint32(i))
 		order[i] = rank{[2]uint64{byKey: row.key(), byPackets: ^row.packets}, uint32(i)}

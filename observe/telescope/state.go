@@ -2,6 +2,7 @@ package telescope
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -17,51 +18,92 @@ import (
 // on. Restored into a telescope of the same configuration it goes on as if it
 // had never stopped: no event is split, no source counted twice. The number of
 // workers may be another one.
-const stateMagic = "sakimori-telescope-7\n"
+const stateMagic = "sakimori-telescope-8\n"
 
 // Snapshot writes the state down. Buckets that are still open are part of it; see
 // OpenBuckets for those who want to read them meanwhile. The bytes are good until
 // the next one, and only as long as the telescope is reachable: it may be hundreds
 // of megabytes, again and again.
 func (t *Telescope) Snapshot() []byte {
-	census := t.counted() // and all is worked off
-	// Everybody writes into a part of the same buffer, large enough for all that
-	// may come: what isn't needed is never touched.
+	t.each(func(*shard) {}) // all is worked off
+	var done sync.WaitGroup
+	done.Go(func() { t.counted() })
 	for _, s := range []*span{t.merger.hour, t.merger.day} {
 		if s != nil {
-			s.settle()
+			done.Go(s.settle)
 		}
 	}
 	for _, m := range t.merger.waiting {
-		m.counts.settle()
+		done.Go(m.counts.settle)
 	}
-	sizes := []int{t.headSize()}
-	t.each(func(*shard) {})
-	for _, w := range t.workers {
-		sizes = append(sizes, w.shard.size())
-	}
-	all := 0
-	for _, n := range sizes {
-		all += n
+	done.Wait()
+	// Everybody writes into a part of the same buffer, large enough for all that
+	// may come.
+	rooms := make([]int, 1+len(t.workers))
+	rooms[0] = t.headSize()
+	t.each(func(s *shard) { rooms[1+s.id] = s.size() })
+	all := len(stateMagic)
+	for _, n := range rooms {
+		all += partHead + n
 	}
 	if t.written == nil || len(t.written.All) < all {
 		t.written = pages.Reserve[byte](all + all/4)
 	}
-	buf := t.written.All[:0:all]
-	parts := make([]writer, len(sizes))
-	from := 0
-	for i, n := range sizes {
-		parts[i].b = buf[from : from : from+n]
-		from += n
+	buf := writer{t.written.All[:0:all]}
+	buf.b = append(buf.b, stateMagic...)
+	parts := make([]writer, len(rooms))
+	for i, room := range rooms {
+		at := len(buf.b) + partHead
+		parts[i].b = buf.b[at : at : at+room]
+		buf.b = buf.b[:at+room]
 	}
-	var done sync.WaitGroup
-	done.Go(func() { t.writeHead(&parts[0], census) })
+	done.Go(func() { t.writeHead(&parts[0]) })
 	t.each(func(s *shard) { s.write(&parts[1+s.id]) })
 	done.Wait()
-	for i := range parts {
-		buf = append(buf, parts[i].b...)
+	at := len(stateMagic)
+	for i, room := range rooms {
+		if len(parts[i].b) > room { // it stands elsewhere: its size was wrong
+			return joined(parts)
+		}
+		head := writer{buf.b[at:at]}
+		head.part(len(parts[i].b), room-len(parts[i].b))
+		at += partHead + room
+		clear(buf.b[at-(room-len(parts[i].b)) : at])
 	}
-	return buf
+	return buf.b
+}
+
+// joined are the parts of a state one after the other.
+func joined(parts []writer) []byte {
+	w := writer{[]byte(stateMagic)}
+	for i := range parts {
+		w.part(len(parts[i].b), 0)
+		w.b = append(w.b, parts[i].b...)
+	}
+	return w.b
+}
+
+// part begins a part of so many bytes, after which so many mean nothing.
+func (w *writer) part(n, gap int) {
+	w.u64(uint64(n))   //nolint:gosec // a length
+	w.u64(uint64(gap)) //nolint:gosec // as above
+}
+
+const partHead = 16
+
+// part goes on with the next part of the state.
+func (r *reader) part() {
+	if len(r.b) > 0 {
+		r.fail("a part goes on after its end")
+		return
+	}
+	r.b, r.rest = r.rest, nil
+	n, gap := r.u64(), r.u64()
+	if left := uint64(len(r.b)); n > left || gap > left-n {
+		r.fail("it ends too early")
+		return
+	}
+	r.b, r.rest = r.b[:n], r.b[n+gap:]
 }
 
 // headSize is how many bytes writeHead writes, about.
@@ -80,8 +122,7 @@ func (t *Telescope) headSize() int {
 }
 
 // writeHead puts down what isn't one shard's.
-func (t *Telescope) writeHead(w *writer, census *census) {
-	w.b = append(w.b, stateMagic...)
+func (t *Telescope) writeHead(w *writer) {
 	w.u64(t.union.v4)
 	w.bool(t.started)
 	w.u64(t.frames)
@@ -98,7 +139,7 @@ func (t *Telescope) writeHead(w *writer, census *census) {
 	w.span(t.merger.hour)
 	w.span(t.merger.day)
 	w.minutes(t.merger.waiting)
-	w.census(census)
+	w.census(t.merger.census)
 	w.answering(t.workers[0].shard.tally.Answering) // every worker knows the same
 	w.fragments(&t.workers[0].shard.seen)
 	w.u32(uint32(len(t.workers))) //nolint:gosec // at most 8
@@ -123,13 +164,14 @@ func (t *Telescope) Restore(state []byte) (err error) {
 	if !ok {
 		return errors.New("the saved state isn't one of this version's telescope: start it anew, or run the version that wrote it")
 	}
-	r := reader{b: rest, ases: t.ases}
+	r := reader{rest: rest, ases: t.ases}
 	defer func() {
 		if r.err != nil {
 			err = fmt.Errorf("the saved state is damaged: %w", r.err)
 		}
 	}()
-	if v4 := r.u64(); v4 != t.union.v4 {
+	r.part()
+	if v4 := r.u64(); r.err == nil && v4 != t.union.v4 {
 		return fmt.Errorf("the saved state is of a telescope with %d dark IPv4 addresses, this one has %d: import into another data folder", v4, t.union.v4)
 	}
 	started := r.bool()
@@ -149,9 +191,10 @@ func (t *Telescope) Restore(state []byte) (err error) {
 		of = 0
 	}
 	for id := range of {
+		r.part()
 		t.readShard(&r, id)
 	}
-	if len(r.b) > 0 {
+	if len(r.b)+len(r.rest) > 0 {
 		r.fail("it goes on after its end")
 	}
 	for _, w := range t.workers {
@@ -169,15 +212,32 @@ func (t *Telescope) Restore(state []byte) (err error) {
 	return nil
 }
 
-// size is how many bytes write writes, about: at least as many, but for many long
-// events that have just ended.
+// size is how many bytes write writes: what there are many of exactly, and for the
+// rest at least as many.
 func (s *shard) size() int {
-	records := 0
+	n := 1<<16 + s.sources.live()*sourceBytes + len(s.closed)*512 + len(s.tally.scans)*scanBytes +
+		binary.Size(s.sights[0]) + binary.Size(s.sights[1])
 	for i := range s.open {
-		records += s.open[i].packets.len() + s.open[i].hosts.len()
+		n += recordBytes * (s.open[i].packets.len() + s.open[i].hosts.len())
 	}
-	return 1<<16 + s.sources.live()*sourceBytes + s.entries.live()*(entryBytes+queuedBytes+sampleBytes+20) + s.blocks.bytes +
-		records*recordBytes + (len(s.sights[0])+len(s.sights[1]))*128 + len(s.closed)*512 + len(s.tally.scans)*64
+	for i := range s.entries.n {
+		e := s.entries.at(i)
+		switch {
+		case e.marks&markFree != 0:
+			continue
+		case e.form >= formDense:
+			n += int(4 * words[e.form])
+		default:
+			n += 2 + 4*int(e.targets.n)
+		}
+		if n += entryBytes + sampleBytes + 2; e.marks&markQueued != 0 {
+			n += queuedBytes
+		}
+		if !s.asides.at(i).dst.Is4() {
+			n += addrBytes
+		}
+	}
+	return n
 }
 
 // stateAhead is how many events' targets are asked for before they are written.

@@ -96,7 +96,7 @@ func (c *Config) sweepMinutes() uint32 { return max(uint32(c.idle(true)/(8*time.
 
 // Sink takes what a telescope makes of the packets. Its methods are called from
 // one goroutine, in order of time; arguments must not be kept after they return
-// except for the Bucket.
+// except for the rows of an hour or a day.
 type Sink interface {
 	observe.Sightings          // what detectors want to know of one minute, by source
 	Bucket(b Bucket)           // a minute, hour or day that has ended

@@ -272,6 +272,9 @@ func (t *Telescope) summed() tally {
 	return sum
 }
 
+// maxTotal is from how many packets on the largest events aren't told apart.
+const maxTotal = 1<<16 - 1
+
 // Open are the events that haven't ended and have had a packet since then: of
 // those worth keeping the largest ones, at most so many. left is how many more
 // there are.
@@ -280,42 +283,53 @@ func (t *Telescope) Open(since time.Time, most int) (events []observe.Event, lef
 	if since.IsZero() {
 		from = minTime
 	}
-	found := make([][]uint32, len(t.workers)) // entries
-	var totals [1 << 16]int                   // how many have so many packets, or more than that
-	var mu sync.Mutex
+	found := make([][]uint32, len(t.workers))           // entries
+	totals := make([][maxTotal + 1]int, len(t.workers)) // how many have so many packets, or more than that
 	t.each(func(s *shard) {
-		var mine [len(totals)]int
-		for i := range s.entries.n {
-			if e := s.entries.at(i); e.last >= from && s.notable(e) {
-				found[s.id] = append(found[s.id], i)
-				mine[min(int(e.total), len(mine)-1)]++
+		list, mine := make([]uint32, 0, s.entries.live()), &totals[s.id]
+		s.each(func(i uint32, e *entry) {
+			if e.last >= from && s.notable(e) {
+				list = append(list, i)
+				mine[min(e.total, maxTotal)]++
 			}
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		for n, k := range mine {
-			totals[n] += k
-		}
+		})
+		found[s.id] = list
 	})
-	for _, k := range totals {
-		left += k
+	for _, list := range found {
+		left += len(list)
 	}
 	if most <= 0 {
 		return nil, left
 	}
-	least, kept := len(totals)-1, totals[len(totals)-1]
-	for ; least > 0 && kept < most; least-- {
-		kept += totals[least-1]
+	least, kept := uint32(maxTotal), 0
+	for {
+		for id := range totals {
+			kept += totals[id][least]
+		}
+		if least == 0 || kept >= most {
+			break
+		}
+		least--
 	}
-	lists := make([][]observe.Event, len(t.workers))
+	events = make([]observe.Event, kept)
+	ends := make([]int, len(t.workers)) // of each shard's part of events
+	for id := range totals {
+		if id > 0 {
+			ends[id] = ends[id-1]
+		}
+		for _, k := range totals[id][least:] {
+			ends[id] += k
+		}
+	}
 	t.each(func(s *shard) {
+		at := ends[s.id]
 		for _, i := range found[s.id] {
-			if s.entries.at(i).total >= uint32(least) { //nolint:gosec // below 65,536
-				lists[s.id] = append(lists[s.id], s.report(i, true))
+			if s.entries.at(i).total >= least {
+				at--
+				events[at] = s.report(i, true)
 			}
 		}
 	})
-	events = slices.Concat(lists...)
 	sortEvents(events)
 	if len(events) > most { // many have as few packets as the last one of them
 		packets := make([]uint64, len(events))

@@ -28,6 +28,7 @@ type options struct {
 	parts    string
 	dir      string // cache of what is generated
 	year     string // where part C's year stays, whatever the sources; "" is below dir
+	pgo      string // where part D keeps a profile for the compiler; "" nowhere
 	sakimori string // the program that is measured
 	root     string // of the repository
 	hourDays int    // days of which hours are kept, in part C
@@ -59,6 +60,7 @@ func command(ctx context.Context, args []string, out, errs io.Writer) error {
 	fl.DurationVar(&o.timeout, "timeout", 10*time.Minute, "longest time for one command")
 	fl.StringVar(&o.parts, "parts", "ABCD", "A imports, B live, C console, D profile")
 	fl.StringVar(&o.dir, "dir", "", "where generated data is kept (default build/bench in the repository)")
+	fl.StringVar(&o.pgo, "pgo", "", "file in which part D keeps its last profile, for the compiler")
 	fl.StringVar(&o.year, "year", "", "folder in which part C keeps its year, however the sources change (default one below -dir for each state of them)")
 	fl.StringVar(&o.sakimori, "sakimori", "", "the program to measure (default bin/sakimori, built if it isn't there)")
 	fl.IntVar(&o.hourDays, "hour-days", 60, "days of which part C keeps hours, besides a year of days")

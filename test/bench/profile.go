@@ -184,6 +184,15 @@ func profile(ctx context.Context, o *options, r *report) (section, error) {
 		}
 		args = append(args, cpu)
 	}
+	if o.pgo != "" {
+		profile, err := os.ReadFile(args[len(args)-1])
+		if err == nil {
+			err = os.WriteFile(o.pgo, profile, 0o600)
+		}
+		if err != nil {
+			return s, fmt.Errorf("keep the profile: %w", err)
+		}
+	}
 	var said bytes.Buffer
 	pprof := exec.CommandContext(ctx, "go", args...)
 	pprof.Stderr = &said

@@ -20,15 +20,8 @@ import (
 	"sakimori/observe"
 )
 
-// Row is one key's counts in a bucket.
-type Row struct {
-	Dim                    observe.Dim
-	Key                    uint32
-	Packets                uint64
-	Sources, Targets       uint64  // distinct
-	SourcesErr, TargetsErr float32 // standard error as a share; 0 is exact
-	SourceSet, TargetSet   []byte  // what Merge takes; may be nil
-}
+// Row is one key's counts in a bucket; its sets are what Merge takes.
+type Row = observe.Count
 
 // Bucket is one part's counts in one minute, hour or day.
 type Bucket struct {
