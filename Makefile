@@ -27,7 +27,7 @@ LINT := bin/golangci-lint
 UI_SOURCES := $(shell find $(UI) \( -name node_modules -o -name e2e -o -name test \) -prune -o -type f -print)
 NPM        := npm ci --no-audit --no-fund --loglevel=error
 
-.PHONY: help build demo test e2e web-test vet lint fix bench fuzz cover clean FORCE
+.PHONY: help build demo test e2e web-test vet lint fix bench profile fuzz cover clean FORCE
 
 help: ## list what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 18
@@ -60,7 +60,7 @@ $(GEO): geodata/node_modules/.package-lock.json $(wildcard base/geo/*.go base/ge
 test: ## install what the tests need, build, and run every test
 	@scripts/debian-packages test
 	@$(MAKE) --no-print-directory build web-test vet e2e
-	SAKIMORI_BUILT=1 go test -timeout 20m ./...
+	SAKIMORI_BUILT=1 go test -pgo=off -timeout 20m ./...
 
 web-test: $(UI)/node_modules/.package-lock.json
 	cd $(UI) && npm run --silent check && npm test --silent
@@ -85,6 +85,9 @@ $(LINT): tools/go.mod tools/go.sum
 bench: build ## measure side by side with the field's own tools
 	@scripts/debian-packages bench
 	go run ./test/bench
+
+profile: build ## let the compiler know where an import spends its time
+	go run ./test/bench -parts D -rounds 5 -pgo cmd/sakimori/default.pgo
 
 fuzz: ## run every fuzz target, T=30s each
 	scripts/fuzz $(T)

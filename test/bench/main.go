@@ -60,7 +60,7 @@ func command(ctx context.Context, args []string, out, errs io.Writer) error {
 	fl.DurationVar(&o.timeout, "timeout", 10*time.Minute, "longest time for one command")
 	fl.StringVar(&o.parts, "parts", "ABCD", "A imports, B live, C console, D profile")
 	fl.StringVar(&o.dir, "dir", "", "where generated data is kept (default build/bench in the repository)")
-	fl.StringVar(&o.pgo, "pgo", "", "file in which part D keeps its last profile, for the compiler")
+	fl.StringVar(&o.pgo, "pgo", "", "file in which part D keeps its profiles, for the compiler")
 	fl.StringVar(&o.year, "year", "", "folder in which part C keeps its year, however the sources change (default one below -dir for each state of them)")
 	fl.StringVar(&o.sakimori, "sakimori", "", "the program to measure (default bin/sakimori, built if it isn't there)")
 	fl.IntVar(&o.hourDays, "hour-days", 60, "days of which part C keeps hours, besides a year of days")

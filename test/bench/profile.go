@@ -185,12 +185,10 @@ func profile(ctx context.Context, o *options, r *report) (section, error) {
 		args = append(args, cpu)
 	}
 	if o.pgo != "" {
-		profile, err := os.ReadFile(args[len(args)-1])
-		if err == nil {
-			err = os.WriteFile(o.pgo, profile, 0o600)
-		}
-		if err != nil {
-			return s, fmt.Errorf("keep the profile: %w", err)
+		// Symbols as they are in the profiles: the compiler wants each function's first line.
+		all := append([]string{"tool", "pprof", "-proto", "-symbolize=none", "-output", o.pgo}, args[len(args)-o.rounds:]...)
+		if said, err := exec.CommandContext(ctx, "go", all...).CombinedOutput(); err != nil {
+			return s, fmt.Errorf("keep the profiles: %w: %s", err, lastLine(string(said)))
 		}
 	}
 	var said bytes.Buffer
