@@ -20,25 +20,24 @@ type capture struct {
 	name, path string
 	order      int // in which it was named
 	stdin      bool
-	digest     [16]byte // of the capture's bytes after decompression; of stdin at its end
-	size       int64    // of these
+	digest     [16]byte // of the capture's bytes after decompression; zero as long as nobody wanted to know
+	size       int64    // of these; of a packed file 0 until then
 	size0      int64    // of the file, for the progress bar
 	first      time.Time
-	sum        *xxh3.Hasher
 	in         io.Reader
 }
 
-// look opens each file once: to learn its digest when captures are kept, and
-// when it begins. Files are put in order of time, so that a day in pieces may be
-// named in any order. Standard input is "-", and alone.
-func look(names []string, stdin io.Reader, digests bool, tell func(progress)) ([]capture, error) {
+// look opens each file once, to learn when it begins. Files are put in order of
+// time, so that a day in pieces may be named in any order. Standard input is "-",
+// and alone.
+func look(names []string, stdin io.Reader) ([]capture, error) {
 	if slices.Contains(names, "-") && len(names) > 1 {
 		return nil, errors.New("standard input (-) can't be imported together with files: import it by itself")
 	}
 	list := make([]capture, 0, len(names))
 	for i, n := range names {
 		if n == "-" {
-			return []capture{{name: "-", stdin: true, in: stdin, sum: xxh3.New()}}, nil
+			return []capture{{name: "-", stdin: true, in: stdin}}, nil
 		}
 		c := capture{name: n, path: n, order: i}
 		info, err := os.Stat(n)
@@ -49,18 +48,10 @@ func look(names []string, stdin io.Reader, digests bool, tell func(progress)) ([
 			return nil, fmt.Errorf("%s is a folder: name the capture files in it, for example %s/*.pcap", n, n)
 		}
 		c.size0 = info.Size()
-		if digests {
-			if tell != nil {
-				tell(progress{File: n, Step: "digest", Total: c.size0})
-			}
-			if c.digest, c.size, err = pcap.Digest(n); err != nil {
-				// A file cut in the middle still has an identity: that of its bytes.
-				if c.digest, c.size, err = rawDigest(n); err != nil {
-					return nil, err
-				}
-			}
+		var packed bool
+		if c.first, packed = beginning(n); !packed {
+			c.size = c.size0
 		}
-		c.first = firstTime(n)
 		list = append(list, c)
 	}
 	slices.SortStableFunc(list, func(a, b capture) int { return cmp.Compare(a.first.UnixNano(), b.first.UnixNano()) })
@@ -70,19 +61,44 @@ func look(names []string, stdin io.Reader, digests bool, tell func(progress)) ([
 	return list, nil
 }
 
-// firstTime is when the first frame of a file was captured; zero if there is none.
-func firstTime(path string) time.Time {
+// beginning is when the first frame of a file was captured, zero if there is none,
+// and whether the file is compressed.
+func beginning(path string) (first time.Time, packed bool) {
 	r, err := pcap.Open(path)
 	if err != nil {
-		return time.Time{}
+		return first, false
 	}
 	defer r.Close()
 	var b packet.Block
 	_ = r.ReadBlock(&b) // what is wrong with it is said when it is imported
-	if len(b.Frames) == 0 {
-		return time.Time{}
+	if len(b.Frames) > 0 {
+		first = time.Unix(0, b.Frames[0].Time)
 	}
-	return time.Unix(0, b.Frames[0].Time)
+	return first, r.Packed()
+}
+
+// known tells whether the digest is known.
+func (c *capture) known() bool { return c.digest != [16]byte{} }
+
+// know reads a file for its digest. A file cut in the middle still has an identity:
+// that of its bytes.
+func (c *capture) know(tell func(progress)) (err error) {
+	if tell != nil {
+		tell(progress{File: c.name, Step: "digest", Total: c.size0})
+	}
+	if c.digest, c.size, err = pcap.Digest(c.path); err != nil {
+		c.digest, c.size, err = rawDigest(c.path)
+	}
+	return err
+}
+
+// sum is the digest of a capture that r has read as far as it can be.
+func (c *capture) sum(r *pcap.Reader) (err error) {
+	if c.digest, c.size, err = r.Sum(); err == nil || c.stdin {
+		return nil // a stream cut in the middle is known by what came
+	}
+	c.digest, c.size, err = rawDigest(c.path)
+	return err
 }
 
 func rawDigest(path string) (d [16]byte, n int64, err error) {
@@ -96,9 +112,14 @@ func rawDigest(path string) (d [16]byte, n int64, err error) {
 	return h.Sum128().Bytes(), n, err
 }
 
-func (c capture) open() (*pcap.Reader, error) {
-	if c.stdin {
-		return pcap.NewReader(io.TeeReader(c.in, c.sum))
+// open opens it to be read, with its digest when it is kept.
+func (c *capture) open(kept bool) (*pcap.Reader, error) {
+	var options []pcap.Option
+	if kept {
+		options = append(options, pcap.Summed)
 	}
-	return pcap.Open(c.path)
+	if c.stdin {
+		return pcap.NewReader(c.in, options...)
+	}
+	return pcap.Open(c.path, options...)
 }

@@ -98,7 +98,7 @@ func (f *importFlags) run(c *cobra.Command, args []string) error {
 	var im *importer
 	var fault, wrong error
 	var ready sync.WaitGroup // while the store is opened
-	ready.Go(func() { files, fault = look(args, c.InOrStdin(), f.data != "", bar.show) })
+	ready.Go(func() { files, fault = look(args, c.InOrStdin()) })
 	ready.Go(func() { im, wrong = newImporter(&cfg) })
 	var k *keeper
 	if f.data != "" {

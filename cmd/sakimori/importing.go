@@ -66,14 +66,15 @@ func (im *importer) run(ctx context.Context, files []capture) (report, error) {
 	var again []telescope.Duplicate
 	var faults []telescope.FileError
 	var last *record.Import
-	for _, f := range files {
-		imp := &record.Import{ID: f.id(im.now()), Name: f.name, Digest: f.digest, Size: f.size, Config: im.rules, Started: im.now()}
+	for i := range files {
+		f := &files[i]
 		if dup, err := im.duplicate(ctx, f, files); err != nil {
 			return report{}, err
 		} else if dup != nil {
 			again = append(again, *dup)
 			continue
 		}
+		imp := &record.Import{ID: f.id(im.now()), Name: f.name, Digest: f.digest, Size: f.size, Config: im.rules, Started: im.now()}
 		if w == nil {
 			var err error
 			if w, err = im.begin(ctx, f, imp); err != nil {
@@ -100,7 +101,7 @@ func (im *importer) run(ctx context.Context, files []capture) (report, error) {
 	if err != nil {
 		return doc, err
 	}
-	doc.DuplicateOf = again
+	doc.DuplicateOf = append(again, doc.DuplicateOf...)
 	if faults != nil {
 		doc.Errors = faults
 	}
@@ -108,21 +109,39 @@ func (im *importer) run(ctx context.Context, files []capture) (report, error) {
 }
 
 // duplicate tells whether the content was counted before, in the store or by an
-// earlier file of the same command.
-func (im *importer) duplicate(ctx context.Context, f capture, all []capture) (*telescope.Duplicate, error) {
-	if f.stdin {
-		return nil, nil //nolint:nilnil // known only at its end
+// earlier file of the same command. Most files need not be read for that: no other
+// one has their size.
+func (im *importer) duplicate(ctx context.Context, f *capture, all []capture) (*telescope.Duplicate, error) {
+	if f.stdin || im.keeper == nil {
+		return nil, nil //nolint:nilnil // known only at its end; or nothing is known of others
 	}
-	for _, o := range all {
-		if o.path == f.path && o.order == f.order {
+	may, err := im.keeper.record.Known(ctx, f.size)
+	if err != nil {
+		return nil, err
+	}
+	for i := range all {
+		o := &all[i]
+		if o == f {
 			break
 		}
-		if o.digest == f.digest && o.size == f.size && !o.stdin {
+		if o.size != f.size && o.size != 0 && f.size != 0 {
+			continue
+		}
+		may = true
+		for _, c := range []*capture{o, f} {
+			if err := im.know(c); err != nil {
+				return nil, err
+			}
+		}
+		if o.digest == f.digest && o.size == f.size {
 			return &telescope.Duplicate{File: f.name, Name: o.name, Digest: hex.EncodeToString(f.digest[:]), Imported: im.now()}, nil
 		}
 	}
-	if im.keeper == nil {
-		return nil, nil //nolint:nilnil // nothing is known of earlier imports
+	if !may {
+		return nil, nil //nolint:nilnil // nothing is as large
+	}
+	if err := im.know(f); err != nil {
+		return nil, err
 	}
 	old, err := im.keeper.record.Imported(ctx, f.digest)
 	if err != nil || old == nil {
@@ -131,10 +150,18 @@ func (im *importer) duplicate(ctx context.Context, f capture, all []capture) (*t
 	return &telescope.Duplicate{File: f.name, Import: old.ID, Name: old.Name, Imported: old.Finished, Digest: hex.EncodeToString(f.digest[:])}, nil
 }
 
+// know reads a file for its digest, unless that is known.
+func (im *importer) know(f *capture) error {
+	if f.known() {
+		return nil
+	}
+	return f.know(im.tell)
+}
+
 // begin makes the watch for a first file: that of the same import, when it was
 // interrupted; that of the imports before, when the file follows them in time;
 // else a new one.
-func (im *importer) begin(ctx context.Context, f capture, imp *record.Import) (*watch, error) {
+func (im *importer) begin(ctx context.Context, f *capture, imp *record.Import) (*watch, error) {
 	var kept *record.Record
 	if im.keeper != nil {
 		kept = im.keeper.record
@@ -188,9 +215,9 @@ func (im *importer) begin(ctx context.Context, f capture, imp *record.Import) (*
 	return fresh(newPart(f.digest, im.now()))
 }
 
-func (im *importer) unfinished(ctx context.Context, f capture) (*record.Import, error) {
-	if f.stdin {
-		return nil, nil //nolint:nilnil // can't be read again
+func (im *importer) unfinished(ctx context.Context, f *capture) (*record.Import, error) {
+	if !f.known() {
+		return nil, nil //nolint:nilnil // standard input, which can't be read again; or nothing is as large
 	}
 	list, err := im.keeper.record.Unfinished(ctx)
 	if err != nil {
@@ -205,17 +232,13 @@ func (im *importer) unfinished(ctx context.Context, f capture) (*record.Import, 
 }
 
 // read feeds one file to the watch, with a checkpoint now and then.
-func (im *importer) read(ctx context.Context, w *watch, f capture, imp *record.Import) error {
-	r, err := f.open()
+func (im *importer) read(ctx context.Context, w *watch, f *capture, imp *record.Import) error {
+	r, err := f.open(im.keeper != nil)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
 	r.Skip(imp.Frames)
-	var sum *xxh3.Hasher
-	if f.stdin {
-		sum = f.sum
-	}
 	saved := im.now()
 	told := saved
 	for {
@@ -229,8 +252,11 @@ func (im *importer) read(ctx context.Context, w *watch, f capture, imp *record.I
 		imp.Frames += n
 		if err != nil {
 			im.progress(f, r, imp)
-			if f.stdin && sum != nil {
-				imp.Digest, imp.Size = sum.Sum128().Bytes(), r.Offset()
+			if im.keeper != nil {
+				if err := f.sum(r); err != nil {
+					return err
+				}
+				imp.Digest, imp.Size = f.digest, f.size
 			}
 			if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 				return nil
@@ -243,7 +269,7 @@ func (im *importer) read(ctx context.Context, w *watch, f capture, imp *record.I
 			told = now
 		}
 		if im.keeper != nil && !f.stdin && (now.Sub(saved) > im.every || w.waiting() > waitAtMost) {
-			if err := im.keeper.save(ctx, w, imp, time.Time{}); err != nil {
+			if err := im.save(ctx, w, imp, f); err != nil {
 				return err
 			}
 			saved = im.now()
@@ -251,7 +277,7 @@ func (im *importer) read(ctx context.Context, w *watch, f capture, imp *record.I
 	}
 }
 
-func (im *importer) progress(f capture, r *pcap.Reader, imp *record.Import) {
+func (im *importer) progress(f *capture, r *pcap.Reader, imp *record.Import) {
 	if im.tell != nil {
 		im.tell(progress{File: f.name, Step: "import", Done: r.Consumed(), Total: f.size0, Packets: imp.Frames})
 	}
@@ -259,14 +285,23 @@ func (im *importer) progress(f capture, r *pcap.Reader, imp *record.Import) {
 
 // stop makes a last checkpoint of an import that is interrupted. Standard input
 // can't be read again: of it nothing was written, and nothing is.
-func (im *importer) stop(ctx context.Context, w *watch, imp *record.Import, f capture) error {
+func (im *importer) stop(ctx context.Context, w *watch, imp *record.Import, f *capture) error {
 	if im.keeper == nil || f.stdin {
 		return errors.New("stopped: nothing was kept")
 	}
-	if err := im.keeper.save(ctx, w, imp, time.Time{}); err != nil {
+	if err := im.save(ctx, w, imp, f); err != nil {
 		return err
 	}
 	return errStopped
+}
+
+// save makes a checkpoint of an import, by whose digest it is found again.
+func (im *importer) save(ctx context.Context, w *watch, imp *record.Import, f *capture) error {
+	if err := im.know(f); err != nil {
+		return err
+	}
+	imp.Digest, imp.Size = f.digest, f.size
+	return im.keeper.save(ctx, w, imp, time.Time{})
 }
 
 // mark writes that an import is done of which the state and the counts come
@@ -332,6 +367,6 @@ func rulesDigest(cfg telescope.Config) [16]byte {
 }
 
 // id names an import.
-func (c capture) id(now time.Time) string {
+func (c *capture) id(now time.Time) string {
 	return now.UTC().Format("20060102T150405.000") + "-" + filepath.Base(c.name)
 }

@@ -237,7 +237,7 @@ func (j *jobs) work(ctx context.Context, x *job) {
 		tell:  func(p progress) { j.progress(x, g, p) },
 		found: j.s.tell, watching: j.s.watching,
 	}
-	files, err := look([]string{x.path}, nil, true, im.tell)
+	files, err := look([]string{x.path}, nil)
 	var doc report
 	if err == nil {
 		for i := range files {

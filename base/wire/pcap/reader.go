@@ -45,12 +45,12 @@ type Reader struct {
 }
 
 // Open opens a capture file.
-func Open(path string) (*Reader, error) {
+func Open(path string, options ...Option) (*Reader, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open capture: %w", err)
 	}
-	r, err := NewReader(f)
+	r, err := NewReader(f, options...)
 	if err != nil {
 		_ = f.Close()
 		return nil, fmt.Errorf("%s: %w", path, err)
@@ -61,8 +61,8 @@ func Open(path string) (*Reader, error) {
 
 // NewReader reads a capture from a stream, for example standard input. It reads
 // the file header, so it may block; its errors are an *Error.
-func NewReader(stream io.Reader) (*Reader, error) {
-	src, err := open(stream)
+func NewReader(stream io.Reader, options ...Option) (*Reader, error) {
+	src, err := open(stream, options...)
 	if err != nil {
 		return nil, err
 	}
@@ -212,6 +212,9 @@ func (r *Reader) Offset() int64 { return r.offset.Load() }
 // Consumed is how many bytes of the file itself have been read, for a progress
 // bar: it runs ahead of the frames by up to a block.
 func (r *Reader) Consumed() int64 { return r.src.consumed.Load() }
+
+// Packed tells whether the capture is compressed.
+func (r *Reader) Packed() bool { return r.src.packed }
 
 // Frames is how many frames have been delivered or skipped.
 func (r *Reader) Frames() uint64 { return r.frames.Load() }

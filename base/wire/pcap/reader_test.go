@@ -360,6 +360,23 @@ func TestDigestIsOfTheContent(t *testing.T) {
 		if err != nil || size != int64(len(raw)) {
 			t.Fatalf("%s: %d bytes, %v", name, size, err)
 		}
+		for _, blocks := range []int{0, 1, 1000} { // wherever a reader stops
+			r, err := pcap.Open(path, pcap.Summed)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var b packet.Block
+			for range blocks {
+				_ = r.ReadBlock(&b) // at the end, too
+			}
+			if s, n, err := r.Sum(); s != d || n != size || err != nil {
+				t.Errorf("%s: after %d blocks the sum is %x of %d bytes, %v", name, blocks, s, n, err)
+			}
+			if err := r.ReadBlock(&b); !errors.Is(err, io.EOF) {
+				t.Errorf("%s: a frame after the sum: %v", name, err)
+			}
+			_ = r.Close() // as above
+		}
 		return d
 	}
 	want := digest("a.pcap", raw)
@@ -377,6 +394,11 @@ func TestDigestIsOfTheContent(t *testing.T) {
 	}
 	if _, _, err := pcap.Digest(cut); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("a cut file: %v", err)
+	}
+	if r, err := pcap.Open(filepath.Join(dir, "a.pcap")); err != nil {
+		t.Fatal(err)
+	} else if _, _, err := r.Sum(); err == nil {
+		t.Error("a sum that nobody asked for")
 	}
 }
 

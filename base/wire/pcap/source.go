@@ -17,11 +17,12 @@ type source struct {
 	packed   bool         // there is a decompressor
 	consumed atomic.Int64 // bytes read of what is beneath it
 	close    func()
+	sum      *digester // of what was read; nil: not asked for
 }
 
 // open looks at the first bytes of r and puts the decompressor before it that
 // they ask for. Gzip members and zstd frames may follow one another.
-func open(r io.Reader) (*source, error) {
+func open(r io.Reader, options ...Option) (*source, error) {
 	s := &source{close: func() {}}
 	counted := &counter{r, &s.consumed}
 	magic, err := peek(counted)
@@ -48,6 +49,9 @@ func open(r io.Reader) (*source, error) {
 			"compressed with bzip2, xz or lz4; decompress it first")
 	default:
 		s.Reader = whole
+	}
+	for _, o := range options {
+		o(s)
 	}
 	return s, nil
 }

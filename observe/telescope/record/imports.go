@@ -67,6 +67,23 @@ func (r *Record) Imported(ctx context.Context, digest [16]byte) (*Import, error)
 	return &all[0], nil
 }
 
+// Known tells whether there may be an import, finished or not, of a content of so
+// many bytes; 0 is a size that isn't known.
+func (r *Record) Known(ctx context.Context, size int64) (bool, error) {
+	rows, err := r.store.Query(ctx, `SELECT count(*) FROM telescope_import WHERE ? IN (size, 0)`, size)
+	if err != nil {
+		return false, wrap(err, "imports")
+	}
+	defer rows.Close()
+	n := 0
+	for rows.Next() {
+		if err := rows.Scan(&n); err != nil {
+			return false, wrap(err, "imports")
+		}
+	}
+	return n > 0, wrap(rows.Err(), "imports")
+}
+
 // Unfinished are the imports that were interrupted, oldest first. Each goes on
 // at frame Frames with the State of its Part.
 func (r *Record) Unfinished(ctx context.Context) ([]Import, error) {
