@@ -159,7 +159,7 @@ func TestCycle(t *testing.T) {
 // The page keeps to the form that the documentation's tests ask for.
 func TestPage(t *testing.T) {
 	f := &figure{packets: 10e6, runs: []cost{{3 * time.Second, 4 * time.Second, 1 << 30}, {time.Second, time.Second, 3 << 30}, {2 * time.Second, 2 * time.Second, 0}}}
-	r := report{machine: &machine{load0: "0.01 0.02 0.03"}, whole: f, asked: 4, slow: []string{"top (120.0 ms)"}}
+	r := report{machine: &machine{load0: "0.01 0.02 0.03"}, whole: []*figure{f}, asked: 4, slow: []string{"top (120.0 ms)"}}
 	r.sections = []section{{title: "B. x / y", head: []string{"名前", "n"}, rows: [][]string{{"a", "1"}, {"only"}}}}
 	text := r.page()
 	for _, want := range []string{

@@ -36,12 +36,12 @@ func bulk(packets uint64) sim.Bulk {
 }
 
 // made is the capture, made anew when there is none of these sources.
-func (o *options) made() (*capture, error) {
+func (o *options) made(packets uint64) (*capture, error) {
 	sum, err := digest(filepath.Join(o.root, "sim", "*.go"), filepath.Join(o.root, "base", "wire", "pcap", "writer.go"))
 	if err != nil {
 		return nil, err
 	}
-	b := bulk(o.packets)
+	b := bulk(packets)
 	name := filepath.Join(o.dir, fmt.Sprintf("zipf-%d-", b.Packets))
 	c := &capture{path: name + sum + ".pcap"}
 	facts := c.path + ".json"

@@ -23,6 +23,7 @@ import (
 // options are the command line.
 type options struct {
 	packets  uint64
+	long     uint64 // packets of a second capture, for sakimori and tcpdump alone; 0 none
 	rounds   int
 	timeout  time.Duration // of each command
 	parts    string
@@ -56,6 +57,7 @@ func command(ctx context.Context, args []string, out, errs io.Writer) error {
 	fl := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fl.SetOutput(errs)
 	fl.Uint64Var(&o.packets, "packets", 10_000_000, "size of the generated capture")
+	fl.Uint64Var(&o.long, "long", 30_000_000, "size of a longer capture, which only sakimori and tcpdump read; 0 none")
 	fl.IntVar(&o.rounds, "rounds", 3, "how often each command runs, in turn with the others")
 	fl.DurationVar(&o.timeout, "timeout", 10*time.Minute, "longest time for one command")
 	fl.StringVar(&o.parts, "parts", "ABCD", "A imports, B live, C console, D profile")
@@ -71,7 +73,7 @@ func command(ctx context.Context, args []string, out, errs io.Writer) error {
 	}
 	o.yearDays, o.trial = 365, 2*time.Second
 	if o.quick {
-		o.packets, o.rounds, o.hourDays, o.yearDays, o.trial = min(o.packets, 200_000), 1, 3, 70, 300*time.Millisecond
+		o.packets, o.long, o.rounds, o.hourDays, o.yearDays, o.trial = min(o.packets, 200_000), min(o.long, 300_000), 1, 3, 70, 300*time.Millisecond
 	}
 	o.parts = strings.ToUpper(o.parts)
 	if strings.Trim(o.parts, "ABCD") != "" || o.parts == "" || fl.NArg() > 0 || o.packets < 10_000 || o.rounds < 1 || o.hourDays < 2 {

@@ -157,7 +157,7 @@ func profile(ctx context.Context, o *options, r *report) (section, error) {
 		title: "D. 時間の行方と限界 / Where the time goes, and the limit",
 		head:  []string{"area", "share of CPU", "ns per packet"},
 	}
-	c, err := o.made()
+	c, err := o.made(o.packets)
 	if err != nil {
 		return s, err
 	}
