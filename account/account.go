@@ -8,20 +8,44 @@ package account
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
 )
 
+// Kind is what an entry is about.
+type Kind string
+
+// The kinds of entry.
+const (
+	Granted       Kind = "grant"
+	Refused       Kind = "refusal"
+	Revoked       Kind = "revocation"    // a grant has ended before its time
+	Looked        Kind = "look-up"       // a person's data were read
+	Noticed       Kind = "notice"        // somebody was told something
+	Approved      Kind = "approval"      // a person agreed to a proposal, or not
+	Acted         Kind = "act"           // a step that touches somebody
+	Changed       Kind = "change"        // of a case
+	Configured    Kind = "configuration" // settings, users, tokens, templates
+	Consented     Kind = "consent"       // given, withdrawn, replaced
+	Exported      Kind = "export"        // data left the house
+	Erased        Kind = "erasure"       // personal data were removed
+	Pruned        Kind = "retention"     // old entries were removed
+	SignedIn      Kind = "sign-in"       // or tried to
+	SourceChanged Kind = "source"        // a source of knowledge began, ended or was lost
+)
+
 // Entry is one line of the book.
 type Entry struct {
-	Seq  uint64 // from 1, without gaps
-	At   time.Time
-	Kind string // grant, refusal, look-up, notice, approval, act, configuration, export
-	Who  string // who did it; a role or a user, never a subscriber
-	What []byte // the decision or act as JSON, without personal data
-	Prev [32]byte
-	Hash [32]byte
+	Seq     uint64    // from 1, without gaps
+	At      time.Time // UTC
+	Kind    Kind
+	Who     string // who did it; a role or a user, never a subscriber
+	What    []byte // the decision or act as JSON, without personal data
+	Private string // sum of the personal data that is kept apart, hexadecimal; "" none
+	Prev    [32]byte
+	Hash    [32]byte
 }
 
 // Chain makes the entry the next after prev; the first one follows the zero Entry.
@@ -36,11 +60,21 @@ func (e Entry) Chain(prev Entry) Entry {
 func (e *Entry) sum() [32]byte {
 	b := binary.BigEndian.AppendUint64(nil, e.Seq)
 	b = binary.BigEndian.AppendUint64(b, uint64(e.At.UnixNano()))
-	for _, f := range [][]byte{[]byte(e.Kind), []byte(e.Who), e.What, e.Prev[:]} {
+	for _, f := range [][]byte{[]byte(e.Kind), []byte(e.Who), e.What, []byte(e.Private), e.Prev[:]} {
 		b = binary.BigEndian.AppendUint64(b, uint64(len(f)))
 		b = append(b, f...)
 	}
 	return sha256.Sum256(b)
+}
+
+// Sum is the Private of data that are kept apart with a random salt: it shows
+// that they are the same, and tells nothing of them once the salt is gone.
+func Sum(salt, data []byte) string {
+	h := sha256.New()
+	h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(salt))))
+	h.Write(salt)
+	h.Write(data)
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // ErrBroken is what Verify returns when the chain doesn't hold.

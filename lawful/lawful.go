@@ -24,6 +24,7 @@ type Measure string
 const (
 	NameSubscriber Measure = "name_subscriber" // learn or show who an own address is
 	ReadLogs       Measure = "read_logs"       // look through connection logs
+	Notify         Measure = "notify"          // tell a subscriber, and ask for a clean-up
 	Block          Measure = "block"           // keep a communication from happening
 	Filter         Measure = "filter"          // drop what fits an attack
 	Share          Measure = "share"           // hand an address to somebody else
@@ -51,8 +52,33 @@ type Condition struct {
 // Facts are what the asker states; each is kept with the decision.
 type Facts map[string]any
 
-// Scope is to what a Grant applies: addresses inside Prefixes.
-type Scope struct{ Prefixes []netip.Prefix }
+// Scope is to what a Grant applies: addresses inside Prefixes, and subscribers by
+// the pseudonyms or the cases in Subjects.
+type Scope struct {
+	Prefixes []netip.Prefix
+	Subjects []string
+}
+
+// Target is whom or what a measure touches: an address, a subscriber by pseudonym
+// or case, or both. A Grant must cover all that is named.
+type Target struct {
+	Address netip.Addr
+	Subject string
+}
+
+// At is the target of a measure on an address.
+func At(a netip.Addr) Target { return Target{Address: a} }
+
+// Of is the target of a measure on a subscriber, by pseudonym or case.
+func Of(subject string) Target { return Target{Subject: subject} }
+
+// covers tells whether all of the target lies in the scope.
+func (s *Scope) covers(t Target) bool {
+	if t == (Target{}) || t.Subject != "" && !slices.Contains(s.Subjects, t.Subject) {
+		return false
+	}
+	return !t.Address.IsValid() || slices.ContainsFunc(s.Prefixes, func(p netip.Prefix) bool { return p.Contains(t.Address.Unmap()) })
+}
 
 // Decision is what a Gate writes down before it answers.
 type Decision struct {
@@ -81,16 +107,8 @@ type Grant struct {
 }
 
 // Allows is asked at the moment of acting.
-func (g Grant) Allows(m Measure, target netip.Addr, now time.Time) bool {
-	if g.rule == "" || g.measure != m || !now.Before(g.until) {
-		return false
-	}
-	for _, p := range g.scope.Prefixes {
-		if p.Contains(target.Unmap()) {
-			return true
-		}
-	}
-	return false
+func (g Grant) Allows(m Measure, target Target, now time.Time) bool {
+	return g.rule != "" && g.measure == m && now.Before(g.until) && g.scope.covers(target)
 }
 
 // Rule is the id of the rule that it rests on, "" of the zero Grant.

@@ -29,9 +29,33 @@ func rule() lawful.Rule {
 	}
 }
 
+// TestScope: a grant covers what it names, all of it and nothing else.
+func TestScope(t *testing.T) {
+	noon := time.Date(2026, 4, 1, 12, 0, 0, 0, time.UTC)
+	rule := lawful.Rule{ID: "r", Measures: []lawful.Measure{lawful.Notify}, Longest: time.Hour}
+	gate := lawful.NewGate([]lawful.Rule{rule}, silent{}, func() time.Time { return noon })
+	g, err := gate.Ask(t.Context(), lawful.Notify, lawful.Scope{Prefixes: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}, Subjects: []string{"S-1"}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, out := netip.MustParseAddr("::ffff:203.0.113.9"), netip.MustParseAddr("198.51.100.9")
+	for target, want := range map[lawful.Target]bool{
+		{}: false, lawful.At(in): true, lawful.At(out): false, lawful.Of("S-1"): true, lawful.Of("S-2"): false,
+		{Address: in, Subject: "S-1"}: true, {Address: in, Subject: "S-2"}: false, {Address: out, Subject: "S-1"}: false,
+	} {
+		if g.Allows(lawful.Notify, target, noon) != want {
+			t.Errorf("%+v: not %v", target, want)
+		}
+	}
+}
+
+type silent struct{}
+
+func (silent) Record(context.Context, lawful.Decision) error { return nil }
+
 func TestZeroGrantAllowsNothing(t *testing.T) {
 	for _, m := range []lawful.Measure{"", lawful.Block, lawful.NameSubscriber} {
-		if (lawful.Grant{}).Allows(m, netip.MustParseAddr("203.0.113.7"), time.Time{}) {
+		if (lawful.Grant{}).Allows(m, lawful.At(netip.MustParseAddr("203.0.113.7")), time.Time{}) {
 			t.Errorf("the zero Grant allows %q", m)
 		}
 	}
@@ -59,7 +83,7 @@ func TestGate(t *testing.T) {
 		{lawful.Block, out, noon, false},               // out of scope
 		{lawful.Share, in, noon, false},                // another measure
 	} {
-		if got := g.Allows(c.m, c.a, c.at); got != c.want {
+		if got := g.Allows(c.m, lawful.At(c.a), c.at); got != c.want {
 			t.Errorf("Allows(%s, %s, %s) = %v", c.m, c.a, c.at, got)
 		}
 	}
@@ -79,7 +103,7 @@ func TestGate(t *testing.T) {
 		t.Error("a rule that has ended still grants")
 	}
 	now, b.err = noon, errors.New("disk full")
-	if g, err := gate.Ask(t.Context(), lawful.Block, scope, lawful.Facts{"consent": true}); !errors.Is(err, lawful.ErrRefused) || g.Allows(lawful.Block, in, noon) {
+	if g, err := gate.Ask(t.Context(), lawful.Block, scope, lawful.Facts{"consent": true}); !errors.Is(err, lawful.ErrRefused) || g.Allows(lawful.Block, lawful.At(in), noon) {
 		t.Error("granted without having been written down")
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"time"
 
 	"sakimori/lawful"
@@ -29,7 +28,7 @@ type Case struct {
 type Act struct {
 	ID      string
 	Measure lawful.Measure
-	Target  netip.Addr
+	Target  lawful.Target
 	State   State
 	By      string // who brought it into this state
 	At      time.Time

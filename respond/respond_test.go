@@ -27,7 +27,7 @@ func TestStep(t *testing.T) {
 	states := []respond.State{respond.Proposed, respond.Approved, respond.Applied, respond.Confirmed, respond.Withdrawn}
 	for i, from := range states {
 		for j, to := range states {
-			a := respond.Act{Measure: lawful.Block, Target: target, State: from}
+			a := respond.Act{Measure: lawful.Block, Target: lawful.At(target), State: from}
 			got, err := a.Step(to, "hanako", grant, now)
 			may := j == i+1 || to == respond.Withdrawn && from != respond.Withdrawn
 			if may != (err == nil) {
@@ -38,7 +38,7 @@ func TestStep(t *testing.T) {
 			}
 		}
 	}
-	a := respond.Act{Measure: lawful.Block, Target: target, State: respond.Approved}
+	a := respond.Act{Measure: lawful.Block, Target: lawful.At(target), State: respond.Approved}
 	if got, err := a.Step(respond.Applied, "hanako", lawful.Grant{}, now); !errors.Is(err, lawful.ErrRefused) || got.State != respond.Approved {
 		t.Errorf("applied without a grant: %+v, %v", got, err)
 	}
