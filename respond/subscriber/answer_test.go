@@ -2,7 +2,7 @@ package subscriber_test
 
 import (
 	"fmt"
-	"math/rand"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -210,7 +210,7 @@ func TestNeverWrong(t *testing.T) {
 	certain, exact := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
 		truth, spans, limits := life(t)
-		r := rand.New(rand.NewSource(rapid.Int64().Draw(t, "order")))
+		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "order"), 0))
 		r.Shuffle(len(spans), func(i, j int) { spans[i], spans[j] = spans[j], spans[i] })
 		for range 20 {
 			at, skew := rapid.Int64Range(0, 400).Draw(t, "at")*minute+rapid.SampledFrom([]int64{0, -1, 1, 30e9}).Draw(t, "off"), rapid.Int64Range(0, 10).Draw(t, "skew")*minute
@@ -286,11 +286,11 @@ func TestOrderAndPieces(t *testing.T) {
 		at, skew := rapid.Int64Range(0, 300).Draw(t, "at")*minute, rapid.Int64Range(0, 10).Draw(t, "skew")*minute
 		want := subscriber.Decide(spans, 0, at-skew, at+skew, limits)
 		text := func(d subscriber.Decision) string { return fmt.Sprintf("%s %x %s", d.Verdict, d.Holder.ID, d.Margin) }
-		r := rand.New(rand.NewSource(rapid.Int64().Draw(t, "order")))
-		other := append(slices.Clone(spans), spans[r.Intn(len(spans))])
+		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "order"), 0))
+		other := append(slices.Clone(spans), spans[r.IntN(len(spans))])
 		r.Shuffle(len(other), func(i, j int) { other[i], other[j] = other[j], other[i] })
 		for i := 0; i+1 < len(other); i++ { // some pieces are joined already
-			if r.Intn(2) == 0 && other[i].Join(&other[i+1]) {
+			if r.IntN(2) == 0 && other[i].Join(&other[i+1]) {
 				other = slices.Delete(other, i+1, i+2)
 			}
 		}

@@ -87,13 +87,13 @@ func (u *Use) Covers(addr [16]byte) bool { return Masked(addr, u.Bits) == u.Addr
 
 // Masked is an address with only its first bits.
 func Masked(a [16]byte, bits uint8) [16]byte {
-	full := int(bits / 8)
-	if full >= len(a) {
-		return a
-	}
-	a[full] &= 0xff << (8 - bits%8)
-	for i := full + 1; i < len(a); i++ {
-		a[i] = 0
+	for i := range a {
+		switch left := int(bits) - 8*i; {
+		case left <= 0:
+			a[i] = 0
+		case left < 8:
+			a[i] &= 0xff << (8 - left)
+		}
 	}
 	return a
 }

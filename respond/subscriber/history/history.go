@@ -1,0 +1,609 @@
+package history
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"sakimori/respond/subscriber"
+)
+
+// Options say how a history is kept.
+type Options struct {
+	// Pseudonym names a contract by a number that tells nothing of it.
+	Pseudonym func(line string) [16]byte
+	// Silence is how long a session of a source is believed after its last sign; nil
+	// and 0 for ever. See subscriber.Limits.
+	Silence func(source string) time.Duration
+	// Rows is how many spans are in memory before they go into a file, some 250 bytes
+	// each; 0: 524,288. There may be twice as many while a file is written.
+	Rows int
+}
+
+// History is a folder of spans, and the newest ones in memory. It may be used by many
+// goroutines, and belongs to one process.
+type History struct {
+	dir  string
+	opts Options
+
+	mu       sync.RWMutex
+	table    *table
+	frozen   *table // on its way into a file, nil none
+	segments []*segment
+	sources  map[string]uint16
+	names    []string // of the sources, by number
+	resets   map[uint16][]int64
+	made     uint64    // number of the last segment
+	broken   error     // of the background: nothing more is taken
+	lengths  [129]bool // of prefixes, that there may be
+
+	log     *wal   // of commit alone
+	logs    uint64 // its number
+	waiting chan *lot
+	tidy    sync.WaitGroup
+	roomy   *sync.Cond // of mu: frozen is gone
+	stop    chan struct{}
+	ended   chan struct{}
+	merging sync.Mutex // only one replaces segments; before saving and mu
+	saving  sync.Mutex // only one replaces the manifest; before mu
+}
+
+// lot is what one Take brings.
+type lot struct {
+	spans   []subscriber.Span // their sources not numbered yet
+	sources []string          // of the spans
+	resets  []restart
+	done    chan error
+}
+
+// restart is that a source began anew.
+type restart struct {
+	source string
+	at     int64
+}
+
+// manifest says what belongs to the history. It is replaced whole.
+type manifest struct {
+	Segments []string           `json:"segments"`
+	Made     uint64             `json:"made"`
+	Log      uint64             `json:"log"` // the first log that isn't in a segment
+	Sources  []string           `json:"sources"`
+	Resets   map[uint16][]int64 `json:"resets,omitempty"`
+}
+
+const manifestName = "manifest.json"
+
+// Open opens the history in a folder, which is made when it isn't there.
+func Open(dir string, o Options) (*History, error) {
+	if o.Rows == 0 {
+		o.Rows = 1 << 19
+	}
+	if o.Pseudonym == nil {
+		return nil, errors.New("a history needs pseudonyms")
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("open the history of addresses: %w", err)
+	}
+	h := &History{
+		dir: dir, opts: o, table: newTable(o.Rows), sources: map[string]uint16{}, resets: map[uint16][]int64{},
+		waiting: make(chan *lot), stop: make(chan struct{}), ended: make(chan struct{}),
+	}
+	h.roomy = sync.NewCond(&h.mu)
+	if err := h.load(); err != nil {
+		return nil, errors.Join(err, h.unmap())
+	}
+	go h.commit()
+	return h, nil
+}
+
+func (h *History) load() error {
+	var m manifest
+	raw, err := os.ReadFile(filepath.Join(h.dir, manifestName))
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+	case err != nil:
+		return fmt.Errorf("open the history of addresses: %w", err)
+	default:
+		if err := json.Unmarshal(raw, &m); err != nil {
+			return fmt.Errorf("%s is damaged: %w: restore it from a backup", manifestName, err)
+		}
+	}
+	h.made = m.Made
+	for i, n := range m.Sources {
+		h.sources[n] = uint16(i) //nolint:gosec // below 65,536
+	}
+	h.names = m.Sources
+	if m.Resets != nil {
+		h.resets = m.Resets
+	}
+	for _, n := range m.Segments {
+		s, err := openSegment(h.dir, n, false)
+		if err != nil {
+			return err
+		}
+		h.has(s)
+	}
+	if err := h.sweep(&m); err != nil {
+		return err
+	}
+	// The logs that aren't in a segment are read again, and go into one.
+	logs, err := filepath.Glob(filepath.Join(h.dir, "*.log"))
+	if err != nil {
+		return err
+	}
+	slices.Sort(logs)
+	h.logs = m.Log
+	for _, path := range logs {
+		if err := replay(path, h.redo); err != nil {
+			return err
+		}
+		n, err := strconv.ParseUint(strings.TrimSuffix(filepath.Base(path), ".log"), 16, 64)
+		if err != nil {
+			return fmt.Errorf("%s is no log of a history: put it elsewhere", filepath.Base(path))
+		}
+		h.logs = max(h.logs, n+1)
+	}
+	if len(h.table.rows) > 0 {
+		if err := h.store(h.table); err != nil {
+			return err
+		}
+		h.table = newTable(h.opts.Rows)
+	} else if err := h.save(); err != nil {
+		return err
+	}
+	h.log, err = createWAL(h.dir, h.logs)
+	return err
+}
+
+// sweep removes files that a crash has left behind.
+func (h *History) sweep(m *manifest) error {
+	all, err := os.ReadDir(h.dir)
+	if err != nil {
+		return fmt.Errorf("open the history of addresses: %w", err)
+	}
+	for _, e := range all {
+		n := e.Name()
+		old := strings.HasSuffix(n, ".log") && n < walName(m.Log) || strings.HasSuffix(n, ".seg") && !slices.Contains(m.Segments, n) || strings.HasSuffix(n, ".new")
+		if old {
+			if err := os.Remove(filepath.Join(h.dir, n)); err != nil {
+				return fmt.Errorf("open the history of addresses: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// redo takes a thing of a log.
+func (h *History) redo(kind byte, thing []byte) error {
+	switch kind {
+	case walRow:
+		if len(thing) != rowBytes {
+			return errors.New("a row of another form")
+		}
+		var r [1]row
+		copy(bytesOf(r[:]), thing)
+		s := r[0].span()
+		if int(s.Source) >= len(h.names) || s.Bits > 128 {
+			return errors.New("a row of an unknown source")
+		}
+		h.add(&s)
+	case walSource:
+		h.name(string(thing))
+	case walReset:
+		if len(thing) != 10 {
+			return errors.New("a reset of another form")
+		}
+		h.reset(binary.LittleEndian.Uint16(thing), int64(binary.LittleEndian.Uint64(thing[2:]))) //nolint:gosec // the same bits
+	default:
+		return fmt.Errorf("an unknown thing %q", kind)
+	}
+	return nil
+}
+
+func (h *History) add(s *subscriber.Span) {
+	h.lengths[s.Bits] = true
+	h.table.add(s)
+}
+
+// has adds a segment.
+func (h *History) has(s *segment) {
+	h.segments = append(h.segments, s)
+	for _, b := range s.bits {
+		h.lengths[b] = true
+	}
+}
+
+func (h *History) name(source string) uint16 {
+	n, known := h.sources[source]
+	if !known {
+		n = uint16(len(h.names)) //nolint:gosec // see most
+		h.sources[source], h.names = n, append(h.names, source)
+	}
+	return n
+}
+
+func (h *History) reset(source uint16, at int64) {
+	list := h.resets[source]
+	if i, known := slices.BinarySearch(list, at); !known {
+		h.resets[source] = slices.Insert(list, i, at)
+	}
+}
+
+// ErrSources is what Take returns when there are more sources than can be told apart.
+var ErrSources = errors.New("more than 65,000 sources of records: give them fewer names")
+
+const mostSources = 65_000
+
+// longest name of a source or session that is kept.
+const longestName = 255
+
+// Take keeps records. When it returns nil they are on disk. One that names no address
+// or no source is left out; whoever made it has counted it.
+func (h *History) Take(ctx context.Context, records []subscriber.Record) error {
+	l := &lot{done: make(chan error, 1)}
+	for i := range records {
+		r := &records[i]
+		source := r.Source[:min(len(r.Source), longestName)]
+		if r.At.IsZero() || source == "" {
+			continue
+		}
+		if r.Kind == subscriber.Reset {
+			l.resets = append(l.resets, restart{source, r.At.UnixNano()})
+		} else if s, ok := h.spanOf(r); ok {
+			l.spans, l.sources = append(l.spans, s), append(l.sources, source)
+		}
+	}
+	select {
+	case h.waiting <- l:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-h.ended:
+		return os.ErrClosed
+	}
+	return <-l.done // what is on its way to the disk isn't called back
+}
+
+// number gives a lot's spans the numbers of their sources, and adds what the log must
+// know of it; with an error only the names of new sources.
+func (h *History) number(log []byte, l *lot) ([]byte, error) {
+	var rows []byte
+	numbered := func(source string) (uint16, error) {
+		h.mu.RLock()
+		n, known := h.sources[source]
+		h.mu.RUnlock()
+		if known {
+			return n, nil
+		}
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if len(h.names) >= mostSources {
+			return 0, ErrSources
+		}
+		log = appendThing(log, walSource, []byte(source))
+		return h.name(source), nil
+	}
+	last, n := "", uint16(0)
+	for i := range l.spans {
+		if i == 0 || l.sources[i] != last {
+			var err error
+			if n, err = numbered(l.sources[i]); err != nil {
+				return log, err
+			}
+			last = l.sources[i]
+		}
+		l.spans[i].Source = n
+		r := [1]row{rowOf(&l.spans[i])}
+		rows = appendThing(rows, walRow, bytesOf(r[:]))
+	}
+	for i := range l.resets {
+		n, err := numbered(l.resets[i].source)
+		if err != nil {
+			return log, err
+		}
+		b := binary.LittleEndian.AppendUint16(nil, n)
+		rows = appendThing(rows, walReset, binary.LittleEndian.AppendUint64(b, uint64(l.resets[i].at))) //nolint:gosec // the same bits
+	}
+	return append(log, rows...), nil
+}
+
+// spanOf is a record as a span.
+func (h *History) spanOf(r *subscriber.Record) (s subscriber.Span, ok bool) {
+	if !r.Address.IsValid() || r.Line == "" && !r.Inside.IsValid() {
+		return s, false
+	}
+	s.Addr, s.Bits = Place(r.Address)
+	s.Ports, s.Proto = r.Ports, r.Proto
+	if r.Inside.IsValid() {
+		s.Holder = subscriber.Holder{ID: r.Inside.As16(), Inside: true}
+	} else {
+		s.Holder.ID = h.opts.Pseudonym(r.Line)
+	}
+	at := r.At.UnixNano()
+	s.First, s.Last = at, at
+	if !r.Until.IsZero() {
+		s.Until = r.Until.UnixNano()
+	}
+	if !r.Since.IsZero() && r.Since.Before(r.At) {
+		s.First, s.Begin = r.Since.UnixNano(), r.Since.UnixNano()
+	}
+	switch r.Kind {
+	case subscriber.Begin:
+		s.Begin = at
+	case subscriber.End:
+		s.End = at
+	case subscriber.Alive, subscriber.Reset:
+	}
+	if r.Session != "" {
+		s.Session = xxhash.Sum64String(r.Session)
+	} else {
+		s.Point, s.Session = true, uint64(at) //nolint:gosec // any 64 bits
+		if s.End != 0 && s.Begin != 0 {       // it says when it began, too
+			s.Point = false
+			s.Session = uint64(s.Begin) //nolint:gosec // as above
+		}
+	}
+	return s, true
+}
+
+// Place is a prefix as spans have it.
+func Place(p netip.Prefix) (addr [16]byte, bits uint8) {
+	n := p.Bits()
+	if p.Addr().Is4() {
+		n += 96
+	}
+	return p.Masked().Addr().As16(), uint8(n) //nolint:gosec // at most 128
+}
+
+// commit writes lots to the log: all that wait share a sync.
+func (h *History) commit() {
+	defer close(h.ended)
+	const most = 1 << 22 // bytes
+	for {
+		var first *lot
+		select {
+		case first = <-h.waiting:
+		case <-h.stop:
+			return
+		}
+		var bytes []byte
+		var lots []*lot
+		take := func(l *lot) {
+			var err error
+			if bytes, err = h.number(bytes, l); err != nil {
+				l.done <- err
+				return
+			}
+			lots = append(lots, l)
+		}
+		take(first)
+	more:
+		for len(bytes) < most {
+			select {
+			case l := <-h.waiting:
+				take(l)
+			default:
+				break more
+			}
+		}
+		err := h.put(bytes, lots)
+		for _, l := range lots {
+			l.done <- err
+		}
+	}
+}
+
+func (h *History) put(bytes []byte, lots []*lot) error {
+	h.mu.RLock()
+	err := h.broken
+	h.mu.RUnlock()
+	if err != nil {
+		return err
+	}
+	if len(bytes) > 0 {
+		if err := h.log.append(bytes); err != nil {
+			h.fail(err) // what is in the log now isn't known
+			return err
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, l := range lots {
+		for i := range l.spans {
+			h.add(&l.spans[i])
+		}
+		for _, a := range l.resets {
+			h.reset(h.sources[a.source], a.at)
+		}
+	}
+	if len(h.table.rows) < h.opts.Rows {
+		return nil
+	}
+	for h.frozen != nil && h.broken == nil {
+		h.roomy.Wait()
+	}
+	if h.broken != nil {
+		return h.broken
+	}
+	next, err := createWAL(h.dir, h.logs+1)
+	if err != nil {
+		h.broken = err
+		return err
+	}
+	old := h.log
+	h.log, h.logs = next, h.logs+1
+	h.frozen, h.table = h.table, newTable(h.opts.Rows)
+	t := h.frozen
+	h.tidy.Go(func() {
+		err := errors.Join(h.store(t), old.f.Close())
+		if err == nil {
+			err = h.merge()
+		}
+		if err != nil {
+			h.fail(err)
+		}
+	})
+	return nil
+}
+
+func (h *History) fail(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.broken == nil {
+		h.broken = fmt.Errorf("the history of addresses can't be written: %w", err)
+	}
+	h.roomy.Broadcast()
+}
+
+// store writes a table into a segment; the logs that it came from aren't needed any more.
+func (h *History) store(t *table) error {
+	h.mu.Lock()
+	h.made++
+	name := fmt.Sprintf("%016x.seg", h.made)
+	h.mu.Unlock()
+	if _, err := writeSegment(h.dir, name, t.sorted()); err != nil {
+		return err
+	}
+	s, err := openSegment(h.dir, name, false)
+	if err != nil {
+		return err
+	}
+	h.mu.Lock()
+	h.has(s)
+	if h.frozen == t {
+		h.frozen = nil
+	}
+	h.roomy.Broadcast()
+	h.mu.Unlock()
+	return h.save()
+}
+
+// save replaces the manifest, and removes the logs that it doesn't need.
+func (h *History) save() error {
+	h.saving.Lock()
+	defer h.saving.Unlock()
+	h.mu.RLock()
+	m := manifest{Made: h.made, Log: h.logs, Sources: slices.Clone(h.names), Resets: map[uint16][]int64{}}
+	if h.frozen != nil {
+		m.Log-- // of the table that isn't in a segment yet
+	}
+	for _, s := range h.segments {
+		m.Segments = append(m.Segments, s.name)
+	}
+	for n, list := range h.resets {
+		m.Resets[n] = slices.Clone(list)
+	}
+	h.mu.RUnlock()
+	raw, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	tmp := filepath.Join(h.dir, manifestName+".new")
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("keep the history of addresses: %w", err)
+	}
+	_, err = f.Write(raw)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("keep the history of addresses: %w", err)
+	}
+	if err := os.Rename(tmp, filepath.Join(h.dir, manifestName)); err != nil {
+		return fmt.Errorf("keep the history of addresses: %w", err)
+	}
+	if err := syncDir(h.dir); err != nil {
+		return err
+	}
+	for n := m.Log; n > 0; n-- {
+		if err := os.Remove(filepath.Join(h.dir, walName(n-1))); errors.Is(err, os.ErrNotExist) {
+			break
+		} else if err != nil {
+			return fmt.Errorf("keep the history of addresses: %w", err)
+		}
+	}
+	return nil
+}
+
+// Close ends it. What was taken is on disk.
+func (h *History) Close() error {
+	close(h.stop)
+	<-h.ended
+	h.tidy.Wait()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return errors.Join(h.log.f.Close(), h.unmap())
+}
+
+func (h *History) unmap() (err error) {
+	for _, s := range h.segments {
+		err = errors.Join(err, s.close())
+	}
+	h.segments = nil
+	return err
+}
+
+// Who says who had an address and port between two moments, both included. Port and
+// protocol 0 aren't told.
+func (h *History) Who(addr netip.Addr, port uint16, proto uint8, from, to time.Time) subscriber.Decision {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	spans := h.spans(nil, addr.As16(), port, proto)
+	return subscriber.Decide(spans, port, nano(from), nano(to), h.limits)
+}
+
+func nano(t time.Time) int64 {
+	if t.Year() < 1970 || t.Year() > 2200 {
+		return math.MinInt64 + 1
+	}
+	return t.UnixNano()
+}
+
+// spans are all that an address and a port may belong to.
+func (h *History) spans(list []subscriber.Span, a [16]byte, port uint16, proto uint8) []subscriber.Span {
+	for bits, there := range h.lengths {
+		if !there {
+			continue
+		}
+		b := uint8(bits) //nolint:gosec // at most 128
+		masked := subscriber.Masked(a, b)
+		list = h.table.find(list, masked, b, port, proto)
+		if h.frozen != nil {
+			list = h.frozen.find(list, masked, b, port, proto)
+		}
+		for _, s := range h.segments {
+			if slices.Contains(s.bits, b) {
+				list = s.find(list, masked, b, port, proto)
+			}
+		}
+	}
+	return list
+}
+
+func (h *History) limits(source uint16) subscriber.Limits {
+	l := subscriber.Limits{Resets: h.resets[source]}
+	if h.opts.Silence != nil && int(source) < len(h.names) {
+		l.Silence = h.opts.Silence(h.names[source])
+	}
+	return l
+}
+
+// Source is the name of a source.
+func (h *History) Source(n uint16) string {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	if int(n) >= len(h.names) {
+		return ""
+	}
+	return h.names[n]
+}
