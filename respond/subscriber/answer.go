@@ -58,7 +58,8 @@ type Limits struct {
 // nanoseconds). spans are all that overlap it in address, ports and protocol, in any
 // order and however split; limits knows of each source.
 func Decide(spans []Span, port uint16, from, to int64, limits func(source uint16) Limits) Decision {
-	holds := touching(Holds(spans, limits), from, to)
+	all := Holds(spans, limits)
+	holds := touching(all, from, to)
 	d := Decision{Holds: holds, Margin: -1}
 	switch {
 	case len(holds) == 0:
@@ -85,7 +86,7 @@ func Decide(spans []Span, port uint16, from, to int64, limits func(source uint16
 		d.Verdict, d.Holder = Expired, Holder{}
 		return d
 	}
-	d.Margin = margin(Holds(spans, limits), holder, from, to)
+	d.Margin = margin(all, holder, from, to)
 	return d
 }
 

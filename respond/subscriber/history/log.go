@@ -62,7 +62,7 @@ func replay(path string, do func(kind byte, thing []byte) error) error {
 	}
 	for len(b) >= 8 {
 		n, sum := binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint32(b[4:])
-		if uint64(n) > uint64(len(b)-8) || crc32.Checksum(b[8:8+n], castagnoli) != sum {
+		if uint64(n) > uint64(len(b)-8) || crc32.Checksum(b[8:8+n], castagnoli) != sum { //nolint:gosec // at least 8
 			return nil // it was never acknowledged
 		}
 		if err := things(b[8:8+n], do); err != nil {
