@@ -119,9 +119,12 @@ func (b *Book) lead(ctx context.Context) {
 	}
 }
 
+// Lock keeps other writers from the book until a transaction ends. See relation.Tx.Lock.
+func (b *Book) Lock(ctx context.Context, tx *relation.Tx) error { return tx.Lock(ctx, "ledger_entry") }
+
 // AppendIn writes a line in a transaction of the caller's: the entry is there if,
-// and only if, what else is in the transaction is. It must be the first statement
-// of it, as it waits for other writers.
+// and only if, what else is in the transaction is. It is the first statement of it,
+// or Lock is.
 func (b *Book) AppendIn(ctx context.Context, tx *relation.Tx, l Line) (account.Entry, error) {
 	o, err := newOrder(l)
 	if err != nil {
