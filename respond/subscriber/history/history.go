@@ -15,6 +15,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"sakimori/respond/subscriber"
 )
 
@@ -47,6 +49,7 @@ type History struct {
 	broken   error     // of the background: nothing more is taken
 	lengths  [129]bool // of prefixes, that there may be
 
+	lock    *os.File
 	log     *wal   // of commit alone
 	logs    uint64 // its number
 	waiting chan *lot
@@ -57,6 +60,9 @@ type History struct {
 	merging sync.Mutex // only one replaces segments; before saving and mu
 	saving  sync.Mutex // only one replaces the manifest; before mu
 }
+
+// ErrBusy is what Open returns when another process has the history.
+var ErrBusy = errors.New("another process has the history of addresses: ask that one, or stop it")
 
 // lot is what one Take brings.
 type lot struct {
@@ -99,8 +105,15 @@ func Open(dir string, o Options) (*History, error) {
 		waiting: make(chan *lot), stop: make(chan struct{}), ended: make(chan struct{}),
 	}
 	h.roomy = sync.NewCond(&h.mu)
+	var err error
+	if h.lock, err = os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
+		return nil, fmt.Errorf("open the history of addresses: %w", err)
+	}
+	if err := unix.Flock(int(h.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(ErrBusy, h.lock.Close())
+	}
 	if err := h.load(); err != nil {
-		return nil, errors.Join(err, h.unmap())
+		return nil, errors.Join(err, h.unmap(), h.lock.Close())
 	}
 	go h.commit()
 	return h, nil
@@ -316,6 +329,9 @@ func (h *History) save() error {
 	return nil
 }
 
+// Dir is its folder.
+func (h *History) Dir() string { return h.dir }
+
 // Close ends it. What was taken is on disk.
 func (h *History) Close() error {
 	close(h.stop)
@@ -323,7 +339,7 @@ func (h *History) Close() error {
 	h.tidy.Wait()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return errors.Join(h.log.f.Close(), h.unmap())
+	return errors.Join(h.log.f.Close(), h.unmap(), h.lock.Close())
 }
 
 func (h *History) unmap() (err error) {

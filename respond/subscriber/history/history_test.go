@@ -228,6 +228,9 @@ func TestDamage(t *testing.T) {
 // TestUnusable: records that name nobody or nothing are left out.
 func TestUnusable(t *testing.T) {
 	h := open(t, t.TempDir(), 100)
+	if _, err := history.Open(h.Dir(), history.Options{Pseudonym: pseudonym}); !errors.Is(err, history.ErrBusy) {
+		t.Errorf("a second time: %v", err)
+	}
 	take(t, h, subscriber.Record{}, subscriber.Record{Kind: subscriber.Begin, Source: "x", At: epoch}, subscriber.Record{Kind: subscriber.Begin, Source: "x", At: epoch, Address: netip.MustParsePrefix("203.0.113.1/32")})
 	if z := h.Size(); z.Memory != 0 {
 		t.Errorf("%+v", z)

@@ -101,21 +101,7 @@ func merged(some []*segment, before int64) func() (*row, bool) {
 			q = append(q, &cursor{rows: s.rows, span: s.rows[0].span()})
 		}
 	}
-	heap.Init(&q)
-	next := func() (subscriber.Span, bool) {
-		if len(q) == 0 {
-			return subscriber.Span{}, false
-		}
-		c := q[0]
-		s := c.span
-		if c.rows = c.rows[1:]; len(c.rows) == 0 {
-			heap.Pop(&q)
-		} else {
-			c.span = c.rows[0].span()
-			heap.Fix(&q, 0)
-		}
-		return s, true
-	}
+	next := q.merged()
 	held, have := next()
 	var r row
 	return func() (*row, bool) {
@@ -132,6 +118,25 @@ func merged(some []*segment, before int64) func() (*row, bool) {
 			}
 		}
 		return nil, false
+	}
+}
+
+// merged gives the spans of all cursors in order.
+func (q *queue) merged() func() (subscriber.Span, bool) {
+	heap.Init(q)
+	return func() (subscriber.Span, bool) {
+		if len(*q) == 0 {
+			return subscriber.Span{}, false
+		}
+		c := (*q)[0]
+		s := c.span
+		if c.rows = c.rows[1:]; len(c.rows) == 0 {
+			heap.Pop(q)
+		} else {
+			c.span = c.rows[0].span()
+			heap.Fix(q, 0)
+		}
+		return s, true
 	}
 }
 
