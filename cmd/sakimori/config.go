@@ -23,9 +23,10 @@ import (
 
 // config is the one configuration file. Unknown keys are errors.
 type config struct {
-	Data      string          `yaml:"data"`   // folder of everything that is kept
-	Listen    string          `yaml:"listen"` // address of the console
-	Hosts     []string        `yaml:"hosts"`  // names by which the console may be called, besides loopback
+	Data      string          `yaml:"data"`     // folder of everything that is kept
+	Database  string          `yaml:"database"` // of people, cases and the ledger: postgres://…; "" is a file in the data folder
+	Listen    string          `yaml:"listen"`   // address of the console
+	Hosts     []string        `yaml:"hosts"`    // names by which the console may be called, besides loopback
 	Metrics   string          `yaml:"metrics"`
 	Log       string          `yaml:"log"` // debug, info, warn, error
 	Telescope telescopeConfig `yaml:"telescope"`
