@@ -54,6 +54,7 @@ func (j *job) object(text []byte, line int) (Reason, error) {
 const (
 	deepest   = 16   // levels of nested objects
 	mostParts = 2000 // values of an object
+	mostName  = 1024 // bytes of the way to a value
 )
 
 // flatten gives the values of an object with the way to them: {"source": {"ip": …}}
@@ -78,7 +79,7 @@ func flatten(text []byte) (*record, Reason) {
 }
 
 func (r *record) add(name string, v any, depth int) bool {
-	if depth > deepest || len(r.fields) > mostParts {
+	if depth > deepest || len(r.fields) > mostParts || len(name) > mostName {
 		return false
 	}
 	dot := name

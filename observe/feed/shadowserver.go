@@ -168,7 +168,7 @@ func (j *job) assign(h *header, k kind) {
 		h.give("port", isService)
 		return
 	}
-	if h.roles[max(0, slices.Index(h.names, "dst_ip"))] != isAddress {
+	if i := slices.Index(h.names, "dst_ip"); i < 0 || h.roles[i] != isAddress {
 		h.give("src_port", isPort)
 	}
 	h.give("dst_port", isService)
