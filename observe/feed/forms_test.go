@@ -84,8 +84,13 @@ func TestWhenReadsWhatGoWrites(t *testing.T) {
 		layout string
 		slack  time.Duration
 	}{
-		{time.RFC3339, time.Second}, {"2006-01-02T15:04:05.000Z07:00", time.Millisecond}, {"2006-01-02 15:04:05 -0700", time.Second},
-		{time.RFC1123Z, time.Second}, {"_2 Jan 2006 15:04:05 -0700", time.Second}, {"02/Jan/2006:15:04:05 -0700", time.Second}, {"20060102T150405Z0700", time.Second},
+		{time.RFC3339, time.Second},
+		{"2006-01-02T15:04:05.000Z07:00", time.Millisecond},
+		{"2006-01-02 15:04:05 -0700", time.Second},
+		{time.RFC1123Z, time.Second},
+		{"_2 Jan 2006 15:04:05 -0700", time.Second},
+		{"02/Jan/2006:15:04:05 -0700", time.Second},
+		{"20060102T150405Z0700", time.Second},
 		{"2006/01/02 15:04-07:00", time.Minute},
 	}
 	rapid.Check(t, func(t *rapid.T) {

@@ -55,9 +55,10 @@ func order(a, b observe.Field) int {
 	return strings.Compare(a.Value, b.Value)
 }
 
-// Seen remembers which reports were handed on, for a window of time and up to a
-// number of them: at least the newer half of both. What it has forgotten is handed
-// on again; the sink knows it by its ID. It may be used by many goroutines.
+// Seen remembers which reports were handed on: for one window of time at least and
+// two at most, and not more than a number of them, of which the older half is
+// forgotten at once. What it has forgotten is handed on again; the sink knows it by
+// its ID. It may be used by many goroutines.
 type Seen struct {
 	window time.Duration
 	half   int
@@ -73,9 +74,10 @@ func NewSeen(window time.Duration, most int) *Seen {
 }
 
 // has tells whether a report was handed on.
-func (s *Seen) has(id [16]byte) bool {
+func (s *Seen) has(at time.Time, id [16]byte) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.turn(at)
 	_, now := s.now[id]
 	_, old := s.old[id]
 	return now || old
@@ -85,19 +87,26 @@ func (s *Seen) has(id [16]byte) bool {
 func (s *Seen) add(at time.Time, ids map[[16]byte]struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.began.IsZero() {
-		s.began = at
-	}
-	if gone := at.Sub(s.began); gone >= s.window {
-		if s.old = s.now; gone >= 2*s.window {
-			s.old = nil // of long ago
-		}
-		s.now, s.began = map[[16]byte]struct{}{}, at
-	}
+	s.turn(at)
 	for id := range ids {
 		if len(s.now) >= s.half {
 			s.old, s.now, s.began = s.now, map[[16]byte]struct{}{}, at
 		}
 		s.now[id] = struct{}{}
 	}
+}
+
+// turn forgets what is older than two windows.
+func (s *Seen) turn(at time.Time) {
+	if s.began.IsZero() {
+		s.began = at
+	}
+	gone := at.Sub(s.began)
+	if gone < s.window {
+		return
+	}
+	if s.old = s.now; gone >= 2*s.window {
+		s.old = nil
+	}
+	s.now, s.began = map[[16]byte]struct{}{}, at
 }

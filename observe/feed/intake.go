@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"sakimori/base/clock"
 	"sakimori/observe"
@@ -63,7 +64,7 @@ func (in *Intake) Read(ctx context.Context, r io.Reader, o Options) (Stats, erro
 	if o.Came.IsZero() {
 		o.Came = in.clock.Now()
 	}
-	b := batch{in: in, ids: map[[16]byte]struct{}{}}
+	b := batch{in: in, at: in.clock.Now(), ids: map[[16]byte]struct{}{}}
 	st, err := Read(r, o, func(rep *observe.Report) error { return b.add(ctx, rep) })
 	// What was read before the damage counts.
 	if bad := (*Unreadable)(nil); err == nil || errors.As(err, &bad) {
@@ -78,6 +79,7 @@ func (in *Intake) Read(ctx context.Context, r io.Reader, o Options) (Stats, erro
 // batch gathers reports.
 type batch struct {
 	in         *Intake
+	at         time.Time // of the last batch, or the beginning
 	reports    []observe.Report
 	ids        map[[16]byte]struct{}
 	bytes      int
@@ -86,7 +88,7 @@ type batch struct {
 
 func (b *batch) add(ctx context.Context, r *observe.Report) error {
 	id := ID(r)
-	if _, ok := b.ids[id]; ok || b.in.seen.has(id) {
+	if _, ok := b.ids[id]; ok || b.in.seen.has(b.at, id) {
 		b.duplicates++
 		return nil
 	}
@@ -109,7 +111,8 @@ func (b *batch) flush(ctx context.Context) error {
 	if err := b.in.sink.Take(ctx, b.reports); err != nil {
 		return fmt.Errorf("hand reports on: %w", err)
 	}
-	b.in.seen.add(b.in.clock.Now(), b.ids)
+	b.at = b.in.clock.Now()
+	b.in.seen.add(b.at, b.ids)
 	clear(b.reports) // so that they can be freed
 	clear(b.ids)
 	b.reports, b.bytes = b.reports[:0], 0

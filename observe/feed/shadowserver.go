@@ -186,7 +186,11 @@ func (s *shadow) row(rw *row) (*observe.Report, Reason) {
 	rep := &observe.Report{Type: s.typ, Claim: s.claim, Mediated: s.mediated, Raw: []byte(rw.raw)}
 	rep.Fields = make([]observe.Field, 0, filled(rw.fields))
 	var t told
-	var proto, infection, vendor, model, application string
+	var infection, vendor, model, application string
+	tidy := clean
+	if isClean(rw.raw) { // then its parts are
+		tidy = func(s string) string { return s }
+	}
 	for i, v := range rw.fields[:min(len(rw.fields), len(s.roles))] {
 		if v == "" {
 			continue
@@ -214,23 +218,22 @@ func (s *shadow) row(rw *row) (*observe.Report, Reason) {
 			if s.names[i] == "application" {
 				application = v
 			}
-			rep.Fields = append(rep.Fields, observe.Field{Name: s.names[i], Value: clean(v)})
+			rep.Fields = append(rep.Fields, observe.Field{Name: s.names[i], Value: tidy(v)})
 		}
 	}
-	proto = t.proto
 	if family(t.family) == "" {
 		t.family = infection
 	} else if infection != "" {
-		rep.Fields = append(rep.Fields, observe.Field{Name: "infection", Value: clean(infection)})
+		rep.Fields = append(rep.Fields, observe.Field{Name: "infection", Value: tidy(infection)})
 	}
 	why, understood := s.fill(rep, &t, time.UTC)
 	if why != fine {
 		return nil, why
 	}
 	if !understood {
-		rep.Fields = append(rep.Fields, observe.Field{Name: "protocol", Value: clean(proto)})
+		rep.Fields = append(rep.Fields, observe.Field{Name: "protocol", Value: tidy(t.proto)})
 	}
-	rep.Device = clean(strings.TrimSpace(vendor + " " + model))
+	rep.Device = tidy(strings.TrimSpace(vendor + " " + model))
 	// A resolver asks a sinkhole's port 53 for whoever asked it.
 	rep.Mediated = rep.Mediated || s.sinkhole && (rep.Service == 53 || strings.EqualFold(application, "dns"))
 	return rep, fine

@@ -1,15 +1,21 @@
 package feed_test
 
 import (
+	"archive/zip"
 	"bytes"
 	"compress/gzip"
 	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"sakimori/base/clock"
 	"sakimori/observe"
 	"sakimori/observe/feed"
 )
@@ -27,8 +33,14 @@ func TestSinkholeRow(t *testing.T) {
 		Address: addr("198.0.2.7"), Port: 40123, Proto: 6, At: time.Date(2026, 11, 25, 3, 4, 5, 0, time.UTC), Slack: time.Second,
 		Family: "conficker", Service: 8080, Device: "Acme X 1",
 		Fields: []observe.Field{
-			{Name: "severity", Value: "critical"}, {Name: "src_asn", Value: "64500"}, {Name: "src_geo", Value: "JP"}, {Name: "src_hostname", Value: "a,b.example"},
-			{Name: "device_type", Value: "router"}, {Name: "dst_ip", Value: "192.88.98.1"}, {Name: "tag", Value: "tag1"}, {Name: "moon_phase", Value: "waxing"},
+			{Name: "severity", Value: "critical"},
+			{Name: "src_asn", Value: "64500"},
+			{Name: "src_geo", Value: "JP"},
+			{Name: "src_hostname", Value: "a,b.example"},
+			{Name: "device_type", Value: "router"},
+			{Name: "dst_ip", Value: "192.88.98.1"},
+			{Name: "tag", Value: "tag1"},
+			{Name: "moon_phase", Value: "waxing"},
 			{Name: "infection", Value: "downadup"},
 		},
 		Raw:  []byte(`"2026-11-25 03:04:05","critical","tcp","198.0.2.7",40123,64500,"JP","a,b.example","Acme","router","X 1","192.88.98.1",8080,"downadup","Kido","tag1","waxing"`),
@@ -208,6 +220,53 @@ func TestWholeFiles(t *testing.T) {
 		feed.Options{Source: "test", Format: feed.Shadowserver, Name: "scan_x"}, func(*observe.Report) error { return stop })
 	if !errors.Is(err, stop) || st.Rows != 1 {
 		t.Errorf("emit's error came back as %v after %d rows", err, st.Rows)
+	}
+}
+
+// A zip holds several reports, each with its type in its name.
+func TestZip(t *testing.T) {
+	var b bytes.Buffer
+	z := zip.NewWriter(&b)
+	for _, name := range []string{"in/2026-11-26-scan_telnet-japan.csv", "event4_honeypot_rdp_scan.csv"} {
+		w, err := z.Create(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte("timestamp,ip,src_ip,tag\n2026-11-25 00:00:00,198.0.2.7,198.0.2.8,x\nbroken\n")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "reports.zip")
+	if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sink := &keeping{}
+	st, err := feed.NewIntake(sink, feed.NewSeen(time.Hour, 1000), clock.Fixed(came)).File(t.Context(), path, feed.Options{Source: "test", Format: feed.Shadowserver})
+	if err != nil || st.Reports != 2 || st.Malformed != 2 || st.Named[1].File != "reports.zip/event4_honeypot_rdp_scan.csv" {
+		t.Fatalf("%v, %+v", err, st)
+	}
+	var got []string
+	for _, r := range sink.has {
+		got = append(got, r.Where+" "+said(r))
+	}
+	slices.Sort(got)
+	want := []string{"reports.zip/2026-11-26-scan_telnet-japan.csv:2 scan_telnet exposed 198.0.2.7", "reports.zip/event4_honeypot_rdp_scan.csv:2 event4_honeypot_rdp_scan attacking 198.0.2.8"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	// From a stream it can't be read, and a bomb has an end.
+	for _, tt := range []struct {
+		r    io.Reader
+		most int64
+		part string
+	}{{io.MultiReader(bytes.NewReader(b.Bytes())), 0, "from a stream"}, {bytes.NewReader(b.Bytes()), 100, "too large after decompression"}, {strings.NewReader(packed(t, strings.Repeat("x", 1<<20))), 1000, "too large"}} {
+		_, err := feed.Read(tt.r, feed.Options{Source: "test", Format: feed.Shadowserver, Name: "x", MaxBytes: tt.most}, func(*observe.Report) error { return nil })
+		if err == nil || !strings.Contains(err.Error(), tt.part) {
+			t.Errorf("%v, want %q", err, tt.part)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -69,6 +70,7 @@ type settling struct {
 	size     int64
 	modified time.Time
 	since    time.Time
+	tries    int // readings that were broken off
 }
 
 // NewWatch prepares a watch; nothing is opened.
@@ -167,8 +169,9 @@ func each(path string, do func(fs.DirEntry)) error {
 const mostAtOnce = 10_000
 
 // Scan looks at the folder once, and reads what is complete, in the order of the
-// names. A file that the disk doesn't give is passed over, any other error ends it;
-// the next Scan tries again.
+// names. A file that the disk doesn't give is passed over, any other error ends it.
+// The next Scan tries again, and begins with the files that were tried least often,
+// so that one whose reports the sink doesn't want holds up no other for long.
 func (w *Watch) Scan(ctx context.Context) error {
 	if w.done == nil {
 		if err := w.open(); err != nil {
@@ -185,9 +188,9 @@ func (w *Watch) Scan(ctx context.Context) error {
 		if err != nil {
 			return // it went away
 		}
-		is := settling{info.Size(), info.ModTime(), now}
+		is := settling{info.Size(), info.ModTime(), now, 0}
 		if was, ok := w.settling[e.Name()]; ok && was.size == is.size && was.modified.Equal(is.modified) {
-			is.since = was.since
+			is = was
 		}
 		here[e.Name()] = is
 	})
@@ -201,7 +204,7 @@ func (w *Watch) Scan(ctx context.Context) error {
 			names = append(names, name)
 		}
 	}
-	slices.Sort(names)
+	slices.SortFunc(names, func(a, b string) int { return cmp.Or(cmp.Compare(here[a].tries, here[b].tries), cmp.Compare(a, b)) })
 	w.waiting.Store(int64(len(here) - len(names)))
 	var missed error
 	for _, name := range names {
@@ -213,6 +216,9 @@ func (w *Watch) Scan(ctx context.Context) error {
 			continue
 		}
 		w.retries.Add(1)
+		again := here[name]
+		again.tries++
+		here[name] = again
 		if disk := (*fs.PathError)(nil); !errors.As(err, &disk) {
 			return err
 		}
