@@ -1,0 +1,150 @@
+package feed
+
+import (
+	"errors"
+	"io"
+	"strings"
+)
+
+// values cuts a file into JSON objects: one, several one after the other, one a
+// line, or the elements of an array. It counts braces outside of strings, so an
+// object may go over lines. One that isn't closed ends where the next begins: at a
+// line that begins as the object itself began, with the same indentation and, where
+// something stood behind the brace, with something behind it.
+type values struct {
+	lines
+	at   int // lines read so far
+	rest string
+	held *line
+}
+
+// next gives io.EOF after the last one. What stands between objects, other than
+// commas and the brackets of an array, is not JSON.
+func (v *values) next() (text string, start int, why Reason, err error) {
+	for {
+		rest := strings.TrimLeft(v.rest, " \t,[]\ufeff")
+		if rest == "" {
+			l, err := v.take()
+			if err != nil {
+				return "", 0, fine, err
+			}
+			if l.long {
+				return "", v.at, tooLong, nil
+			}
+			v.rest = l.text
+			continue
+		}
+		if rest[0] != '{' {
+			v.rest = ""
+			return "", v.at, notJSON, nil
+		}
+		return v.object(rest)
+	}
+}
+
+func (v *values) take() (line, error) {
+	if v.held != nil {
+		l := *v.held
+		v.held = nil
+		v.at++
+		return l, nil
+	}
+	l, err := v.lines.next()
+	if err == nil {
+		v.at++
+	}
+	return l, err
+}
+
+// object gathers lines until the braces are even.
+func (v *values) object(text string) (string, int, Reason, error) {
+	start := v.at
+	indent := v.rest[:len(v.rest)-len(strings.TrimLeft(v.rest, " \t"))]
+	compact := len(strings.TrimSpace(text)) > 1
+	var whole strings.Builder
+	var b braces
+	for {
+		end, s := b.feed(text)
+		switch s {
+		case closed:
+			whole.WriteString(text[:end])
+			v.rest = text[end:]
+			return whole.String(), start, fine, nil
+		case broken:
+			v.rest = ""
+			return "", start, notJSON, nil
+		}
+		whole.WriteString(text)
+		whole.WriteByte('\n')
+		l, err := v.take()
+		if errors.Is(err, io.EOF) {
+			v.rest = ""
+			return "", start, notJSON, nil
+		}
+		if err != nil {
+			return "", start, fine, err
+		}
+		if begins(l.text, indent, compact) {
+			v.held, v.rest = &l, ""
+			v.at--
+			return "", start, notJSON, nil
+		}
+		if l.long || whole.Len()+len(l.text) > v.max {
+			return "", start, tooLong, v.skip(indent, compact)
+		}
+		text = l.text
+	}
+}
+
+// skip reads over what is left of an object that is too long.
+func (v *values) skip(indent string, compact bool) error {
+	v.rest = ""
+	for {
+		l, err := v.take()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if begins(l.text, indent, compact) {
+			v.held = &l
+			v.at--
+			return nil
+		}
+	}
+}
+
+// begins tells whether a line begins an object as one before it did.
+func begins(text, indent string, compact bool) bool {
+	rest, ok := strings.CutPrefix(text, indent+"{")
+	return ok && (!compact || strings.HasPrefix(rest, `"`))
+}
+
+// braces follows the structure of an object through its text.
+type braces struct{ depth int }
+
+// feed goes through a line. It is closed at end, open, or broken: a string doesn't
+// go over the end of a line (RFC 8259, section 7).
+func (b *braces) feed(s string) (end int, what split) {
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '{', '[':
+			b.depth++
+		case '}', ']':
+			if b.depth--; b.depth == 0 {
+				return i + 1, closed
+			}
+		case '"':
+			for i++; i < len(s) && s[i] != '"'; i++ {
+				if s[i] == '\\' {
+					i++
+				}
+			}
+			if i >= len(s) {
+				return 0, broken
+			}
+		}
+	}
+	return 0, open
+}
