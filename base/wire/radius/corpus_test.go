@@ -111,11 +111,11 @@ func FuzzParse(f *testing.F) {
 		if err := s.Check(p); err == nil && p.Code() == radius.AccountingRequest && len(secret) > 0 && !oracle.IsAuthenticRequest(p, secret) {
 			t.Fatal("accepted what the oracle refuses")
 		}
-		answer, err := radius.Parse(s.AppendResponse(nil, radius.AccountingResponse, p))
-		if err == nil {
-			err = s.CheckResponse(answer, p)
+		if p.Code() == radius.StatusServer && s.Check(p) != nil {
+			return // its answer might become longer than itself
 		}
-		if err != nil {
+		answer := s.AppendResponse(nil, radius.AccountingResponse, p)
+		if _, err := radius.Parse(answer); err != nil || len(secret) > 0 && !oracle.IsAuthenticResponse(answer, p, secret) {
 			t.Fatalf("own answer refused: %v", err)
 		}
 	})

@@ -54,14 +54,6 @@ func (s *Secret) Check(p Packet) error {
 	return ErrUnsigned
 }
 
-// CheckResponse proves that a response answers a request.
-func (s *Secret) CheckResponse(response, request Packet) error {
-	if response.ID() != request.ID() || !s.signed(response, request.Authenticator(), response.Authenticator()) {
-		return ErrAuthenticator
-	}
-	return s.message(response, request.Authenticator(), false)
-}
-
 // signed compares the sum over a packet, with in the place of its authenticator.
 func (s *Secret) signed(p Packet, with, authenticator []byte) bool {
 	return subtle.ConstantTimeCompare(s.sign(p, with), authenticator) == 1
@@ -117,24 +109,17 @@ func (s *Secret) authenticate(p Packet, with []byte, at int) []byte {
 }
 
 // AppendResponse appends the answer to a request: its Proxy-State attributes in
-// their order (RFC 2866 §4.2) and, if the request has one, a Message-Authenticator
-// in front (RFC 5997 §3).
+// their order (RFC 2866 §4.2) and, for a Status-Server, a Message-Authenticator in
+// front. Answers to Accounting-Requests have none: the RFCs ask for none, and peers
+// differ in how they compute it there.
 func (s *Secret) AppendResponse(dst []byte, code Code, request Packet) []byte {
 	begin := len(dst)
 	dst = append(dst, byte(code), request.ID(), 0, 0)
 	dst = append(dst, request.Authenticator()...)
-	at := 0
-	for rest := request.Attributes(); ; {
-		t, _, ok := rest.Next()
-		if !ok {
-			break
-		}
-		if t == MessageAuthenticator {
-			at = header + 2
-			dst = append(dst, byte(MessageAuthenticator), 2+md5.Size)
-			dst = append(dst, zeros[:]...)
-			break
-		}
+	status := request.Code() == StatusServer
+	if status {
+		dst = append(dst, byte(MessageAuthenticator), 2+md5.Size)
+		dst = append(dst, zeros[:]...)
 	}
 	for rest := request.Attributes(); ; {
 		t, value, ok := rest.Next()
@@ -147,9 +132,9 @@ func (s *Secret) AppendResponse(dst []byte, code Code, request Packet) []byte {
 		}
 	}
 	p := Packet(dst[begin:])
-	binary.BigEndian.PutUint16(p[2:], uint16(len(p))) //nolint:gosec // shorter than the request
-	if at != 0 {
-		copy(p[at:], s.authenticate(p, request.Authenticator(), at))
+	binary.BigEndian.PutUint16(p[2:], uint16(len(p))) //nolint:gosec // no longer than a request that was checked
+	if status {
+		copy(p[header+2:], s.authenticate(p, request.Authenticator(), header+2))
 	}
 	copy(p[4:header], s.sign(p, request.Authenticator()))
 	return dst
