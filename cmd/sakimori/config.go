@@ -19,19 +19,21 @@ import (
 	"sakimori/base/wire/packet"
 	"sakimori/observe/telescope"
 	"sakimori/observe/telescope/record"
+	"sakimori/respond/subscriber/translation"
 )
 
 // config is the one configuration file. Unknown keys are errors.
 type config struct {
-	Data      string          `yaml:"data"`     // folder of everything that is kept
-	Database  string          `yaml:"database"` // of people, cases and the ledger: postgres://…; "" is a file in the data folder
-	Listen    string          `yaml:"listen"`   // address of the console
-	Hosts     []string        `yaml:"hosts"`    // names by which the console may be called, besides loopback
-	Metrics   string          `yaml:"metrics"`
-	Log       string          `yaml:"log"` // debug, info, warn, error
-	Telescope telescopeConfig `yaml:"telescope"`
-	Geo       geoConfig       `yaml:"geo"`
-	Retention retention       `yaml:"retention"`
+	Data       string           `yaml:"data"`     // folder of everything that is kept
+	Database   string           `yaml:"database"` // of people, cases and the ledger: postgres://…; "" is a file in the data folder
+	Listen     string           `yaml:"listen"`   // address of the console
+	Hosts      []string         `yaml:"hosts"`    // names by which the console may be called, besides loopback
+	Metrics    string           `yaml:"metrics"`
+	Log        string           `yaml:"log"` // debug, info, warn, error
+	Telescope  telescopeConfig  `yaml:"telescope"`
+	Subscriber subscriberConfig `yaml:"subscriber"`
+	Geo        geoConfig        `yaml:"geo"`
+	Retention  retention        `yaml:"retention"`
 }
 
 type telescopeConfig struct {
@@ -44,6 +46,11 @@ type telescopeConfig struct {
 	MinRate    float64         `yaml:"min_rate"`
 	Slow       time.Duration   `yaml:"slow"`
 	Research   []researchEntry `yaml:"research"`
+}
+
+type subscriberConfig struct {
+	Own         []string           `yaml:"own"`         // addresses that are given to subscribers; none: everything may be
+	Translation translation.Config `yaml:"translation"` // rules that compute who is behind a shared address
 }
 
 type darkEntry struct {

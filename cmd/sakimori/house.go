@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"sakimori/respond/casework"
 	"sakimori/respond/subscriber"
 	"sakimori/respond/subscriber/history"
+	"sakimori/respond/subscriber/translation"
 	"sakimori/respond/subscriber/vault"
 )
 
@@ -30,6 +32,8 @@ type house struct {
 	vault   *vault.Vault
 	history *history.History
 	desk    *casework.Desk
+	own     []netip.Prefix     // the operator's; none: not told
+	rules   *translation.Rules // of computed translation; nil none
 }
 
 // The files of a house in its data folder.
@@ -79,6 +83,19 @@ func openHouse(ctx context.Context, dir, database string) (*house, error) {
 		return nil, errors.Join(err, h.Close())
 	}
 	return h, nil
+}
+
+// settle takes what the configuration says of the operator's addresses.
+func (h *house) settle(cfg *config) (err error) {
+	for _, s := range cfg.Subscriber.Own {
+		p, err := parsePrefix(s, "own")
+		if err != nil {
+			return err
+		}
+		h.own = append(h.own, p)
+	}
+	h.rules, err = translation.New(cfg.Subscriber.Translation)
+	return err
 }
 
 // Close closes what is open; the ledger's store last.

@@ -20,8 +20,8 @@ import (
 )
 
 func newImport() *cobra.Command {
-	c := &cobra.Command{Use: "import", Short: "Count captures / キャプチャを取り込む"}
-	c.AddCommand(newImportTelescope())
+	c := &cobra.Command{Use: "import", Short: "Take in captures and logs / キャプチャと記録を取り込む"}
+	c.AddCommand(newImportTelescope(), newImportSubscriber())
 	return c
 }
 

@@ -28,6 +28,7 @@ func (v Verdict) Certain() bool { return v == Unique || v == UniqueBut }
 type Hold struct {
 	Holder
 	Source           uint16
+	Session          uint64 // of Use; 0 of a point
 	From, To         int64 // Unix nanoseconds; what records vouch for
 	Earliest, Latest int64 // what they don't exclude
 	Believed         int64 // until then an open claim may be named; later it only keeps others from being certain
@@ -145,7 +146,7 @@ func Holds(spans []Span, limits func(source uint16) Limits) []Hold {
 			points = append(points, *s)
 			continue
 		}
-		h := Hold{Holder: s.Holder, Source: s.Source, From: s.First, To: s.Last, Earliest: math.MinInt64, Latest: math.MaxInt64, Believed: math.MaxInt64, Shared: !s.Ports.Whole()}
+		h := Hold{Holder: s.Holder, Source: s.Source, Session: s.Session, From: s.First, To: s.Last, Earliest: math.MinInt64, Latest: math.MaxInt64, Believed: math.MaxInt64, Shared: !s.Ports.Whole()}
 		if s.Begun() {
 			h.Earliest = h.From
 		} else if i, _ := slices.BinarySearch(limits(s.Source).Resets, s.First); i > 0 {

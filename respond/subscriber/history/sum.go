@@ -4,13 +4,20 @@ import "sakimori/respond/subscriber"
 
 // Sum is what all records come to.
 type Sum struct {
-	Holds    uint64 // uses of an address: sessions, leases, blocks of ports
+	Sessions uint64 // sessions, each once however many addresses it has; leases; blocks of ports
 	Open     uint64 // without an end
 	Inferred uint64 // whose end was concluded, not told
 }
 
-// Sum goes through everything: as long as it takes to read all files. Nothing else is
-// done meanwhile.
+// session is one of those that have a name.
+type session struct {
+	source uint16
+	name   uint64
+	holder subscriber.Holder
+}
+
+// Sum goes through everything: it takes as long as to read all files, and 60 bytes of
+// memory for each session. Nothing else is done meanwhile.
 func (h *History) Sum() (z Sum) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -35,15 +42,29 @@ func (h *History) Sum() (z Sum) {
 	}
 	next := q.merged()
 	var group []subscriber.Span
+	type count struct{ all, open, inferred uint64 }
+	sessions := map[session]count{} // of the address with most of each
 	flush := func() {
+		here := map[session]count{}
 		for _, x := range subscriber.Holds(group, h.limits) {
-			z.Holds++
+			c := count{all: 1}
 			if x.Open && !x.Inferred {
-				z.Open++
+				c.open = 1
 			}
 			if x.Inferred {
-				z.Inferred++
+				c.inferred = 1
 			}
+			if x.Session == 0 {
+				z.Sessions, z.Open, z.Inferred = z.Sessions+1, z.Open+c.open, z.Inferred+c.inferred
+				continue
+			}
+			k := session{x.Source, x.Session, x.Holder}
+			o := here[k]
+			here[k] = count{o.all + 1, o.open + c.open, o.inferred + c.inferred}
+		}
+		for k, c := range here {
+			o := sessions[k]
+			sessions[k] = count{max(o.all, c.all), max(o.open, c.open), max(o.inferred, c.inferred)}
 		}
 		group = group[:0]
 	}
@@ -54,5 +75,8 @@ func (h *History) Sum() (z Sum) {
 		group = append(group, s)
 	}
 	flush()
+	for _, c := range sessions {
+		z.Sessions, z.Open, z.Inferred = z.Sessions+c.all, z.Open+c.open, z.Inferred+c.inferred
+	}
 	return z
 }

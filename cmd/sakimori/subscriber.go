@@ -1,0 +1,477 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/zeebo/xxh3"
+
+	"sakimori/base/clock"
+	"sakimori/respond/subscriber"
+	"sakimori/respond/subscriber/access"
+	"sakimori/respond/subscriber/history"
+	"sakimori/respond/subscriber/translation"
+	"sakimori/respond/subscriber/translation/syslog"
+)
+
+// subscriberFlags say how logs of addresses are read.
+type subscriberFlags struct {
+	withBook
+
+	secret, line, zone, source, kind string
+}
+
+func newImportSubscriber() *cobra.Command {
+	var f subscriberFlags
+	c := &cobra.Command{
+		Use:   "subscriber FILE…",
+		Short: "Import logs of who had which address / 誰がどのアドレスを使っていたかの記録を取り込む",
+		Long: `Reads RADIUS accounting (captures, and detail files of FreeRADIUS), leases (Kea's CSV,
+ISC dhcpd's file) and logs of address translation (syslog), and says what they come to.
+With --data they are kept, contracts under pseudonyms.
+
+RADIUS 課金記録(pcap、detail)、DHCP リース(Kea、ISC)、NAT のログを読みます。
+--data を付けると保存します。契約は仮名で扱います。`,
+		Example: `  sakimori import subscriber --data sakimori-data --secret-file radius.secret radius.pcap
+  sakimori import subscriber -o json detail-20261126 kea-leases4.csv cgn.log`,
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usage("name at least one file (see: %s --help)", c.CommandPath())
+			}
+			return f.run(c, args)
+		},
+	}
+	f.flags(c)
+	fl := c.Flags()
+	fl.StringVar(&f.secret, "secret", "", "RADIUS shared secret: requests that it doesn't prove are malformed")
+	fl.StringVar(&f.line, "line", "user-name", "what names the contract in RADIUS (see the documentation)")
+	fl.StringVar(&f.zone, "zone", "UTC", "time zone of dates that don't name one")
+	fl.StringVar(&f.source, "source", "", "name of the DHCP server or translator, where the file doesn't say it (default the file's name)")
+	fl.StringVar(&f.kind, "kind", "auto", "auto, radius, detail, kea, isc or syslog")
+	return c
+}
+
+// imported is what an import of logs came to.
+type imported struct {
+	Records   uint64            `json:"records"`
+	Sessions  uint64            `json:"sessions"` // uses of an address: sessions, leases, blocks of ports
+	Open      uint64            `json:"open"`     // of them, without an end
+	Inferred  uint64            `json:"inferred_ends"`
+	Malformed uint64            `json:"malformed"`
+	Ignored   uint64            `json:"ignored"`
+	Reasons   map[string]uint64 `json:"reasons"`
+	Examples  []string          `json:"examples"`
+	First     *time.Time        `json:"first"`
+	Last      *time.Time        `json:"last"`
+}
+
+func (i *imported) add(s *subscriber.Stats) {
+	i.Records += s.Records
+	i.Malformed += s.Malformed
+	i.Ignored += s.Ignored
+	for r, n := range s.Reasons {
+		i.Reasons[r] += n
+	}
+	i.Examples = append(i.Examples, s.Examples...)
+	if s.Records == 0 {
+		return
+	}
+	if i.First == nil || s.First.Before(*i.First) {
+		t := s.First.UTC()
+		i.First = &t
+	}
+	if i.Last == nil || s.Last.After(*i.Last) {
+		t := s.Last.UTC()
+		i.Last = &t
+	}
+}
+
+func (f *subscriberFlags) run(c *cobra.Command, files []string) (err error) {
+	if _, err := f.readers(""); err != nil {
+		return &exitError{exitUsage, err}
+	}
+	ctx := c.Context()
+	// What the files come to by themselves is found in a history of their own.
+	dir, err := os.MkdirTemp("", "sakimori-import-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	own, err := history.Open(dir, history.Options{Pseudonym: transient})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, own.Close()) }()
+	sinks := []access.Sink{own}
+	if f.data != "" {
+		cfg, err := readConfig(f.config, os.Environ())
+		if err != nil {
+			return &exitError{exitUsage, err}
+		}
+		h, err := openHouse(ctx, f.data, cfg.Database)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, h.Close()) }()
+		sinks = append(sinks, h)
+	}
+	out := imported{Reasons: map[string]uint64{}, Examples: []string{}}
+	bar := newProgress(c.ErrOrStderr(), "auto")
+	for _, name := range files {
+		stats, err := f.read(ctx, name, sinks, bar)
+		out.add(&stats)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	bar.end()
+	z := own.Sum()
+	out.Sessions, out.Open, out.Inferred = z.Sessions, z.Open, z.Inferred
+	return f.print(c.OutOrStdout(), &out)
+}
+
+// transient names contracts for a history that is thrown away.
+func transient(line string) (id [16]byte) {
+	return xxh3.HashString128(line).Bytes()
+}
+
+func (f *subscriberFlags) print(w io.Writer, i *imported) error {
+	if f.format == "json" {
+		return printJSON(w, i)
+	}
+	span := [2]string{}
+	if i.First != nil {
+		span = [2]string{i.First.Format(time.RFC3339), i.Last.Format(time.RFC3339)}
+	}
+	if err := printRows(w, f.format, []string{"records", "sessions", "open", "inferred_ends", "malformed", "first", "last"},
+		[][]string{{fmt.Sprint(i.Records), fmt.Sprint(i.Sessions), fmt.Sprint(i.Open), fmt.Sprint(i.Inferred), fmt.Sprint(i.Malformed), span[0], span[1]}}); err != nil {
+		return err
+	}
+	if f.format == "table" {
+		for _, e := range i.Examples {
+			fmt.Fprintln(w, say("使えない記録: ", "can't be used: ")+e)
+		}
+	}
+	return nil
+}
+
+// logReader reads one kind of log.
+type logReader func(r io.Reader, emit access.Emit) (subscriber.Stats, error)
+
+// readers are those of all kinds; source names who wrote a log that doesn't say it.
+func (f *subscriberFlags) readers(source string) (map[string]logReader, error) {
+	zone, err := time.LoadLocation(f.zone)
+	if err != nil {
+		return nil, fmt.Errorf("--zone %s: name a zone like Asia/Tokyo", f.zone)
+	}
+	key, err := access.ParseKey(f.line)
+	if err != nil {
+		return nil, fmt.Errorf("--line: %w", err)
+	}
+	acct, lease := access.Accounting{Line: key}, access.LeaseOptions{Source: source}
+	return map[string]logReader{
+		"radius": func(r io.Reader, e access.Emit) (subscriber.Stats, error) {
+			return access.ReadCapture(r, access.CaptureOptions{Accounting: acct, Secret: []byte(f.secret)}, e)
+		},
+		"detail": func(r io.Reader, e access.Emit) (subscriber.Stats, error) {
+			return access.ReadDetail(r, access.DetailOptions{Accounting: acct, Zone: zone}, e)
+		},
+		"kea":    func(r io.Reader, e access.Emit) (subscriber.Stats, error) { return access.ReadKea(r, lease, e) },
+		"isc":    func(r io.Reader, e access.Emit) (subscriber.Stats, error) { return access.ReadISC(r, lease, e) },
+		"syslog": func(r io.Reader, e access.Emit) (subscriber.Stats, error) { return f.syslog(r, source, e) },
+	}, nil
+}
+
+func (f *subscriberFlags) syslog(r io.Reader, source string, e access.Emit) (subscriber.Stats, error) {
+	p, err := syslog.New(syslog.Config{Zone: f.zone, Source: source})
+	if err != nil {
+		return subscriber.Stats{}, err
+	}
+	var failed error
+	err = p.Read(r, clock.System{}, func(r *subscriber.Record) {
+		if failed == nil {
+			failed = e(r)
+		}
+	})
+	return p.Stats(), errors.Join(failed, err)
+}
+
+// kindOf tells the kinds of logs apart by how they begin.
+func kindOf(head []byte) string {
+	text := string(head)
+	switch {
+	case bytes.HasPrefix(head, []byte{0xd4, 0xc3, 0xb2, 0xa1}), bytes.HasPrefix(head, []byte{0xa1, 0xb2, 0xc3, 0xd4}),
+		bytes.HasPrefix(head, []byte{0x4d, 0x3c, 0xb2, 0xa1}), bytes.HasPrefix(head, []byte{0xa1, 0xb2, 0x3c, 0x4d}),
+		bytes.HasPrefix(head, []byte{0x0a, 0x0d, 0x0d, 0x0a}), bytes.HasPrefix(head, []byte{0x1f, 0x8b}), bytes.HasPrefix(head, []byte{0x28, 0xb5, 0x2f, 0xfd}):
+		return "radius"
+	case strings.HasPrefix(text, "address,"):
+		return "kea"
+	case strings.Contains(text, "\nlease ") || strings.HasPrefix(text, "lease ") || strings.Contains(text, "ia-na ") || strings.Contains(text, "ia-pd "):
+		return "isc"
+	case strings.Contains(text, "\n\t") && strings.Contains(text, " = "):
+		return "detail"
+	}
+	return "syslog"
+}
+
+// atOnce is how many records are kept together.
+const atOnce = 1000
+
+func (f *subscriberFlags) read(ctx context.Context, name string, sinks []access.Sink, bar *bar) (stats subscriber.Stats, err error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return stats, err
+	}
+	defer file.Close()
+	in := bufio.NewReaderSize(file, 1<<16)
+	kind := f.kind
+	if kind == "auto" {
+		head, err := in.Peek(4096)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return stats, err
+		}
+		kind = kindOf(head)
+	}
+	readers, err := f.readers(cmp.Or(f.source, filepath.Base(name)))
+	if err != nil {
+		return stats, err
+	}
+	read := readers[kind]
+	if read == nil {
+		return stats, usage("--kind %s: use auto, radius, detail, kea, isc or syslog", kind)
+	}
+	lot := make([]subscriber.Record, 0, atOnce)
+	n := uint64(0)
+	flush := func() error {
+		for _, s := range sinks {
+			if err := s.Take(ctx, lot); err != nil {
+				return err
+			}
+		}
+		n += uint64(len(lot))
+		lot = lot[:0]
+		bar.show(progress{File: filepath.Base(name), Step: kind, Packets: n})
+		return nil
+	}
+	stats, err = read(in, func(r *subscriber.Record) error {
+		lot = append(lot, *r)
+		if len(lot) < atOnce {
+			return nil
+		}
+		return flush()
+	})
+	return stats, errors.Join(err, flush())
+}
+
+func newSubscriber() *cobra.Command {
+	c := &cobra.Command{Use: "subscriber", Short: "Who had an address at a time / ある時刻のアドレスの利用者"}
+	c.AddCommand(newSubscriberWho())
+	return c
+}
+
+func newSubscriberWho() *cobra.Command {
+	var f withBook
+	var at string
+	var skew time.Duration
+	var proto uint8
+	c := &cobra.Command{
+		Use: "who ADDRESS[:PORT] --at TIME", Short: "Say who had an address, or why it can't be told / 利用者を仮名で示す",
+		Long: `Says by pseudonym who had an address, and a port of it, at a time; or that several may
+have had it, that the log doesn't reach back, that the address is shared and the port
+is missing. It never guesses.
+
+指定した時刻にアドレス(とポート)を使っていた加入者を仮名で示します。特定できないときは、
+その理由を示します。推測はしません。`,
+		Example: "  sakimori subscriber who 203.0.113.7 --at 2026-11-26T03:00:00+09:00 --data sakimori-data -o json\n  sakimori subscriber who 198.51.100.1:40000 --at 2026-11-26T03:00:00+09:00 --skew 10s",
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usage("name one address, with :PORT where it is shared")
+			}
+			addr, port, err := addressPort(args[0])
+			if err != nil {
+				return err
+			}
+			t, err := time.Parse(time.RFC3339, at)
+			if err != nil {
+				return usage("--at %s: write it like 2026-11-26T03:00:00+09:00", at)
+			}
+			return f.house(c, func(ctx context.Context, h *house, w io.Writer) error {
+				return printWho(w, f.format, h, h.who(addr, port, proto, t, skew))
+			})
+		},
+	}
+	f.flags(c)
+	fl := c.Flags()
+	fl.StringVar(&at, "at", "", "time, RFC 3339")
+	fl.DurationVar(&skew, "skew", time.Second, "how far the time may be off")
+	fl.Uint8Var(&proto, "protocol", 0, "IANA number of the protocol; 0 not told")
+	return c
+}
+
+// house opens everything for a command.
+func (f *withBook) house(c *cobra.Command, do func(ctx context.Context, h *house, w io.Writer) error) (err error) {
+	cfg, err := readConfig(f.config, os.Environ())
+	if err != nil {
+		return &exitError{exitUsage, err}
+	}
+	if f.data != "" {
+		cfg.Data = f.data
+	}
+	if _, err := os.Stat(cfg.Data); err != nil {
+		return fmt.Errorf("there is no data folder %s: name it with --data", cfg.Data)
+	}
+	h, err := openHouse(c.Context(), cfg.Data, cfg.Database)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, h.Close()) }()
+	if err := h.settle(&cfg); err != nil {
+		return &exitError{exitUsage, err}
+	}
+	return do(c.Context(), h, c.OutOrStdout())
+}
+
+func addressPort(s string) (netip.Addr, uint16, error) {
+	if a, err := netip.ParseAddr(s); err == nil {
+		return a, 0, nil
+	}
+	ap, err := netip.ParseAddrPort(s)
+	if err != nil {
+		return netip.Addr{}, 0, usage("%q is no address: write 203.0.113.7, 203.0.113.7:40000 or [2001:db8::1]:40000", s)
+	}
+	return ap.Addr(), ap.Port(), nil
+}
+
+// whoAnswer is who had an address.
+type whoAnswer struct {
+	Verdict   subscriber.Verdict `json:"verdict"`
+	Pseudonym string             `json:"pseudonym"`
+	Margin    string             `json:"margin"` // how much larger the doubt could be
+	Evidence  []piece            `json:"evidence"`
+	Contract  string             `json:"contract,omitempty"`
+}
+
+// piece is one claim to the address that touches the time.
+type piece struct {
+	Pseudonym string     `json:"pseudonym"` // or the address before a translator
+	Source    string     `json:"source"`
+	From      *time.Time `json:"from"`
+	To        *time.Time `json:"to"`
+	Open      bool       `json:"open"`
+	Inferred  bool       `json:"inferred_end"`
+}
+
+// who answers: through a translator, by rule or by its log, to the subscriber behind it.
+func (h *house) who(addr netip.Addr, port uint16, proto uint8, at time.Time, skew time.Duration) whoAnswer {
+	addr = addr.Unmap()
+	if len(h.own) > 0 && !slices.ContainsFunc(h.own, func(p netip.Prefix) bool { return p.Contains(addr) }) {
+		return whoAnswer{Verdict: subscriber.Foreign, Evidence: []piece{}}
+	}
+	from, to := at.Add(-skew), at.Add(skew)
+	if h.rules != nil {
+		rule := h.rules.Ask(translation.Query{Address: addr, Port: port, Proto: proto, At: at, Skew: skew})
+		if out, is := h.ruled(rule, from, to); is {
+			return out
+		}
+	}
+	d := h.history.Who(addr, port, proto, from, to)
+	out := whoAnswer{Verdict: d.Verdict, Evidence: h.pieces(d.Holds), Margin: margin(d.Margin)}
+	if inside, is := d.Holder.Address(); is && d.Verdict.Certain() {
+		behind := h.history.Who(inside, 0, 0, from, to)
+		out.Evidence = append(out.Evidence, h.pieces(behind.Holds)...)
+		if !behind.Verdict.Certain() || d.Verdict == subscriber.Unique {
+			out.Verdict = behind.Verdict
+		}
+		if behind.Verdict.Certain() && (behind.Margin >= 0 && behind.Margin < d.Margin || d.Margin < 0) {
+			out.Margin = margin(behind.Margin)
+		}
+		d = behind
+	}
+	if out.Verdict.Certain() {
+		out.Pseudonym = subscriber.Subject(d.Holder.ID)
+	}
+	return out
+}
+
+// ruled is what a computed translation says; false when no rule speaks of the address.
+func (h *house) ruled(rule translation.Answer, from, to time.Time) (out whoAnswer, is bool) {
+	out.Evidence = []piece{{Pseudonym: rule.Inside.String(), Source: strings.TrimSpace(rule.Rule + " " + rule.Version)}}
+	switch rule.Reason {
+	case translation.Found:
+	case translation.NoRule:
+		return out, false
+	case translation.NoPort:
+		out.Verdict = subscriber.NoPort
+		return out, true
+	case translation.Ambiguous:
+		out.Verdict, out.Evidence = subscriber.Ambiguous, []piece{}
+		return out, true
+	default:
+		out.Verdict, out.Evidence[0].Pseudonym = subscriber.Expired, rule.Reason.String()
+		return out, true
+	}
+	d := h.history.Who(rule.Inside.Addr(), 0, 0, from, to)
+	out.Verdict, out.Margin, out.Evidence = d.Verdict, margin(d.Margin), append(out.Evidence, h.pieces(d.Holds)...)
+	if d.Verdict.Certain() {
+		out.Pseudonym = subscriber.Subject(d.Holder.ID)
+	}
+	return out, true
+}
+
+func margin(d time.Duration) string {
+	if d < 0 {
+		return ""
+	}
+	return d.String()
+}
+
+func (h *house) pieces(holds []subscriber.Hold) []piece {
+	out := make([]piece, 0, len(holds))
+	for _, x := range holds {
+		p := piece{Pseudonym: subscriber.Subject(x.ID), Source: h.history.Source(x.Source), Open: x.Open, Inferred: x.Inferred}
+		if a, is := x.Address(); is {
+			p.Pseudonym = a.String()
+		}
+		if x.From <= x.To {
+			from, to := time.Unix(0, x.From).UTC(), time.Unix(0, x.To).UTC()
+			p.From, p.To = &from, &to
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+func printWho(w io.Writer, format string, _ *house, a whoAnswer) error {
+	if format == "json" {
+		return printJSON(w, a)
+	}
+	var rows [][]string
+	when := func(t *time.Time) string {
+		if t == nil {
+			return "?"
+		}
+		return t.Format(time.RFC3339)
+	}
+	for _, e := range a.Evidence {
+		rows = append(rows, []string{e.Pseudonym, e.Source, when(e.From), when(e.To), fmt.Sprint(e.Open), fmt.Sprint(e.Inferred)})
+	}
+	if format == "table" {
+		fmt.Fprintf(w, "%s  %s\n", a.Verdict, a.Pseudonym)
+		if a.Margin != "" {
+			fmt.Fprintf(w, say("時刻のずれが %s を超えると結論が変わります\n", "it would change if the time were off by more than %s\n"), a.Margin)
+		}
+	}
+	return printRows(w, format, []string{"pseudonym", "source", "from", "to", "open", "inferred_end"}, rows)
+}
