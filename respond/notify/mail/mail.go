@@ -59,6 +59,9 @@ type Config struct {
 	Timeout time.Duration // of a command; 0 a minute
 	Answer  time.Duration // of the answer to a message; 0 ten minutes (RFC 5321, section 4.5.3.2.6)
 	Idle    int           // connections that are kept for the next message
+	// Receipts asks the MTAs on the way to report arrival too, where they can (RFC 3461):
+	// a mail more for each notice.
+	Receipts bool
 }
 
 // Carrier sends notices by mail. It may be used by many goroutines.
@@ -265,7 +268,9 @@ func (c *Carrier) begin(line *smtp.Client, id, to string) error {
 	from, rcpt := "MAIL FROM:<"+c.envelope(id)+">", "RCPT TO:<"+to+">"
 	if dsn, _ := line.Extension("DSN"); dsn { // RFC 3461
 		from += " RET=HDRS ENVID=" + id
-		rcpt += " NOTIFY=SUCCESS,FAILURE,DELAY"
+		if rcpt += " NOTIFY=FAILURE,DELAY"; c.cfg.Receipts {
+			rcpt += ",SUCCESS"
+		}
 	}
 	if err := command(line, 250, from, "MAIL"); err != nil {
 		return err
