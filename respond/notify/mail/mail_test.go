@@ -146,12 +146,14 @@ func TestSecurity(t *testing.T) {
 		sent   bool
 		log    string
 	}{
-		"starttls":      {func(*mail.Config) {}, true, "P=esmtps "},
-		"other roots":   {func(c *mail.Config) { c.TLS.RootCAs = x509.NewCertPool() }, false, ""},
-		"other name":    {func(c *mail.Config) { c.TLS.ServerName = "other.example" }, false, ""},
-		"implicit":      {func(c *mail.Config) { c.Security, c.Port = mail.ImplicitTLS, mta.TLSPort }, true, "P=esmtps "},
-		"auth":          {func(c *mail.Config) { c.User, c.Password = "sakimori", "geheim" }, true, "P=esmtpsa "},
-		"auth implicit": {func(c *mail.Config) { c.Security, c.Port, c.User, c.Password = mail.ImplicitTLS, mta.TLSPort, "sakimori", "geheim" }, true, "P=esmtpsa "},
+		"starttls":    {func(*mail.Config) {}, true, "P=esmtps "},
+		"other roots": {func(c *mail.Config) { c.TLS.RootCAs = x509.NewCertPool() }, false, ""},
+		"other name":  {func(c *mail.Config) { c.TLS.ServerName = "other.example" }, false, ""},
+		"implicit":    {func(c *mail.Config) { c.Security, c.Port = mail.ImplicitTLS, mta.TLSPort }, true, "P=esmtps "},
+		"auth":        {func(c *mail.Config) { c.User, c.Password = "sakimori", "geheim" }, true, "P=esmtpsa "},
+		"auth implicit": {func(c *mail.Config) {
+			c.Security, c.Port, c.User, c.Password = mail.ImplicitTLS, mta.TLSPort, "sakimori", "geheim"
+		}, true, "P=esmtpsa "},
 		"wrong word":    {func(c *mail.Config) { c.User, c.Password = "sakimori", "falsch" }, false, ""},
 		"auth in clear": {func(c *mail.Config) { c.Security, c.User, c.Password = mail.Plain, "sakimori", "geheim" }, false, ""},
 		"plain":         {func(c *mail.Config) { c.Security = mail.Plain }, true, "P=esmtp "},

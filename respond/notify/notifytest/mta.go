@@ -281,4 +281,3 @@ func MessageIDs(mails [][]byte) map[string]int {
 	}
 	return n
 }
-

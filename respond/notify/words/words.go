@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strconv"
 	"strings"
 	"text/template"
 	"time"
@@ -258,7 +259,7 @@ func join(text, lang string) string {
 // Moment writes a time in its own zone, as people read it.
 func Moment(t time.Time, lang string) string {
 	if lang == "ja" {
-		return t.Format("2006年1月2日15時04分ごろ")
+		return t.Format("2006年1月2日") + strconv.Itoa(t.Hour()) + t.Format("時04分ごろ")
 	}
 	return t.Format("2 January 2006 at 15:04") + zone(t)
 }
