@@ -207,7 +207,6 @@ type letter struct {
 	number       string
 	parts        []part
 	window       Window
-	pageOf       string // "%d / %d"
 	continuation string
 }
 

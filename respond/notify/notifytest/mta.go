@@ -20,6 +20,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"sakimori/base/clock"
 )
 
 // MTA is a real Exim on loopback, with a spool, a configuration and a certificate of
@@ -143,7 +145,7 @@ func StartMTA(t testing.TB) *MTA {
 		_ = c.Wait()                                      // it was killed
 	})
 	for try := 0; ; try++ {
-		line, err := net.DialTimeout("tcp", "127.0.0.1:"+strconv.Itoa(m.Port), time.Second)
+		line, err := (&net.Dialer{Timeout: time.Second}).DialContext(t.Context(), "tcp", "127.0.0.1:"+strconv.Itoa(m.Port))
 		if err == nil {
 			_ = line.Close() // it was only knocked
 			return m
@@ -219,7 +221,7 @@ func write(t testing.TB, path string, b []byte, mode os.FileMode) {
 
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it is closed at once
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,7 +246,7 @@ func certificate(t testing.TB, dir string) *x509.CertPool {
 	must(err)
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(err)
-	now := time.Now() //nolint:forbidigo // the other side checks it against the machine's clock
+	now := clock.System{}.Now() // the other side checks it against the machine's
 	ca := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "CA of a test"}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(24 * time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,

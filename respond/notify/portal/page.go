@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"html/template"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -103,14 +104,14 @@ func (p *Portal) page(w http.ResponseWriter, r *http.Request) {
 	if s.walled {
 		var err error
 		if words, err = p.Writer.Write(&s.notice, words.Language); err != nil {
-			p.Log.Error("the words of a notice are missing", "notice", s.notice.ID, "error", err)
+			p.Log.ErrorContext(r.Context(), "the words of a notice are missing", slog.String("notice", s.notice.ID), slog.Any("error", err))
 			http.Error(w, "しばらくしてからもう一度お試しください。 / Please try again in a moment.", http.StatusServiceUnavailable)
 			return
 		}
 	}
 	content, err := p.render(words, s)
 	if err != nil {
-		p.Log.Error("the portal's page can't be made", "error", err)
+		p.Log.ErrorContext(r.Context(), "the portal's page can't be made", slog.Any("error", err))
 		http.Error(w, "しばらくしてからもう一度お試しください。 / Please try again in a moment.", http.StatusServiceUnavailable)
 		return
 	}
@@ -122,12 +123,12 @@ func (p *Portal) page(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "private, no-store")
 	h.Set("Vary", "Accept-Language")
-	if _, err := w.Write(content); err != nil {
+	if _, err := w.Write(content); err != nil { //nolint:gosec // html/template made it
 		return // the visitor went away before the notice was there
 	}
 	if s.walled && s.notice.State != notify.Delivered {
 		if _, err := p.Desk.Confirm(r.Context(), s.notice.ID, notify.Delivered, "subscriber", "the portal's page was opened"); err != nil {
-			p.Log.Warn("that a notice was seen couldn't be written down", "notice", s.notice.ID, "error", err)
+			p.Log.WarnContext(r.Context(), "that a notice was seen couldn't be written down", slog.String("notice", s.notice.ID), slog.Any("error", err))
 		}
 	}
 }
@@ -173,6 +174,8 @@ func length(d time.Duration, lang string) string {
 		return fmt.Sprintf("%d分", m)
 	case lang == "ja":
 		return fmt.Sprintf("%d時間%d分", h, m)
+	case m == 0 && h == 1:
+		return "an hour"
 	case m == 0:
 		return fmt.Sprintf("%d hours", h)
 	case h == 0:

@@ -168,7 +168,7 @@ func (p *Portal) api(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/captive+json")
 	w.Header().Set("Cache-Control", "private, no-store") // section 5: it is of one client
 	if err := json.NewEncoder(w).Encode(out); err != nil {
-		p.Log.Debug("an answer of the captive portal wasn't read", "error", err)
+		p.Log.DebugContext(r.Context(), "an answer of the captive portal wasn't read", slog.Any("error", err))
 	}
 }
 
@@ -180,7 +180,7 @@ func (p *Portal) look(w http.ResponseWriter, r *http.Request) (stay, bool) {
 		s, err = p.stay(r.Context(), a)
 	}
 	if err != nil {
-		p.Log.Warn("the captive portal can't tell who is walled", "error", err)
+		p.Log.WarnContext(r.Context(), "the captive portal can't tell who is walled", slog.Any("error", err))
 		w.Header().Set("Retry-After", "30")
 		http.Error(w, "しばらくしてからもう一度お試しください。 / Please try again in a moment.", http.StatusServiceUnavailable)
 		return s, false
@@ -226,7 +226,7 @@ func (p *Portal) release(w http.ResponseWriter, r *http.Request) {
 			err = p.let(r.Context(), a, s.notice)
 		}
 		if err != nil {
-			p.Log.Error("a line couldn't be let through", "notice", s.notice.ID, "error", err)
+			p.Log.ErrorContext(r.Context(), "a line couldn't be let through", slog.String("notice", s.notice.ID), slog.Any("error", err))
 			http.Error(w, "しばらくしてからもう一度お試しください。 / Please try again in a moment.", http.StatusServiceUnavailable)
 			return
 		}

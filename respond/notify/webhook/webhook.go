@@ -176,11 +176,11 @@ func (h *handing) Drop() {}
 
 // after reads Retry-After in seconds; dates and nonsense are nothing.
 func after(v string) time.Duration {
-	s, err := strconv.ParseUint(strings.TrimSpace(v), 10, 20)
+	s, err := strconv.ParseUint(strings.TrimSpace(v), 10, 20) // at most twelve days
 	if err != nil {
 		return 0
 	}
-	return time.Duration(s) * time.Second //nolint:gosec // at most 2²⁰
+	return time.Duration(s) * time.Second
 }
 
 // cause is why there was no connection, without the URL, which the configuration has.

@@ -88,8 +88,12 @@ two{{end}}{{define "after"}}A{{end}}`
 		lang   string
 		title  string
 	}{
-		{"mirai", notify.Camera, "ja", "カメラ専用"}, {"mozi", notify.Camera, "ja", "カメラ専用"}, {"mirai", notify.Router, "ja", "ご利用の回線につながる機器の感染について（お知らせ）"},
-		{"mirai", notify.Camera, "en", "A device on your line is infected"}, {"newbot", notify.NAS, "en", "TITLE"}, {"newbot", notify.NAS, "ja", "ご利用の回線につながる機器の感染について（お知らせ）"},
+		{"mirai", notify.Camera, "ja", "カメラ専用"},
+		{"mozi", notify.Camera, "ja", "カメラ専用"},
+		{"mirai", notify.Router, "ja", "ご利用の回線につながる機器の感染について（お知らせ）"},
+		{"mirai", notify.Camera, "en", "A device on your line is infected"},
+		{"newbot", notify.NAS, "en", "TITLE"},
+		{"newbot", notify.NAS, "ja", "ご利用の回線につながる機器の感染について（お知らせ）"},
 	} {
 		w, err := b.Write(notice(tt.family, tt.device), tt.lang)
 		if err != nil || w.Title != tt.title {
