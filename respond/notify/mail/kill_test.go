@@ -194,7 +194,7 @@ func kill(t *testing.T, port int, received func() map[string]int) {
 func serve(t testing.TB, s *slow) int {
 	t.Helper()
 	server := smtp.NewServer(s)
-	server.Domain = "slow.example"
+	server.Domain, server.ReadTimeout = "slow.example", patience
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -273,3 +273,25 @@ func BenchmarkMail(b *testing.B) {
 		run(b, mail.Config{Host: "127.0.0.1", Port: port, Security: mail.Plain, From: stdmail.Address{Address: "notice@isp.example"}, Idle: 1, Helo: "desk.isp.example"})
 	})
 }
+
+// TestStaleLine: a kept connection that the server has closed meanwhile costs nothing:
+// another one is made, and the notice goes out once.
+func TestStaleLine(t *testing.T) {
+	s := &slow{ids: make(chan string, 10), quick: true}
+	c := carrier(t, mail.Config{Host: "127.0.0.1", Port: serve(t, s), Security: mail.Plain, From: stdmail.Address{Address: "notice@isp.example"}, Idle: 1, Helo: "desk.isp.example"})
+	house := notifytest.NewHouse(1)
+	desk := house.Desk(t, relationtest.Open(t, relationtest.Place(t, "sqlite")), channels(c), nil)
+	for i := range 3 {
+		n := notifytest.Approved(t, desk, "S-0", notify.Mail)
+		if got, err := desk.Send(t.Context(), n.ID, house.Grant(t, "S-0"), "x"); err != nil || got.State != notify.Sent || got.Attempts != 1 {
+			t.Fatalf("%d: %s %s, %v", i, got.State, got.Reason, err)
+		}
+		if id := <-s.ids; id != n.ID+"@isp.example" || len(s.ids) > 0 {
+			t.Errorf("%s came, and %d more", id, len(s.ids))
+		}
+		notifytest.Pause(t, 3*patience)
+	}
+}
+
+// patience is how long the server waits for a command.
+const patience = 100 * time.Millisecond

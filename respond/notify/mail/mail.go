@@ -288,6 +288,9 @@ func command(line *smtp.Client, want int, text, name string) error {
 	line.Text.StartResponse(id)
 	defer line.Text.EndResponse(id)
 	code, said, err := line.Text.ReadResponse(want)
+	if code == 421 { // the server closes the line: that is about the line, not about the message
+		return fmt.Errorf("mail: %s: the MTA closed the line (421%s)", name, enhanced(said))
+	}
 	return verdict(code, said, err, name)
 }
 
@@ -297,11 +300,7 @@ func verdict(code int, said string, err error, name string) error {
 	case err == nil:
 		return nil
 	case code/100 == 4 || code/100 == 5:
-		no := &notify.NotTaken{Permanent: code/100 == 5, Reason: "SMTP " + strconv.Itoa(code) + enhanced(said) + " at " + name}
-		if code == 421 { // it closes the line: that is about the server, not about the message
-			no.Permanent = false
-		}
-		return no
+		return &notify.NotTaken{Permanent: code/100 == 5, Reason: "SMTP " + strconv.Itoa(code) + enhanced(said) + " at " + name}
 	}
 	return fmt.Errorf("mail: %s: no answer came from the MTA", name)
 }
