@@ -29,12 +29,12 @@ type Hold struct {
 	Holder
 	Source           uint16
 	Session          uint64 // of Use; 0 of a point
-	From, To         int64 // Unix nanoseconds; what records vouch for
-	Earliest, Latest int64 // what they don't exclude
-	Believed         int64 // until then an open claim may be named; later it only keeps others from being certain
-	Open             bool  // no end was told: To is the last sign, and the holder may still have it
-	Inferred         bool  // the end was concluded: from the next holder, a restart of the source, silence, or a promise
-	Shared           bool  // of some ports alone
+	From, To         int64  // Unix nanoseconds; what records vouch for
+	Earliest, Latest int64  // what they don't exclude
+	Believed         int64  // until then an open claim may be named; later it only keeps others from being certain
+	Open             bool   // no end was told: To is the last sign, and the holder may still have it
+	Inferred         bool   // the end was concluded: from the next holder, a restart of the source, silence, or a promise
+	Shared           bool   // of some ports alone
 }
 
 // Decision is the verdict with what it rests on.
@@ -76,6 +76,10 @@ func Decide(spans []Span, port uint16, from, to int64, limits func(source uint16
 			d.Verdict = Ambiguous
 			return d
 		}
+	}
+	if holder.Unnamed {
+		d.Verdict = Expired
+		return d
 	}
 	d.Holder = holder
 	switch sure, near := cover(holds, from, to); {

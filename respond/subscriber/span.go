@@ -12,6 +12,9 @@ import (
 type Holder struct {
 	ID     [16]byte
 	Inside bool // ID is an address, IPv4 as ::ffff:a.b.c.d
+	// Unnamed is somebody whose record doesn't say who: nobody can be named for them, but
+	// they keep others from being named.
+	Unnamed bool
 }
 
 // Address is the address of a holder that is one.

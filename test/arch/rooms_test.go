@@ -192,6 +192,9 @@ var doors = map[string]string{
 	"github.com/prometheus/":         "base/telemetry",
 	"github.com/schollz/progressbar": "cmd",
 	"github.com/goccy/go-yaml":       "cmd",
+	"github.com/wneessen/go-mail":    "respond/notify/mail",
+	"github.com/emersion/go-msgauth": "respond/notify/mail",
+	"github.com/signintech/gopdf":    "respond/notify/letter",
 	"github.com/gopacket/":           "(tests only)",
 }
 

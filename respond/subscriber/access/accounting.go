@@ -21,11 +21,10 @@ type Accounting struct {
 	// for the /64 around it, as a host in it changes the rest as it likes. Set it where
 	// several subscribers share a /64.
 	WholeAddress bool
-	// StampedAnew is for a NAS that writes a new Event-Timestamp at each
-	// retransmission: Acct-Delay-Time is then taken off it. By RFC 2869 §5.3 the
-	// stamp is the time of the event, and the delay counts from there to the arrival
-	// (RFC 2866 §5.2): taken off both, it would make the event too early.
-	StampedAnew bool
+	// StampKept is for a NAS that keeps the Event-Timestamp when it sends a request again,
+	// as RFC 2869 §5.3 has it: Acct-Delay-Time isn't taken off it then. By default it is,
+	// as most stamp each sending anew.
+	StampKept bool
 }
 
 // Key is where the name of the contract stands. The zero Key is User-Name.
@@ -157,10 +156,10 @@ func (c *clerk) times(r *subscriber.Record) reason {
 		return noArrival
 	case !f.hasEvent:
 		r.At = f.arrival.Add(-delay)
-	case c.StampedAnew:
-		r.At = time.Unix(int64(f.event), 0).UTC().Add(-delay)
-	default:
+	case c.StampKept:
 		r.At = time.Unix(int64(f.event), 0).UTC()
+	default:
+		r.At = time.Unix(int64(f.event), 0).UTC().Add(-delay)
 	}
 	if r.At.Before(earliest) {
 		return tooEarly

@@ -146,8 +146,8 @@ func TestAccounting(t *testing.T) {
 		{"Start", access.Accounting{}, attributes{{status, start}, {user, "fred"}, {sessionID, "1"}, {nasID, "bng"}, {framed, one}}, "Begin, 203.0.113.7/32, line fred, session 1, source bng, at 12:00:00"},
 		{"Start with its own time", access.Accounting{}, attributes{{status, start}, {user, "fred"}, {nasID, "bng"}, {framed, one}, {event, at("11:58:00")}}, "Begin, 203.0.113.7/32, line fred, source bng, at 11:58:00"},
 		{"arrival less delay", access.Accounting{}, attributes{{status, start}, {user, "fred"}, {nasID, "bng"}, {framed, one}, {delay, u32(90)}}, "Begin, 203.0.113.7/32, line fred, source bng, at 11:58:30"},
-		{"the stamp is the event's, whatever the delay", access.Accounting{}, attributes{{status, start}, {user, "fred"}, {nasID, "bng"}, {framed, one}, {event, at("11:58:00")}, {delay, u32(90)}}, "Begin, 203.0.113.7/32, line fred, source bng, at 11:58:00"},
-		{"stamped anew at each sending", access.Accounting{StampedAnew: true}, attributes{{status, start}, {user, "fred"}, {nasID, "bng"}, {framed, one}, {event, at("11:58:00")}, {delay, u32(90)}}, "Begin, 203.0.113.7/32, line fred, source bng, at 11:56:30"},
+		{"the stamp is kept, whatever the delay", access.Accounting{StampKept: true}, attributes{{status, start}, {user, "fred"}, {nasID, "bng"}, {framed, one}, {event, at("11:58:00")}, {delay, u32(90)}}, "Begin, 203.0.113.7/32, line fred, source bng, at 11:58:00"},
+		{"stamped anew at each sending", access.Accounting{}, attributes{{status, start}, {user, "fred"}, {nasID, "bng"}, {framed, one}, {event, at("11:58:00")}, {delay, u32(90)}}, "Begin, 203.0.113.7/32, line fred, source bng, at 11:56:30"},
 		{"Interim-Update", access.Accounting{}, attributes{{status, interim}, {user, "fred"}, {nasID, "bng"}, {framed, one}, {sessionTime, u32(600)}, {timeout, u32(3600)}}, "Alive, 203.0.113.7/32, line fred, source bng, at 12:00:00, since 11:50:00, until 12:50:00"},
 		{"Interim-Update without session time", access.Accounting{}, attributes{{status, interim}, {user, "fred"}, {nasID, "bng"}, {framed, one}, {timeout, u32(3600)}}, "Alive, 203.0.113.7/32, line fred, source bng, at 12:00:00"},
 		{"Stop", access.Accounting{}, attributes{{status, stop}, {user, "fred"}, {nasID, "bng"}, {framed, one}, {sessionTime, u32(600)}, {timeout, u32(3600)}}, "End, 203.0.113.7/32, line fred, source bng, at 12:00:00, since 11:50:00"},
@@ -386,7 +386,7 @@ func (x *truth) detail() string {
 func TestTruth(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		all := rapid.SliceOfN(rapid.Custom(draw), 1, 5).Draw(t, "requests")
-		cfg, byCircuit := access.Accounting{}, rapid.Bool().Draw(t, "by circuit")
+		cfg, byCircuit := access.Accounting{StampKept: true}, rapid.Bool().Draw(t, "by circuit")
 		if byCircuit {
 			cfg.Line, _ = access.ParseKey("agent-circuit")
 		}

@@ -54,7 +54,7 @@ func FuzzCapture(f *testing.F) {
 			data = captured(t, data)
 		}
 		k, _ := access.ParseKey("agent-circuit")
-		for _, cfg := range []access.Accounting{{}, {Line: k, WholeAddress: true, StampedAnew: true}} {
+		for _, cfg := range []access.Accounting{{}, {Line: k, WholeAddress: true, StampKept: true}} {
 			sound(t, data, func(r io.Reader, e access.Emit) (subscriber.Stats, error) {
 				return access.ReadCapture(r, access.CaptureOptions{Accounting: cfg}, e)
 			})

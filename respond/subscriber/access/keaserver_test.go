@@ -123,7 +123,7 @@ func leasesOf(t *testing.T, path string, want []string) {
 		}
 		got = nil
 		s, err := access.ReadKea(bytes.NewReader(b), access.LeaseOptions{}, func(r *subscriber.Record) error {
-			line := fmt.Sprintf("%s %s %s %s", kinds[r.Kind], r.Address, r.Line, r.Session)
+			line := fmt.Sprintf("%s %s %s", kinds[r.Kind], r.Address, r.Line)
 			if len(got) == 0 || got[len(got)-1] != line { // said again, as the request was
 				got = append(got, line)
 			}
@@ -165,7 +165,7 @@ func TestKeaServer4(t *testing.T) {
 	if ack.MessageType() != dhcpv4.MessageTypeAck {
 		t.Fatal(ack.Summary())
 	}
-	const who = " 203.0.113.10/32 olt1,7|0x0004ff 01:02:03"
+	const who = " 203.0.113.10/32 olt1,7|0x0004ff"
 	leasesOf(t, leases, []string{"Begin" + who})
 	release, err := dhcpv4.NewReleaseFromACK(ack, from...)
 	if err != nil {
@@ -215,10 +215,9 @@ func TestKeaServer6(t *testing.T) {
 	if reply.MessageType != dhcpv6.MessageTypeReply {
 		t.Fatal(reply.Summary())
 	}
-	const id = "00:03:00:01:00:1a:2b:3c:4d:5e"
 	const circuit = "olt1,7|0x0004ff"
 	leasesOf(t, leases, []string{
-		"Begin " + netip.MustParsePrefix("2001:db8::10/128").String() + " " + circuit + " " + id + "/9",
-		"Begin 2001:db8:100::/40 " + circuit + " " + id + "/8",
+		"Begin " + netip.MustParsePrefix("2001:db8::10/128").String() + " " + circuit,
+		"Begin 2001:db8:100::/40 " + circuit,
 	})
 }

@@ -100,14 +100,10 @@ func (b *book) take(l *lease, line uint64) error {
 	return nil
 }
 
-// names sets Line and Session. A client keeps its session over its renewals.
+// names sets Line. A lease has no session: it is its holder's until it runs out, and a
+// renewal is another one.
 func (b *book) names(r *subscriber.Record, l *lease) {
 	client, mac := colons(l.client), colons(l.mac)
-	if r.Session = client; client == "" {
-		r.Session = mac
-	} else if l.iaid != 0 {
-		r.Session += "/" + strconv.FormatUint(uint64(l.iaid), 10)
-	}
 	b.text = appendCircuit(b.text[:0], l.circuit, l.remote)
 	switch {
 	case len(b.text) > 0:

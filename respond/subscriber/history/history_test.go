@@ -231,9 +231,18 @@ func TestUnusable(t *testing.T) {
 	if _, err := history.Open(h.Dir(), history.Options{Pseudonym: pseudonym}); !errors.Is(err, history.ErrBusy) {
 		t.Errorf("a second time: %v", err)
 	}
-	take(t, h, subscriber.Record{}, subscriber.Record{Kind: subscriber.Begin, Source: "x", At: epoch}, subscriber.Record{Kind: subscriber.Begin, Source: "x", At: epoch, Address: netip.MustParsePrefix("203.0.113.1/32")})
+	take(t, h, subscriber.Record{}, subscriber.Record{Kind: subscriber.Begin, Source: "x", At: epoch}, subscriber.Record{Kind: subscriber.Begin, At: epoch, Line: "A", Address: netip.MustParsePrefix("203.0.113.1/32")})
 	if z := h.Size(); z.Memory != 0 {
 		t.Errorf("%+v", z)
+	}
+	// Who isn't named keeps others from it, and isn't named.
+	named := session("A", 1, 0, time.Hour)
+	unnamed := session("", 2, 30*time.Minute, 2*time.Hour)
+	take(t, h, append(named, unnamed...)...)
+	for after, want := range map[time.Duration]subscriber.Verdict{10 * time.Minute: subscriber.Unique, 40 * time.Minute: subscriber.Ambiguous, 90 * time.Minute: subscriber.Expired} {
+		if d := h.Who(netip.MustParseAddr("203.0.113.7"), 0, 0, epoch.Add(after), epoch.Add(after)); d.Verdict != want {
+			t.Errorf("after %s: %s", after, d.Verdict)
+		}
 	}
 	closed(t, h)
 	if err := h.Take(t.Context(), nil); !errors.Is(err, os.ErrClosed) {

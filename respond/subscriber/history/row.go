@@ -33,6 +33,7 @@ const rowBytes = int(unsafe.Sizeof(row{}))
 const (
 	flagPoint uint8 = 1 << iota
 	flagInside
+	flagUnnamed
 )
 
 func rowOf(s *subscriber.Span) row {
@@ -46,6 +47,9 @@ func rowOf(s *subscriber.Span) row {
 	if s.Holder.Inside {
 		r.flags |= flagInside
 	}
+	if s.Holder.Unnamed {
+		r.flags |= flagUnnamed
+	}
 	return r
 }
 
@@ -53,7 +57,7 @@ func (r *row) span() subscriber.Span {
 	return subscriber.Span{
 		Use: subscriber.Use{
 			Addr: r.addr, Bits: r.bits, Ports: subscriber.Ports{First: r.port0, Last: r.port1}, Proto: r.proto, Point: r.flags&flagPoint != 0,
-			Source: r.source, Session: r.session, Holder: subscriber.Holder{ID: r.holder, Inside: r.flags&flagInside != 0},
+			Source: r.source, Session: r.session, Holder: subscriber.Holder{ID: r.holder, Inside: r.flags&flagInside != 0, Unnamed: r.flags&flagUnnamed != 0},
 		},
 		First: r.first, Last: r.last, Begin: r.begin, End: r.end, Until: r.until,
 	}

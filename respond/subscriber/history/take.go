@@ -91,14 +91,17 @@ func (h *History) number(log []byte, l *lot) ([]byte, error) {
 
 // spanOf is a record as a span.
 func (h *History) spanOf(r *subscriber.Record) (s subscriber.Span, ok bool) {
-	if !r.Address.IsValid() || r.Line == "" && !r.Inside.IsValid() {
+	if !r.Address.IsValid() {
 		return s, false
 	}
 	s.Addr, s.Bits = Place(r.Address)
 	s.Ports, s.Proto = r.Ports, r.Proto
-	if r.Inside.IsValid() {
+	switch {
+	case r.Line == "" && !r.Inside.IsValid():
+		s.Holder = subscriber.Holder{ID: h.opts.Pseudonym(r.Source + "\x00" + r.Session), Unnamed: true}
+	case r.Inside.IsValid():
 		s.Holder = subscriber.Holder{ID: r.Inside.As16(), Inside: true}
-	} else {
+	default:
 		s.Holder.ID = h.opts.Pseudonym(r.Line)
 	}
 	at := r.At.UnixNano()
