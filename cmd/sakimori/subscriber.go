@@ -307,7 +307,7 @@ is missing. It never guesses.
 			if err != nil {
 				return usage("--at %s: write it like 2026-11-26T03:00:00+09:00", at)
 			}
-			return f.house(c, func(ctx context.Context, h *house, w io.Writer) error {
+			return f.house(c, func(_ context.Context, h *house, w io.Writer) error {
 				return printWho(w, f.format, h, h.who(addr, port, proto, t, skew))
 			})
 		},

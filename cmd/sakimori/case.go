@@ -1,0 +1,288 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sakimori/base/clock"
+	"sakimori/observe/feed"
+	"sakimori/respond/casework"
+)
+
+func isUnknown(err error) bool { return errors.Is(err, casework.ErrUnknown) }
+
+func newCase() *cobra.Command {
+	c := &cobra.Command{Use: "case", Short: "Infected subscribers, from the first sign to clean / 感染対応"}
+	c.AddCommand(newCaseList(), newCaseShow(), newCaseMove(), newCaseAssign(), newCaseNote(), newCaseHold(), newCaseMerge(), newCaseTick())
+	return c
+}
+
+func newCaseList() *cobra.Command {
+	var f withBook
+	var state, assignee, family string
+	var nobody bool
+	var limit int
+	c := &cobra.Command{
+		Use: "list", Short: "List cases / 一覧", Args: noArgs,
+		Long: `Lists cases. Subscribers stand there by pseudonym. --nobody lists the signs that
+couldn't be given to anybody, and why.
+
+案件を一覧します。加入者は仮名です。--nobody は誰のものか特定できなかった兆候とその理由を示します。`,
+		Example: "  sakimori case list --data sakimori-data --state notified\n  sakimori case list --data sakimori-data --nobody -o csv",
+		RunE: func(c *cobra.Command, _ []string) error {
+			return f.house(c, func(ctx context.Context, h *house, w io.Writer) error {
+				if nobody {
+					return printSigns(ctx, h, w, f.format)
+				}
+				q := casework.Query{Assignee: assignee, Family: family, Limit: limit}
+				if state != "" {
+					q.States = []casework.State{casework.State(state)}
+				}
+				list, err := h.desk.Cases(ctx, q)
+				if err != nil {
+					return err
+				}
+				if f.format == "json" {
+					return printJSON(w, append([]casework.Case{}, list...))
+				}
+				var rows [][]string
+				for _, x := range list {
+					due := ""
+					if !x.Due.IsZero() {
+						due = x.Due.Format(time.RFC3339)
+					}
+					rows = append(rows, []string{x.ID, string(x.State), x.Subject, x.Family, x.Seen.Format(time.RFC3339), due, fmt.Sprint(x.Notices), x.Assignee})
+				}
+				return printRows(w, f.format, []string{"case", "state", "subscriber", "family", "seen", "due", "notices", "assignee"}, rows)
+			})
+		},
+	}
+	f.flags(c)
+	fl := c.Flags()
+	fl.StringVar(&state, "state", "", "new, attributed, lawful, notified, acknowledged, claimed_fixed, verifying, clean, relapsed, unreachable, escalated or closed")
+	fl.StringVar(&assignee, "assignee", "", "whose they are")
+	fl.StringVar(&family, "family", "", "of the malware")
+	fl.BoolVar(&nobody, "nobody", false, "signs that are nobody's")
+	fl.IntVar(&limit, "limit", 0, "rows; 0 all")
+	return c
+}
+
+func printSigns(ctx context.Context, h *house, w io.Writer, format string) error {
+	list, err := h.desk.Signs(ctx, "")
+	if err != nil {
+		return err
+	}
+	if format == "json" {
+		return printJSON(w, append([]casework.Sign{}, list...))
+	}
+	var rows [][]string
+	for _, s := range list {
+		rows = append(rows, []string{s.At.Format(time.RFC3339), s.Source, s.Claim, s.Family, s.Verdict, s.Doubt})
+	}
+	return printRows(w, format, []string{"at", "source", "claim", "family", "verdict", "why"}, rows)
+}
+
+func newCaseShow() *cobra.Command {
+	var f withBook
+	c := &cobra.Command{
+		Use: "show CASE", Short: "Show a case: why it is as it is / 案件の経緯を見る", Example: "  sakimori case show C-2026-000001 --data sakimori-data",
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usage("name one case, like C-2026-000001")
+			}
+			return f.house(c, func(ctx context.Context, h *house, w io.Writer) error {
+				x, history, signs, err := h.desk.Get(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				if f.format == "json" {
+					return printJSON(w, struct {
+						casework.Case
+
+						History []casework.Event `json:"history"`
+						Signs   []casework.Sign  `json:"signs"`
+					}{x, history, signs})
+				}
+				var rows [][]string
+				for _, e := range history {
+					rows = append(rows, []string{e.At.Format(time.RFC3339), e.What, e.Who, e.Why})
+				}
+				if f.format == "table" {
+					words := x.State.Words()
+					fmt.Fprintf(w, "%s  %s  %s  %s\n%s\n\n", x.ID, x.State, x.Subject, x.Family, say(words.JA, words.EN))
+				}
+				return printRows(w, f.format, []string{"at", "what", "who", "why"}, rows)
+			})
+		},
+	}
+	f.flags(c)
+	return c
+}
+
+// changing makes a command that does something to a case.
+func changing(use, short, example string, args int, do func(ctx context.Context, d *casework.Desk, args []string, why string) error) *cobra.Command {
+	var f withBook
+	var why string
+	c := &cobra.Command{
+		Use: use, Short: short, Example: example,
+		RunE: func(c *cobra.Command, got []string) error {
+			if len(got) != args || why == "" {
+				return usage("%s takes %d arguments, and --why (see: %s --help)", c.CommandPath(), args, c.CommandPath())
+			}
+			return f.house(c, func(ctx context.Context, h *house, _ io.Writer) error { return do(ctx, h.desk, got, why) })
+		},
+	}
+	f.flags(c)
+	c.Flags().StringVar(&why, "why", "", "the reason, which is written down")
+	return c
+}
+
+func newCaseMove() *cobra.Command {
+	return changing("move CASE STATE", "Bring a case into another state / 状態を変える", "  sakimori case move C-2026-000001 acknowledged --why 'they called' --data sakimori-data", 2,
+		func(ctx context.Context, d *casework.Desk, a []string, why string) error {
+			return d.Move(ctx, a[0], casework.State(a[1]), whoAmI(), why)
+		})
+}
+
+func newCaseAssign() *cobra.Command {
+	return changing("assign CASE PERSON", "Give a case to somebody / 担当を決める", "  sakimori case assign C-2026-000001 hanako --why 'on duty' --data sakimori-data", 2,
+		func(ctx context.Context, d *casework.Desk, a []string, why string) error {
+			return d.Assign(ctx, a[0], a[1], whoAmI(), why)
+		})
+}
+
+func newCaseNote() *cobra.Command {
+	return changing("note CASE", "Add a remark / メモを残す", "  sakimori case note C-2026-000001 --why 'called at 10:00' --data sakimori-data", 1,
+		func(ctx context.Context, d *casework.Desk, a []string, why string) error {
+			return d.Note(ctx, a[0], whoAmI(), why)
+		})
+}
+
+func newCaseHold() *cobra.Command {
+	var release bool
+	c := changing("hold CASE", "Keep a case as it is, or release it / 保留する", "  sakimori case hold C-2026-000001 --why 'a lawyer asked' --data sakimori-data", 1,
+		func(ctx context.Context, d *casework.Desk, a []string, why string) error {
+			return d.Hold(ctx, a[0], !release, whoAmI(), why)
+		})
+	c.Flags().BoolVar(&release, "release", false, "let it go on")
+	return c
+}
+
+func newCaseMerge() *cobra.Command {
+	return changing("merge CASE INTO", "Put a case into another one / まとめる", "  sakimori case merge C-2026-000002 C-2026-000001 --why 'one contract' --data sakimori-data", 2,
+		func(ctx context.Context, d *casework.Desk, a []string, why string) error {
+			return d.Merge(ctx, a[0], a[1], whoAmI(), why)
+		})
+}
+
+func newCaseTick() *cobra.Command {
+	var f withBook
+	c := &cobra.Command{
+		Use: "tick", Short: "Do what time brings: quiet periods that ran out / 静穏期間の満了を反映する", Args: noArgs,
+		Example: "  sakimori case tick --data sakimori-data",
+		RunE: func(c *cobra.Command, _ []string) error {
+			return f.house(c, func(ctx context.Context, h *house, w io.Writer) error {
+				moved, err := h.desk.Tick(ctx)
+				if err != nil {
+					return err
+				}
+				if f.format == "json" {
+					return printJSON(w, append([]string{}, moved...))
+				}
+				_, err = fmt.Fprintf(w, say("%d 件の状態が変わりました。\n", "%d cases were moved\n"), len(moved))
+				return err
+			})
+		},
+	}
+	f.flags(c)
+	return c
+}
+
+func newImportReports() *cobra.Command {
+	var f withBook
+	var o feed.Options
+	var format, zone string
+	c := &cobra.Command{
+		Use:   "reports --source NAME --format FORMAT FILE…",
+		Short: "Import what others report of our addresses / 外部からの通報を取り込む",
+		Long: `Reads abuse reports, finds the subscriber of each at its time, and opens or continues
+their case. A report that several may be meant by, or that came through a resolver,
+accuses nobody: see "sakimori case list --nobody".
+
+通報を読み、時刻から加入者(仮名)を特定して案件にします。特定できない通報や、リゾルバー越しの
+通報では誰も疑いません。`,
+		Example: "  sakimori import reports --source shadowserver --format shadowserver --data sakimori-data 2026-11-26-event4_sinkhole.csv",
+		RunE: func(c *cobra.Command, files []string) error {
+			if len(files) == 0 || o.Source == "" || format == "" {
+				return usage("name files, --source and --format (see: %s --help)", c.CommandPath())
+			}
+			o.Format = feed.Format(format)
+			if zone != "" {
+				z, err := time.LoadLocation(zone)
+				if err != nil {
+					return usage("--zone %s: name a zone like Asia/Tokyo", zone)
+				}
+				o.Zone = z
+			}
+			return f.house(c, func(ctx context.Context, h *house, w io.Writer) error {
+				const window, most = 30 * 24 * time.Hour, 1 << 20
+				in := feed.NewIntake(reports{h}, feed.NewSeen(window, most), clock.System{})
+				o.Public = h.own
+				var all []feed.Stats
+				for _, name := range files {
+					s, err := in.File(ctx, name, o)
+					if err != nil {
+						return fmt.Errorf("%s: %w", name, err)
+					}
+					all = append(all, s)
+				}
+				return printReports(w, f.format, files, all)
+			})
+		},
+	}
+	f.flags(c)
+	fl := c.Flags()
+	fl.StringVar(&o.Source, "source", "", "who reports")
+	fl.StringVar(&format, "format", "", "shadowserver, xarf, mail, intelmq, csv or ndjson")
+	fl.StringVar(&o.Type, "type", "", "Shadowserver's type, where the file's name doesn't tell it")
+	fl.StringVar(&zone, "zone", "", "of times that don't name one")
+	return c
+}
+
+func printReports(w io.Writer, format string, files []string, all []feed.Stats) error {
+	if format == "json" {
+		type one struct {
+			File      string `json:"file"`
+			Rows      uint64 `json:"rows"`
+			Reports   uint64 `json:"reports"`
+			Malformed uint64 `json:"malformed"`
+			Mediated  uint64 `json:"mediated"`
+			Other     uint64 `json:"other"`
+		}
+		out := make([]one, 0, len(all))
+		for i, s := range all {
+			out = append(out, one{files[i], s.Rows, s.Reports, s.Malformed, s.Mediated, s.Other})
+		}
+		return printJSON(w, out)
+	}
+	var rows [][]string
+	for i, s := range all {
+		rows = append(rows, []string{files[i], fmt.Sprint(s.Rows), fmt.Sprint(s.Reports), fmt.Sprint(s.Malformed), fmt.Sprint(s.Mediated), fmt.Sprint(s.Other)})
+	}
+	if err := printRows(w, format, []string{"file", "rows", "reports", "malformed", "mediated", "other"}, rows); err != nil || format != "table" {
+		return err
+	}
+	for i := range all {
+		if all[i].Malformed > 0 {
+			if err := all[i].Write(w, nil); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"sakimori/detect"
+	"sakimori/observe"
+	"sakimori/observe/feed"
+	"sakimori/respond/casework"
+	"sakimori/respond/subscriber"
+)
+
+// defaultSkew is how far clocks of those who report are off without saying so.
+const defaultSkew = 2 * time.Second
+
+// sign is a sign of one address, with what the attribution makes of it.
+func (h *house) attributed(s casework.Sign, addr netip.Addr, port uint16, proto uint8, slack time.Duration) casework.Sign {
+	half := slack/2 + defaultSkew // what was written to the minute lies somewhere in it
+	a := h.who(addr, port, proto, s.At.Add(slack/2), half)
+	s.Verdict, s.Subject = string(a.Verdict), a.Pseudonym
+	if !a.Verdict.Certain() {
+		t := doubts[a.Verdict]
+		s.Doubt = t.EN
+	}
+	return s
+}
+
+// doubts says why nobody is named.
+var doubts = map[subscriber.Verdict]detect.Text{
+	subscriber.Ambiguous: {JA: "時刻のずれの範囲に複数の利用者がいます", EN: "several had the address within the doubt about the time"},
+	subscriber.Expired:   {JA: "その時刻の記録がありません", EN: "the log has nothing of that time"},
+	subscriber.Foreign:   {JA: "自社のアドレスではありません", EN: "it isn't an address of ours"},
+	subscriber.NoPort:    {JA: "共有アドレスで、ポートが分かりません", EN: "the address is shared, and the port isn't told"},
+}
+
+// finding takes a finding about one of our own addresses. What lasts gives a sign an
+// hour, so that a case knows when it was seen last.
+func (h *house) finding(ctx context.Context, f *detect.Finding) (id string, err error) {
+	if f.Detector != "infected" {
+		return "", nil
+	}
+	addr, err := netip.ParseAddr(f.Subject)
+	if err != nil {
+		return "", nil //nolint:nilerr // of a port or a network: nobody's
+	}
+	name := f.ID + "@" + f.Changed.UTC().Format("2006010215")
+	if f.Confidence == 0 { // it was taken back
+		return "", h.withdraw(ctx, name, "the finding was taken back")
+	}
+	s := casework.Sign{ID: name, Source: "telescope", Claim: string(observe.ClaimInfected), At: f.Changed}
+	for _, e := range f.Evidence {
+		if e.Key == "family" && e.Value != "unknown" {
+			s.Family = e.Value
+		}
+	}
+	return h.desk.Take(ctx, h.attributed(s, addr, 0, 0, time.Minute))
+}
+
+func (h *house) withdraw(ctx context.Context, sign, why string) error {
+	err := h.desk.Withdraw(ctx, sign, "sakimori", why)
+	if isUnknown(err) {
+		return nil
+	}
+	return err
+}
+
+// reports takes what others say.
+type reports struct{ h *house }
+
+// Take gives each report to the subscriber's case, or to nobody's.
+func (r reports) Take(ctx context.Context, batch []observe.Report) error {
+	for i := range batch {
+		b := &batch[i]
+		id := feed.ID(b)
+		s := casework.Sign{
+			ID: b.Source + ":" + hex.EncodeToString(id[:]), Source: b.Source, Claim: string(b.Claim), Family: b.Family, Device: b.Device, At: b.At, Mediated: b.Mediated,
+		}
+		switch {
+		case b.Mediated:
+			s.Verdict, s.Doubt = "mediated", "seen through a resolver: who asked it isn't known"
+		case b.Claim == observe.ClaimOther:
+			s.Verdict, s.Doubt = "other", "it says nothing that a subscriber would be told"
+		default:
+			s = r.h.attributed(s, b.Address, b.Port, b.Proto, b.Slack)
+		}
+		if _, err := r.h.desk.Take(ctx, s); err != nil {
+			return fmt.Errorf("keep a report: %w", err)
+		}
+	}
+	return nil
+}
