@@ -191,7 +191,7 @@ var doors = map[string]string{
 	"github.com/axiomhq/hyperloglog": "base/sketch",
 	"github.com/prometheus/":         "base/telemetry",
 	"github.com/schollz/progressbar": "cmd",
-	"github.com/goccy/go-yaml":       "cmd",
+	"github.com/goccy/go-yaml":       "base/yaml",
 	"github.com/gopacket/":           "(tests only)",
 }
 
