@@ -19,7 +19,7 @@ func TestDecode(t *testing.T) {
 		`{"name": "a", "more": {"b": 1}}`:     "",
 		"":                                    "",
 		"# nothing":                           "",
-		"nmae: a":                             "nmae",
+		"nome: a":                             "nome",
 		"name: [":                             "1:7",
 		"name: a\n---\nname: b":               "several documents",
 		"name: &x a\nmore: {b: *x}":           "aliases",
