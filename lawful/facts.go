@@ -58,7 +58,7 @@ func (g *Guideline) Check(f Facts) (Facts, error) {
 	for _, name := range slices.Sorted(maps.Keys(f)) {
 		known, ok := g.fact(name)
 		if !ok {
-			return nil, fmt.Errorf("no rule knows the fact %.40q: `sakimori lawful list` names them%s", name, g.near(name))
+			return nil, fmt.Errorf("no rule knows the fact %.40q: `sakimori lawful list --facts` names them%s", name, g.near(name))
 		}
 		v, ok := known.Kind.read(f[name])
 		if !ok {
