@@ -27,7 +27,7 @@ type answer struct {
 	holds    bool
 	verified bool      // by the house; otherwise as it was stated
 	until    time.Time // the proof ends then, zero: it doesn't by itself
-	why      string    // it doesn't hold; "" when the condition's own words say enough
+	why      Text      // it doesn't hold; empty when the condition's own words say enough
 	silent   bool      // it couldn't be asked: nothing is known
 }
 
@@ -37,6 +37,11 @@ type check struct {
 	live  bool   // it is asked again while a Grant lasts
 	param func(string) error
 	ask   func(ctx context.Context, q *inquiry, c *Condition) answer
+}
+
+// textf formats both languages with the same arguments.
+func textf(ja, en string, args ...any) Text {
+	return Text{JA: fmt.Sprintf(ja, args...), EN: fmt.Sprintf(en, args...)}
 }
 
 // checks are all ways to verify a condition, by the name that a rule uses.
@@ -79,10 +84,10 @@ func atMost(_ context.Context, q *inquiry, c *Condition) answer {
 	switch v := q.facts[c.Fact].(type) {
 	case float64:
 		most, err := strconv.ParseFloat(c.Param, 64)
-		return answer{holds: err == nil && v >= 0 && v <= most, why: fmt.Sprintf("%s is %g: at most %s is permitted", c.Fact, v, c.Param)}
+		return answer{holds: err == nil && v >= 0 && v <= most, why: textf("%s は %g、上限は %s", "%s is %g: at most %s is permitted", c.Fact, v, c.Param)}
 	case time.Duration:
 		most, err := time.ParseDuration(c.Param)
-		return answer{holds: err == nil && v <= most, why: fmt.Sprintf("%s is %s: at most %s is permitted", c.Fact, v, c.Param)}
+		return answer{holds: err == nil && v <= most, why: textf("%s は %s、上限は %s", "%s is %s: at most %s is permitted", c.Fact, v, c.Param)}
 	}
 	return answer{}
 }
@@ -93,7 +98,7 @@ func recent(_ context.Context, q *inquiry, c *Condition) answer {
 	if !is || err != nil {
 		return answer{}
 	}
-	return answer{holds: !t.After(q.now) && q.now.Sub(t) <= age, why: fmt.Sprintf("%s is of %s: it must be at most %s old", c.Fact, t.Format(time.RFC3339), c.Param)}
+	return answer{holds: !t.After(q.now) && q.now.Sub(t) <= age, why: textf("%s は %s。%s 以内であること", "%s is of %s: it must be at most %s old", c.Fact, t.Format(time.RFC3339), c.Param)}
 }
 
 func among(_ context.Context, q *inquiry, c *Condition) answer {
@@ -107,7 +112,7 @@ func among(_ context.Context, q *inquiry, c *Condition) answer {
 	}
 	for _, g := range given {
 		if !slices.Contains(allowed, g) {
-			return answer{why: fmt.Sprintf("%s names %.40q: only %s are permitted", c.Fact, g, strings.Join(allowed, ", "))}
+			return answer{why: textf("%s の %.40q は対象外。許されるのは %s", "%s names %.40q: only %s are permitted", c.Fact, g, strings.Join(allowed, ", "))}
 		}
 	}
 	return answer{holds: len(given) > 0}
@@ -120,30 +125,31 @@ func declaredNow(_ context.Context, q *inquiry, c *Condition) answer {
 	}
 	return answer{
 		holds: !s.At.After(q.now) && q.now.Before(s.Until), until: s.Until,
-		why: fmt.Sprintf("%s is valid from %s to %s", c.Fact, s.At.Format(time.RFC3339), s.Until.Format(time.RFC3339)),
+		why: textf("%s の有効期間は %s から %s まで", "%s is valid from %s to %s", c.Fact, s.At.Format(time.RFC3339), s.Until.Format(time.RFC3339)),
 	}
 }
 
 // findingOpen asks the house itself whether a finding of one of the detectors in
-// Param is open, and for finding_in_scope also whether it is about the scope.
+// Param is open, and for finding_in_scope also whether it is about the scope. Its id may
+// hold an address, so no answer repeats it.
 func findingOpen(ctx context.Context, q *inquiry, c *Condition) answer {
 	id, _ := q.facts[c.Fact].(string) // no text is no id
 	if id == "" {
 		return answer{}
 	}
 	if q.findings == nil {
-		return answer{holds: q.believe, why: "nobody can be asked for findings"}
+		return answer{holds: q.believe, why: Text{"検知を照会できません", "nobody can be asked for findings"}}
 	}
 	f, err := q.findings.Open(ctx, id)
 	switch {
 	case err != nil:
-		return answer{silent: true, why: fmt.Sprintf("finding %.60q couldn't be looked at: %v", id, err)}
+		return answer{silent: true, why: textf("検知を確認できませんでした: %v", "the finding couldn't be looked at: %v", err)}
 	case !f.Open:
-		return answer{verified: true, why: fmt.Sprintf("finding %.60q isn't open", id)}
+		return answer{verified: true, why: Text{"示された検知は継続中ではありません", "the finding isn't open"}}
 	case !slices.Contains(strings.Fields(c.Param), f.Detector):
-		return answer{verified: true, why: fmt.Sprintf("finding %.60q is one of %s: one of %s is needed", id, f.Detector, strings.Join(strings.Fields(c.Param), ", "))}
+		return answer{verified: true, why: textf("示された検知の種類は %s。必要なのは %s のいずれか", "the finding is one of %s: one of %s is needed", f.Detector, strings.Join(strings.Fields(c.Param), ", "))}
 	case c.Check == "finding_in_scope" && !q.scope.about(f.Subject):
-		return answer{verified: true, why: fmt.Sprintf("finding %.60q is about something outside the scope", id)}
+		return answer{verified: true, why: Text{"示された検知の対象は、求める範囲の外です", "the finding is about something outside the scope"}}
 	}
 	return answer{holds: true, verified: true}
 }
@@ -152,19 +158,19 @@ func findingOpen(ctx context.Context, q *inquiry, c *Condition) answer {
 // consent, it asks for each of them itself when it is used.
 func consented(ctx context.Context, q *inquiry, c *Condition) answer {
 	if len(q.scope.Subjects) == 0 && q.scope.Consenting != c.Param {
-		return answer{why: "the scope names no subject"}
+		return answer{why: Text{"範囲に契約者が指定されていません", "the scope names no subject"}}
 	}
 	if q.consents == nil {
 		stated, _ := q.facts[c.Fact].(bool) // none is no
-		return answer{holds: q.believe && stated, why: "nobody can be asked for consents"}
+		return answer{holds: q.believe && stated, why: Text{"同意台帳に照会できません", "nobody can be asked for consents"}}
 	}
 	for i, s := range q.scope.Subjects {
 		valid, err := q.consents.Valid(ctx, s, c.Param, q.now)
 		if err != nil {
-			return answer{silent: true, why: fmt.Sprintf("the register of consents couldn't be asked: %v", err)}
+			return answer{silent: true, why: textf("同意台帳に照会できませんでした: %v", "the register of consents couldn't be asked: %v", err)}
 		}
 		if !valid {
-			return answer{verified: true, why: fmt.Sprintf("subject %d of %d doesn't consent to %s now", i+1, len(q.scope.Subjects), c.Param)}
+			return answer{verified: true, why: textf("契約者 %d/%d は、現在 %s に同意していません", "subject %d of %d doesn't consent to %s now", i+1, len(q.scope.Subjects), c.Param)}
 		}
 	}
 	return answer{holds: true, verified: true}
@@ -175,13 +181,13 @@ func terms(ctx context.Context, q *inquiry, c *Condition) answer {
 	purpose, aspect, _ := strings.Cut(c.Param, " ")
 	if q.consents == nil {
 		stated, _ := q.facts[c.Fact].(bool) // none is no
-		return answer{holds: q.believe && stated, why: "nobody can be asked for terms"}
+		return answer{holds: q.believe && stated, why: Text{"約款を照会できません", "nobody can be asked for terms"}}
 	}
 	t, err := q.consents.Terms(ctx, purpose, q.now)
 	if err != nil {
-		return answer{silent: true, why: fmt.Sprintf("the terms for %s couldn't be looked at: %v", purpose, err)}
+		return answer{silent: true, why: textf("%s の約款を確認できませんでした: %v", "the terms for %s couldn't be looked at: %v", purpose, err)}
 	}
-	return answer{holds: aspects[aspect](t), verified: true, why: fmt.Sprintf("version %q of the terms for %s", t.Version, purpose)}
+	return answer{holds: aspects[aspect](t), verified: true, why: textf("版 %q、目的 %s", "version %q of the terms for %s", t.Version, purpose)}
 }
 
 // aspects are what can be demanded of terms.
@@ -197,7 +203,7 @@ func window(_ context.Context, q *inquiry, _ *Condition) answer {
 	length := w.Until.Sub(w.From)
 	return answer{
 		holds: !w.From.IsZero() && length > 0 && length <= most, verified: true,
-		why: fmt.Sprintf("the window is %s long: more than 0s and at most %s is permitted", length, most),
+		why: textf("時間範囲は %s。0s より長く %s 以下であること", "the window is %s long: more than 0s and at most %s is permitted", length, most),
 	}
 }
 

@@ -39,7 +39,8 @@ const (
 	Expired  Outcome = "expired"
 )
 
-// Decision is what a Gate writes down before it answers: enough to decide again.
+// Decision is what a Gate writes down before it answers: enough to decide again. Scope
+// and Facts can hold addresses and pseudonyms: a ledger keeps them apart.
 type Decision struct {
 	ID      string    `json:"id"`
 	Outcome Outcome   `json:"outcome"`

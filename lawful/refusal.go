@@ -18,11 +18,7 @@ type Refusal struct {
 func (r *Refusal) Error() string {
 	list := make([]string, 0, len(r.Missing))
 	for _, l := range r.Missing {
-		s := l.Missing.EN
-		if l.Detail != "" {
-			s += " (" + l.Detail + ")"
-		}
-		list = append(list, s+": "+l.Satisfy.EN)
+		list = append(list, l.why().EN+": "+l.Satisfy.EN)
 	}
 	by := ""
 	if r.Rule != "" {
@@ -45,14 +41,19 @@ func (r *Refusal) Text() Text {
 		fmt.Fprintf(&en, "Refused (%s). The nearest rule is %s, %q", r.Measure, r.Rule, r.Title.EN)
 	}
 	for _, l := range r.Missing {
-		detail := ""
-		if l.Detail != "" {
-			detail = " (" + l.Detail + ")"
-		}
-		fmt.Fprintf(&ja, "\n- %s%s\n  → %s", l.Missing.JA, detail, l.Satisfy.JA)
-		fmt.Fprintf(&en, "\n- %s%s\n  → %s", l.Missing.EN, detail, l.Satisfy.EN)
+		why := l.why()
+		fmt.Fprintf(&ja, "\n- %s\n  → %s", why.JA, l.Satisfy.JA)
+		fmt.Fprintf(&en, "\n- %s\n  → %s", why.EN, l.Satisfy.EN)
 	}
 	return Text{ja.String(), en.String()}
+}
+
+// why is what is missing, with the figures.
+func (l *Lack) why() Text {
+	if l.Detail == (Text{}) {
+		return l.Missing
+	}
+	return Text{l.Missing.JA + "(" + l.Detail.JA + ")", l.Missing.EN + " (" + l.Detail.EN + ")"}
 }
 
 // noRule is what is missing when no rule speaks of a measure.

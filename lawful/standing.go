@@ -146,8 +146,7 @@ func (g *Gate) gone(ctx context.Context, s *standing, now time.Time) (why Text, 
 	q := inquiry{findings: g.deps.Findings, consents: g.deps.Consents, scope: &s.request.Scope, facts: s.request.Facts, rule: rule, now: now}
 	if rule.Sum() != s.given.Sum { // it is worded differently now: then all of it must hold
 		if v := q.judge(ctx, &s.request); len(v.lacks) > 0 {
-			l := v.lacks[0]
-			return Text{l.Missing.JA + bracketed(l.Detail), l.Missing.EN + bracketed(l.Detail)}, true
+			return v.lacks[0].why(), true
 		}
 		return Text{}, false
 	}
@@ -166,7 +165,7 @@ func (g *Gate) gone(ctx context.Context, s *standing, now time.Time) (why Text, 
 		case a.silent && patient:
 			quiet = true
 		default:
-			return Text{c.Missing.JA + bracketed(a.why), c.Missing.EN + bracketed(a.why)}, true
+			return (&Lack{Missing: c.Missing, Detail: a.why}).why(), true
 		}
 	}
 	if !quiet {
@@ -175,13 +174,6 @@ func (g *Gate) gone(ctx context.Context, s *standing, now time.Time) (why Text, 
 		g.mu.Unlock()
 	}
 	return Text{}, false
-}
-
-func bracketed(s string) string {
-	if s == "" {
-		return ""
-	}
-	return " (" + s + ")"
 }
 
 // close ends a grant for all who hold it. The first one to do so says why.

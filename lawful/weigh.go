@@ -21,7 +21,7 @@ type Lack struct {
 	Condition string `json:"condition"`
 	Missing   Text   `json:"missing"`
 	Satisfy   Text   `json:"satisfy"`
-	Detail    string `json:"detail,omitempty"` // figures and ids, in no language
+	Detail    Text   `json:"detail,omitzero"` // figures and ids
 }
 
 // verdict is what one rule says of a request.
@@ -86,7 +86,7 @@ func (q *inquiry) judge(ctx context.Context, r *Request) verdict {
 	}
 	v.lacks = append(v.lacks, q.rule.Limits.lacks(q.scope)...)
 	if q.scope.Consenting != "" && v.consent != q.scope.Consenting {
-		v.lacks = append(v.lacks, tooWide("consenting", "consents to another purpose"))
+		v.lacks = append(v.lacks, tooWide("consenting", Text{"別の目的への同意者です", "who consents to another purpose"}))
 	}
 	if !q.now.Before(v.until) {
 		v.lacks = append(v.lacks, over)
@@ -108,7 +108,7 @@ var unverified = Lack{
 	Satisfy:   Text{"法務担当が原文と照合し、事業者の規則ファイルに確認者と確認日を記入してください", "have the legal desk compare it with the official text, and write who verified it and when into the operator's file of rules"},
 }
 
-func tooWide(what, detail string) Lack {
+func tooWide(what string, detail Text) Lack {
 	return Lack{
 		Condition: "scope_" + what,
 		Missing:   Text{"求める範囲が、この規則で許される最も広い範囲を超えています", "the scope is wider than the widest that this rule permits"},
@@ -128,7 +128,7 @@ func (l *Limits) lacks(s *Scope) (list []Lack) {
 	}
 	count := func(what string, n, most int) {
 		if n > most {
-			list = append(list, tooWide(what, fmt.Sprintf("%d %s, at most %d", n, what, most)))
+			list = append(list, tooWide(what, textf("%[2]s は %[1]d、上限は %[3]d", "%d %s, at most %d", n, what, most)))
 		}
 	}
 	count("prefixes", len(s.Prefixes), l.Prefixes)
@@ -137,7 +137,7 @@ func (l *Limits) lacks(s *Scope) (list []Lack) {
 	count("features", len(s.Features), l.Features)
 	count("to", len(s.To), l.To)
 	if s.Consenting != "" && !l.Consenting {
-		list = append(list, tooWide("consenting", "only named subjects"))
+		list = append(list, tooWide("consenting", Text{"契約者を個別に指定すること", "only named subjects"}))
 	}
 	for _, p := range s.Prefixes {
 		least := l.Bits4
@@ -145,7 +145,7 @@ func (l *Limits) lacks(s *Scope) (list []Lack) {
 			least = l.Bits6
 		}
 		if p.Bits() < least {
-			list = append(list, tooWide("width", fmt.Sprintf("%s, at least /%d", p, least)))
+			list = append(list, tooWide("width", textf("/%d を指定、/%d より広くないこと", "/%d is named, at least /%d is needed", p.Bits(), least)))
 			break
 		}
 	}
@@ -163,9 +163,9 @@ func (s *Scope) about(subject string) bool {
 
 // check refuses a scope that says nothing, or in a form that would never match.
 func (s *Scope) check() error {
-	for _, p := range s.Prefixes {
+	for i, p := range s.Prefixes {
 		if !p.IsValid() || p.Addr().Is4In6() || p != p.Masked() {
-			return fmt.Errorf("the scope's prefix %s: write address/length, without bits after the length, and IPv4 as IPv4", p)
+			return fmt.Errorf("prefix %d of the scope: write address/length, without bits after the length, and IPv4 as IPv4", i+1)
 		}
 	}
 	for what, list := range map[string][]string{"subjects": s.Subjects, "features": s.Features, "to": s.To} {
