@@ -19,7 +19,13 @@ const longest = 1 << 20
 // Decode reads the one document of b into v. An empty document changes nothing.
 // Errors name line and column. An alias is refused: a short text of them can stand
 // for more than fits into memory.
-func Decode(b []byte, v any) error {
+func Decode(b []byte, v any) (err error) {
+	// The library panics on some broken texts, a tag without a value for example.
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("this isn't YAML that can be read (%v): write it plainly, without tags (!name)", p)
+		}
+	}()
 	if len(b) > longest {
 		return fmt.Errorf("the document has %d bytes: at most %d are read", len(b), longest)
 	}

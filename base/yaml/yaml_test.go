@@ -11,6 +11,7 @@ import (
 type page struct {
 	Name string         `yaml:"name"`
 	More map[string]any `yaml:"more"`
+	List []string       `yaml:"list"`
 }
 
 func TestDecode(t *testing.T) {
@@ -24,6 +25,7 @@ func TestDecode(t *testing.T) {
 		"name: a\n---\nname: b":               "several documents",
 		"name: &x a\nmore: {b: *x}":           "aliases",
 		"name: a\nmore:\n  <<: {b: 1}":        "aliases",
+		"list: !x ":                           "without tags",
 		"name: a\nname: b":                    "already defined",
 		"name: " + strings.Repeat("a", 1<<20): "at most",
 	} {
@@ -40,7 +42,7 @@ func TestDecode(t *testing.T) {
 
 // FuzzDecode: whatever is written, it is read or refused.
 func FuzzDecode(f *testing.F) {
-	for _, s := range []string{"name: a", "more: {a: &x [1], b: *x}", "- a\n- b", "? a : b", "\x00", "a: !!binary x", "name: |\n  a\n b"} {
+	for _, s := range []string{"name: a", "more: {a: &x [1], b: *x}", "- a\n- b", "? a : b", "list: !x ", "\x00", "a: !!binary x", "name: |\n  a\n b"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -106,7 +106,7 @@ func TestLife(t *testing.T) {
 			t.Error("silence is consent")
 		}
 		give(t, r, "S-1", "2016-1")
-		if !valid(t, r, "S-1", noon) || valid(t, r, "S-2", noon) {
+		if !valid(t, r, "S-1", noon) || valid(t, r, "S-2", noon) || valid(t, r, "S-1", noon.Add(-1)) {
 			t.Error("consent wasn't entered")
 		}
 		h.now = noon.Add(time.Minute)
@@ -161,6 +161,23 @@ func TestLife(t *testing.T) {
 			t.Error(got)
 		}
 	})
+}
+
+// TestSetBack: a clock that is set back changes nothing of the past.
+func TestSetBack(t *testing.T) {
+	r, h := open(t, relationtest.Open(t, relationtest.Place(t, "sqlite")))
+	add(t, r, version("1", noon.Add(-time.Hour)))
+	give(t, r, "S-1", "1")
+	h.now = noon.Add(-time.Minute)
+	if e, err := r.Withdraw(t.Context(), "S-1", purpose, "web", "subscriber"); err != nil || e.At != noon {
+		t.Errorf("%s, %v", e.At, err)
+	}
+	if s, err := r.At(t.Context(), "S-1", purpose, noon.Add(-time.Second)); err != nil || s.Said != nil {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if valid(t, r, "S-1", h.now) {
+		t.Error("the withdrawal had no effect")
+	}
 }
 
 // TestRefused: what can't be entered, with words.

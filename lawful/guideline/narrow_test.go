@@ -109,6 +109,7 @@ func FuzzNarrow(f *testing.F) {
 	f.Add([]byte("rules:\n  - id: facilities-attack\n    limits: {longest: 2h, prefixes: 2, bits4: 32}\n    measures: [filter]\n"))
 	f.Add([]byte("rules: [{id: flow-analysis, verified: {by: a, on: 2026-11-20}, four_eyes: []}]"))
 	f.Add([]byte("rules: [{id: sender-by-log, until: 2030-01-01, limits: {window: 1h}, measures: [notify]}]"))
+	f.Add([]byte("rules:\n  - id: facilities-attack\n    measures: !x "))
 	g := builtin(f)
 	before := builtin(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
