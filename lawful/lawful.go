@@ -11,13 +11,14 @@ package lawful
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// Measure is what one wants to do.
+// Measure is what one wants to do. A Grant is for one, which binds its purpose.
 type Measure string
 
 // The measures that need a Grant.
@@ -28,42 +29,58 @@ const (
 	Block          Measure = "block"           // keep a communication from happening
 	Filter         Measure = "filter"          // drop what fits an attack
 	Share          Measure = "share"           // hand an address to somebody else
+	AnalyseTraffic Measure = "analyse_traffic" // look at what a subscriber sends and receives
+	MatchNames     Measure = "match_names"     // compare name resolution requests with a list of C&C servers
+	StoreHits      Measure = "store_hits"      // keep which subscriber asked for a listed name
+	WarnAccess     Measure = "warn_access"     // pause an access to a listed site and warn
+	PassAttacker   Measure = "pass_attacker"   // give an attacker's address to the sender's provider
+	ShareAnalysis  Measure = "share_analysis"  // share what an analysis of logs showed with providers on the path
+	AnalyseFlows   Measure = "analyse_flows"   // statistics of flows in ordinary times, to find likely C&C servers
+	ShareHistory   Measure = "share_history"   // give recorded histories to the certified association
 )
 
-// Rule is one case of the guideline, dated, with its source and conditions.
-type Rule struct {
-	ID         string
-	Source     string // document and page
-	From       time.Time
-	Until      time.Time // zero to this day
-	Measures   []Measure // that it can allow
-	Conditions []Condition
-	Longest    time.Duration // that a Grant under it lasts
+// Measures are all of them, in this order.
+func Measures() []Measure {
+	return []Measure{
+		NameSubscriber, ReadLogs, Notify, Block, Filter, Share, AnalyseTraffic, MatchNames, StoreHits, WarnAccess,
+		PassAttacker, ShareAnalysis, AnalyseFlows, ShareHistory,
+	}
 }
 
-// Condition is one fact that must hold, and the words for when it doesn't.
-type Condition struct {
-	Fact  string // key in Facts
-	JA    string // what is missing, and what would satisfy it
-	EN    string
-	Holds func(value any) bool
+// Text is what a person reads, in both languages of the house.
+type Text struct {
+	JA string `json:"ja"`
+	EN string `json:"en"`
 }
 
-// Facts are what the asker states; each is kept with the decision.
-type Facts map[string]any
-
-// Scope is to what a Grant applies: addresses inside Prefixes, and subscribers by
-// the pseudonyms or the cases in Subjects.
+// Scope is to what a Grant applies. What it names bounds every target; Prefixes
+// and Subjects say whom a target may be, the others narrow it further.
 type Scope struct {
-	Prefixes []netip.Prefix
-	Subjects []string
+	Prefixes   []netip.Prefix `json:"prefixes,omitempty"`
+	Subjects   []string       `json:"subjects,omitempty"`   // pseudonyms or cases
+	Consenting string         `json:"consenting,omitempty"` // every subscriber whose consent to this purpose is valid at the moment of acting
+	Window     Window         `json:"window,omitzero"`      // of the data that is looked at
+	Ports      []uint16       `json:"ports,omitempty"`
+	Features   []string       `json:"features,omitempty"` // what the traffic looks like, as the filter writes it
+	To         []string       `json:"to,omitempty"`       // who receives what is handed over
+}
+
+// Window is a time from From to just before Until.
+type Window struct {
+	From  time.Time `json:"from"`
+	Until time.Time `json:"until"`
 }
 
 // Target is whom or what a measure touches: an address, a subscriber by pseudonym
-// or case, or both. A Grant must cover all that is named.
+// or case, or both. A Grant must cover all that is named, and where its scope is
+// bounded by time, port, feature or receiver the target must name one inside.
 type Target struct {
 	Address netip.Addr
 	Subject string
+	When    time.Time // of the record that is looked at
+	Port    uint16
+	Feature string
+	To      string
 }
 
 // At is the target of a measure on an address.
@@ -72,103 +89,95 @@ func At(a netip.Addr) Target { return Target{Address: a} }
 // Of is the target of a measure on a subscriber, by pseudonym or case.
 func Of(subject string) Target { return Target{Subject: subject} }
 
+func (s *Scope) clone() Scope {
+	c := *s
+	c.Prefixes, c.Subjects, c.Ports = slices.Clone(s.Prefixes), slices.Clone(s.Subjects), slices.Clone(s.Ports)
+	c.Features, c.To = slices.Clone(s.Features), slices.Clone(s.To)
+	return c
+}
+
 // covers tells whether all of the target lies in the scope.
 func (s *Scope) covers(t Target) bool {
-	if t == (Target{}) || t.Subject != "" && !slices.Contains(s.Subjects, t.Subject) {
+	a := t.Address.Unmap()
+	switch {
+	case !a.IsValid() && t.Subject == "",
+		t.Subject != "" && s.Consenting == "" && !slices.Contains(s.Subjects, t.Subject),
+		a.IsValid() && !slices.ContainsFunc(s.Prefixes, func(p netip.Prefix) bool { return p.Contains(a) }),
+		s.Window != Window{} && (t.When.Before(s.Window.From) || !t.When.Before(s.Window.Until)),
+		len(s.Ports) > 0 && !slices.Contains(s.Ports, t.Port),
+		len(s.Features) > 0 && !slices.Contains(s.Features, t.Feature),
+		len(s.To) > 0 && !slices.Contains(s.To, t.To):
 		return false
 	}
-	return !t.Address.IsValid() || slices.ContainsFunc(s.Prefixes, func(p netip.Prefix) bool { return p.Contains(t.Address.Unmap()) })
+	return true
 }
 
-// Decision is what a Gate writes down before it answers.
-type Decision struct {
-	Measure Measure
-	Scope   Scope
-	Facts   Facts
-	Rule    string // "" when no rule speaks of the measure
-	Granted bool
-	Missing []Condition
-	At      time.Time
-	Until   time.Time
+// Grant is a permission. The zero Grant allows nothing, and no other can be made
+// outside this package. Copies are one permission: when it ends, it ends for all.
+type Grant struct{ s *standing }
+
+// standing is a permission as the gate keeps it. What Allows reads is never changed,
+// but for ended.
+type standing struct {
+	given    Decision
+	request  Request
+	scope    Scope  // a copy that nobody else has
+	consent  string // the purpose to which the target must consent at the moment of acting, "" none
+	register Consents
+	ended    atomic.Bool
+
+	// Of the gate, under its mutex.
+	shown    time.Time  // when its conditions were last seen to hold
+	end      *Decision  // how it ended
+	told     step       // how far that has come
+	settling sync.Mutex // held by whoever brings the end further
 }
 
-// Recorder writes decisions down. An error keeps the Gate from granting.
-type Recorder interface {
-	Record(ctx context.Context, d Decision) error
-}
-
-// Grant is a permission. The zero Grant allows nothing, and no other can be
-// made outside this package.
-type Grant struct {
-	rule    string
-	measure Measure
-	scope   Scope
-	until   time.Time
-}
-
-// Allows is asked at the moment of acting.
+// Allows is asked at the moment of acting. Where consent is the ground the register
+// is asked again, so that a withdrawal takes effect at once; no answer is a no.
 func (g Grant) Allows(m Measure, target Target, now time.Time) bool {
-	return g.rule != "" && g.measure == m && now.Before(g.until) && g.scope.covers(target)
+	s := g.s
+	if s == nil || s.ended.Load() || s.given.Measure != m || !now.Before(s.given.Until) || !s.scope.covers(target) {
+		return false
+	}
+	if s.consent == "" {
+		return true
+	}
+	if target.Subject == "" || s.register == nil {
+		return false
+	}
+	valid, err := s.register.Valid(context.Background(), target.Subject, s.consent, now) // who acts has no context; the register answers from an index
+	return err == nil && valid
+}
+
+// ID is the number of the permission, "" of the zero Grant.
+func (g Grant) ID() string {
+	if g.s == nil {
+		return ""
+	}
+	return g.s.given.ID
 }
 
 // Rule is the id of the rule that it rests on, "" of the zero Grant.
-func (g Grant) Rule() string { return g.rule }
-
-// ErrRefused is what Ask returns when no Grant is given.
-var ErrRefused = errors.New("refused")
-
-// Gate is the only place where a Grant is made.
-type Gate struct {
-	rules    []Rule
-	recorder Recorder
-	now      func() time.Time
+func (g Grant) Rule() string {
+	if g.s == nil {
+		return ""
+	}
+	return g.s.given.Rule
 }
 
-// NewGate makes a gate for the given rules. Without rules it refuses everything.
-func NewGate(rules []Rule, r Recorder, now func() time.Time) *Gate {
-	return &Gate{rules: rules, recorder: r, now: now}
+// Until is when it ends at the latest, zero of the zero Grant.
+func (g Grant) Until() time.Time {
+	if g.s == nil {
+		return time.Time{}
+	}
+	return g.s.given.Until
 }
 
-// Ask checks whether a rule in force allows m under the facts, writes the
-// decision down, and gives the Grant. A refusal wraps ErrRefused and says which
-// condition is missing.
-func (g *Gate) Ask(ctx context.Context, m Measure, s Scope, f Facts) (Grant, error) {
-	now := g.now()
-	d := Decision{Measure: m, Scope: s, Facts: f, At: now}
-	for _, r := range g.rules {
-		if now.Before(r.From) || !r.Until.IsZero() && !now.Before(r.Until) || !allows(r, m) {
-			continue
-		}
-		missing := r.missing(f)
-		if len(missing) == 0 {
-			d.Rule, d.Granted, d.Missing, d.Until = r.ID, true, nil, now.Add(r.Longest)
-			break
-		}
-		if d.Rule == "" || len(missing) < len(d.Missing) {
-			d.Rule, d.Missing = r.ID, missing
-		}
-	}
-	if err := g.recorder.Record(ctx, d); err != nil {
-		return Grant{}, fmt.Errorf("%w: the decision could not be written down: %w", ErrRefused, err)
-	}
-	if d.Granted {
-		return Grant{rule: d.Rule, measure: m, scope: s, until: d.Until}, nil
-	}
-	if d.Rule == "" {
-		return Grant{}, fmt.Errorf("%w: no rule in force speaks of %s", ErrRefused, m)
-	}
-	return Grant{}, fmt.Errorf("%w by rule %s: %s", ErrRefused, d.Rule, d.Missing[0].EN)
-}
-
-func allows(r Rule, m Measure) bool {
-	return slices.Contains(r.Measures, m)
-}
-
-func (r *Rule) missing(f Facts) (list []Condition) {
-	for _, c := range r.Conditions {
-		if v, known := f[c.Fact]; !known || !c.Holds(v) {
-			list = append(list, c)
-		}
-	}
-	return list
-}
+// Why every refusal says no.
+var (
+	ErrRefused = errors.New("refused")                    // no Grant is given
+	ErrWaiting = errors.New("a second person must agree") // not yet: see Pending
+	ErrUnknown = errors.New("the gate knows no such grant")
+	ErrForged  = errors.New("a kept grant was altered")
+)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -12,11 +11,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 
 	"sakimori/base/geo"
 	"sakimori/base/wire/packet"
+	"sakimori/base/yaml"
 	"sakimori/observe/telescope"
 	"sakimori/observe/telescope/record"
 	"sakimori/respond/subscriber/translation"
@@ -96,7 +95,7 @@ func readConfig(path string, environ []string) (config, error) {
 		if err != nil {
 			return c, fmt.Errorf("configuration: %w: `sakimori config` prints one to begin with", err)
 		}
-		if err := decodeYAML(b, &c); err != nil {
+		if err := yaml.Decode(b, &c); err != nil {
 			return c, fmt.Errorf("configuration %s: %w", path, err)
 		}
 	}
@@ -106,7 +105,7 @@ func readConfig(path string, environ []string) (config, error) {
 		if !ok || slices.Contains(forTests, keys) {
 			continue
 		}
-		if err := decodeYAML([]byte(nested(strings.Split(strings.ToLower(keys), "__"), value)), &c); err != nil {
+		if err := yaml.Decode([]byte(nested(strings.Split(strings.ToLower(keys), "__"), value)), &c); err != nil {
 			return c, fmt.Errorf("environment %s: %w", name, err)
 		}
 	}
@@ -115,14 +114,6 @@ func readConfig(path string, environ []string) (config, error) {
 
 // forTests are the variables that the project's own tests and scripts read.
 var forTests = []string{"CORPUS", "BUILT", "BINARY", "URL", "TOKEN", "SHOTS"}
-
-func decodeYAML(b []byte, c *config) error {
-	err := yaml.NewDecoder(bytes.NewReader(b), yaml.Strict()).Decode(c)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return errors.New(yaml.FormatError(err, false, true))
-	}
-	return nil
-}
 
 func nested(keys []string, value string) string {
 	var b strings.Builder
@@ -139,11 +130,11 @@ func nested(keys []string, value string) string {
 
 // UnmarshalYAML takes a prefix alone, or one with its dates.
 func (d *darkEntry) UnmarshalYAML(b []byte) error {
-	if err := yaml.Unmarshal(b, &d.Prefix); err == nil {
+	if err := yaml.Decode(b, &d.Prefix); err == nil {
 		return nil
 	}
 	type plain darkEntry
-	return yaml.UnmarshalWithOptions(b, (*plain)(d), yaml.Strict())
+	return yaml.Decode(b, (*plain)(d))
 }
 
 // engine is the telescope's configuration.

@@ -94,10 +94,10 @@ func TestLife(t *testing.T) {
 		n := notifytest.Approved(t, r.desk, "S-0", notify.Mail)
 		r.house.Pass(time.Minute)
 		sent, err := r.send(t, n)
-		if err != nil || sent.State != notify.Sent || sent.Rule != "test rule" || sent.Receipt != "queued as 1" || r.hop.got[n.ID] != 1 {
+		if err != nil || sent.State != notify.Sent || sent.Rule != "test" || sent.Receipt != "queued as 1" || r.hop.got[n.ID] != 1 {
 			t.Fatalf("%+v, %v", sent, err)
 		}
-		if len(r.house.Deeds) != 1 || r.house.Deeds[0].Notice != n.ID || r.house.Deeds[0].Rule != "test rule" || r.house.Deeds[0].Sum == [32]byte{} {
+		if len(r.house.Deeds) != 1 || r.house.Deeds[0].Notice != n.ID || r.house.Deeds[0].Rule != "test" || r.house.Deeds[0].Sum == [32]byte{} {
 			t.Errorf("the ledger has %+v", r.house.Deeds)
 		}
 		if _, err := r.send(t, n); !errors.Is(err, notify.ErrOrder) || r.hop.got[n.ID] != 1 {

@@ -13,6 +13,7 @@ import (
 
 	"sakimori/base/relation"
 	"sakimori/lawful"
+	"sakimori/lawful/lawfultest"
 	"sakimori/respond/notify"
 	"sakimori/respond/notify/words"
 )
@@ -112,13 +113,8 @@ func (h *House) For(ctx context.Context, subject string) (lawful.Grant, error) {
 	if h.Refuse[subject] {
 		return lawful.Grant{}, nil
 	}
-	gate := lawful.NewGate([]lawful.Rule{{ID: "test rule", Measures: []lawful.Measure{lawful.Notify}, Longest: time.Hour}}, silent{}, h.Now)
-	return gate.Ask(ctx, lawful.Notify, lawful.Scope{Subjects: []string{subject}}, nil)
+	return lawfultest.Give(ctx, h, lawful.Notify, subject)
 }
-
-type silent struct{}
-
-func (silent) Record(context.Context, lawful.Decision) error { return nil }
 
 // Grant is For in tests.
 func (h *House) Grant(t testing.TB, subject string) lawful.Grant {

@@ -15,6 +15,7 @@ import (
 	"sakimori/base/relation"
 	"sakimori/base/relation/relationtest"
 	"sakimori/lawful"
+	"sakimori/lawful/lawfultest"
 	"sakimori/respond/subscriber"
 	"sakimori/respond/subscriber/vault"
 )
@@ -35,18 +36,9 @@ func (b *book) Record(_ context.Context, l vault.Look) error {
 	return nil
 }
 
-type silent struct{}
-
-func (silent) Record(context.Context, lawful.Decision) error { return nil }
-
 func granted(t *testing.T, m lawful.Measure, subjects ...string) lawful.Grant {
 	t.Helper()
-	gate := lawful.NewGate([]lawful.Rule{{ID: "test", Measures: []lawful.Measure{m}, Longest: time.Hour}}, silent{}, func() time.Time { return noon })
-	g, err := gate.Ask(t.Context(), m, lawful.Scope{Subjects: subjects}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return g
+	return lawfultest.Grant(t, noon, m, subjects...)
 }
 
 func open(t *testing.T, db *relation.DB, b *book, path string) (*vault.Vault, *vault.Keys) {
