@@ -25,6 +25,7 @@ import (
 type config struct {
 	Data       string           `yaml:"data"`     // folder of everything that is kept
 	Database   string           `yaml:"database"` // of people, cases and the ledger: postgres://…; "" is a file in the data folder
+	Rules      string           `yaml:"rules"`    // the operator's own file of rules, which narrows the guideline
 	Listen     string           `yaml:"listen"`   // address of the console
 	Hosts      []string         `yaml:"hosts"`    // names by which the console may be called, besides loopback
 	Metrics    string           `yaml:"metrics"`

@@ -14,6 +14,8 @@ import (
 	"sakimori/account/ledger"
 	"sakimori/base/clock"
 	"sakimori/base/relation"
+	"sakimori/lawful"
+	"sakimori/lawful/consent"
 	"sakimori/respond/casework"
 	"sakimori/respond/subscriber"
 	"sakimori/respond/subscriber/history"
@@ -34,6 +36,9 @@ type house struct {
 	desk    *casework.Desk
 	own     []netip.Prefix     // the operator's; none: not told
 	rules   *translation.Rules // of computed translation; nil none
+
+	gate     *lawful.Gate
+	consents *consent.Register
 }
 
 // The files of a house in its data folder.
@@ -85,8 +90,14 @@ func openHouse(ctx context.Context, dir, database string) (*house, error) {
 	return h, nil
 }
 
-// settle takes what the configuration says of the operator's addresses.
-func (h *house) settle(cfg *config) (err error) {
+// settle takes what the configuration says of the operator's addresses and rules.
+func (h *house) settle(ctx context.Context, cfg *config, rules string) (err error) {
+	if rules == "" {
+		rules = cfg.Rules
+	}
+	if err := h.openGate(ctx, rules); err != nil {
+		return err
+	}
 	for _, s := range cfg.Subscriber.Own {
 		p, err := parsePrefix(s, "own")
 		if err != nil {

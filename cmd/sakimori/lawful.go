@@ -27,7 +27,7 @@ gate decides by them. Nothing here looks at anybody, and nothing is written down
 		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.PersistentFlags().StringVar(&rules, "rules", "", "the operator's own file, which narrows the rules")
-	c.AddCommand(newLawfulList(&rules), newLawfulExplain(&rules), newLawfulAsk(&rules))
+	c.AddCommand(newLawfulList(&rules), newLawfulExplain(&rules), newLawfulAsk(&rules), newLawfulGrant(&rules), newLawfulGrants(&rules), newLawfulApprove(&rules), newLawfulRevoke(&rules))
 	return c
 }
 

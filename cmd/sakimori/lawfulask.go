@@ -106,22 +106,30 @@ standard input.
 	return c
 }
 
-func ask(c *cobra.Command, g *lawful.Guideline, path string) (d lawful.Decision, err error) {
+// readQuestion reads a file for ask, or standard input.
+func readQuestion(c *cobra.Command, path string) (q question, err error) {
 	var b []byte
 	switch path {
 	case "":
-		return d, errors.New("name a file with -f: `sakimori lawful ask --help` shows one")
+		return q, errors.New("name a file with -f: `sakimori lawful ask --help` shows one")
 	case "-":
 		b, err = io.ReadAll(io.LimitReader(c.InOrStdin(), 1<<21))
 	default:
 		b, err = os.ReadFile(path)
 	}
 	if err != nil {
-		return d, fmt.Errorf("facts: %w", err)
+		return q, fmt.Errorf("facts: %w", err)
 	}
-	var q question
 	if err := yaml.Decode(b, &q); err != nil {
-		return d, fmt.Errorf("facts %s: %w", path, err)
+		return q, fmt.Errorf("facts %s: %w", path, err)
+	}
+	return q, nil
+}
+
+func ask(c *cobra.Command, g *lawful.Guideline, path string) (d lawful.Decision, err error) {
+	q, err := readQuestion(c, path)
+	if err != nil {
+		return d, err
 	}
 	r, err := q.request()
 	if err != nil {

@@ -28,7 +28,10 @@ func newLedger() *cobra.Command {
 
 // withBook are the flags of commands that work on the ledger. They need no running
 // process, nor disturb one.
-type withBook struct{ config, data, format string }
+type withBook struct {
+	config, data, format string
+	rules                string // of the gate, besides the configuration's
+}
 
 func (f *withBook) flags(c *cobra.Command) {
 	c.Flags().StringVar(&f.config, "config", "", "configuration file")

@@ -283,7 +283,7 @@ func newSubscriber() *cobra.Command {
 
 func newSubscriberWho() *cobra.Command {
 	var f withBook
-	var at string
+	var at, grant string
 	var skew time.Duration
 	var proto uint8
 	c := &cobra.Command{
@@ -307,8 +307,18 @@ is missing. It never guesses.
 			if err != nil {
 				return usage("--at %s: write it like 2026-11-26T03:00:00+09:00", at)
 			}
-			return f.house(c, func(_ context.Context, h *house, w io.Writer) error {
-				return printWho(w, f.format, h, h.who(addr, port, proto, t, skew))
+			return f.house(c, func(ctx context.Context, h *house, w io.Writer) error {
+				a := h.who(addr, port, proto, t, skew)
+				if grant != "" && a.Verdict.Certain() {
+					g, err := h.gate.Find(ctx, grant)
+					if err != nil {
+						return err
+					}
+					if a.Contract, err = h.vault.Contract(ctx, g, a.Pseudonym, whoAmI(), "grant "+grant); err != nil {
+						return err
+					}
+				}
+				return printWho(w, f.format, a)
 			})
 		},
 	}
@@ -316,6 +326,7 @@ is missing. It never guesses.
 	fl := c.Flags()
 	fl.StringVar(&at, "at", "", "time, RFC 3339")
 	fl.DurationVar(&skew, "skew", time.Second, "how far the time may be off")
+	fl.StringVar(&grant, "grant", "", "a grant to name the subscriber: their contract is shown, and the look is written down")
 	fl.Uint8Var(&proto, "protocol", 0, "IANA number of the protocol; 0 not told")
 	return c
 }
@@ -337,7 +348,7 @@ func (f *withBook) house(c *cobra.Command, do func(ctx context.Context, h *house
 		return err
 	}
 	defer func() { err = errors.Join(err, h.Close()) }()
-	if err := h.settle(&cfg); err != nil {
+	if err := h.settle(c.Context(), &cfg, f.rules); err != nil {
 		return &exitError{exitUsage, err}
 	}
 	return do(c.Context(), h, c.OutOrStdout())
@@ -453,7 +464,7 @@ func (h *house) pieces(holds []subscriber.Hold) []piece {
 	return out
 }
 
-func printWho(w io.Writer, format string, _ *house, a whoAnswer) error {
+func printWho(w io.Writer, format string, a whoAnswer) error {
 	if format == "json" {
 		return printJSON(w, a)
 	}
@@ -468,7 +479,7 @@ func printWho(w io.Writer, format string, _ *house, a whoAnswer) error {
 		rows = append(rows, []string{e.Pseudonym, e.Source, when(e.From), when(e.To), fmt.Sprint(e.Open), fmt.Sprint(e.Inferred)})
 	}
 	if format == "table" {
-		fmt.Fprintf(w, "%s  %s\n", a.Verdict, a.Pseudonym)
+		fmt.Fprintf(w, "%s  %s  %s\n", a.Verdict, a.Pseudonym, a.Contract)
 		if a.Margin != "" {
 			fmt.Fprintf(w, say("時刻のずれが %s を超えると結論が変わります\n", "it would change if the time were off by more than %s\n"), a.Margin)
 		}
