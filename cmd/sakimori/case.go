@@ -35,7 +35,7 @@ couldn't be given to anybody, and why.
 案件を一覧します。加入者は仮名です。--nobody は誰のものか特定できなかった兆候とその理由を示します。`,
 		Example: "  sakimori case list --data sakimori-data --state notified\n  sakimori case list --data sakimori-data --nobody -o csv",
 		RunE: func(c *cobra.Command, _ []string) error {
-			return f.house(c, func(ctx context.Context, h *house, w io.Writer) error {
+			return f.office(c, func(ctx context.Context, h *office, w io.Writer) error {
 				if nobody {
 					return printSigns(ctx, h, w, f.format)
 				}
@@ -72,7 +72,7 @@ couldn't be given to anybody, and why.
 	return c
 }
 
-func printSigns(ctx context.Context, h *house, w io.Writer, format string) error {
+func printSigns(ctx context.Context, h *office, w io.Writer, format string) error {
 	list, err := h.desk.Signs(ctx, "")
 	if err != nil {
 		return err
@@ -95,7 +95,7 @@ func newCaseShow() *cobra.Command {
 			if len(args) != 1 {
 				return usage("name one case, like C-2026-000001")
 			}
-			return f.house(c, func(ctx context.Context, h *house, w io.Writer) error {
+			return f.office(c, func(ctx context.Context, h *office, w io.Writer) error {
 				x, history, signs, err := h.desk.Get(ctx, args[0])
 				if err != nil {
 					return err
@@ -134,7 +134,7 @@ func changing(use, short, example string, args int, do func(ctx context.Context,
 			if len(got) != args || why == "" {
 				return usage("%s takes %d arguments, and --why (see: %s --help)", c.CommandPath(), args, c.CommandPath())
 			}
-			return f.house(c, func(ctx context.Context, h *house, _ io.Writer) error { return do(ctx, h.desk, got, why) })
+			return f.office(c, func(ctx context.Context, h *office, _ io.Writer) error { return do(ctx, h.desk, got, why) })
 		},
 	}
 	f.flags(c)
@@ -186,7 +186,7 @@ func newCaseTick() *cobra.Command {
 		Use: "tick", Short: "Do what time brings: quiet periods that ran out / 静穏期間の満了を反映する", Args: noArgs,
 		Example: "  sakimori case tick --data sakimori-data",
 		RunE: func(c *cobra.Command, _ []string) error {
-			return f.house(c, func(ctx context.Context, h *house, w io.Writer) error {
+			return f.office(c, func(ctx context.Context, h *office, w io.Writer) error {
 				moved, err := h.desk.Tick(ctx)
 				if err != nil {
 					return err
@@ -229,7 +229,7 @@ accuses nobody: see "sakimori case list --nobody".
 				}
 				o.Zone = z
 			}
-			return f.house(c, func(ctx context.Context, h *house, w io.Writer) error {
+			return f.office(c, func(ctx context.Context, h *office, w io.Writer) error {
 				const window, most = 30 * 24 * time.Hour, 1 << 20
 				in := feed.NewIntake(reports{h}, feed.NewSeen(window, most), clock.System{})
 				o.Public = h.own

@@ -25,7 +25,7 @@ import (
 
 // openGate opens the gate of a house: what was granted before is in force again, unless
 // it was altered.
-func (h *house) openGate(ctx context.Context, rules string) error {
+func (h *office) openGate(ctx context.Context, rules string) error {
 	g, err := readGuideline(rules)
 	if err != nil {
 		return err
@@ -135,7 +135,7 @@ says what is missing.
 			}
 			r.Who = whoAmI()
 			f.rules = *rules
-			return f.house(c, func(ctx context.Context, h *house, w io.Writer) error {
+			return f.office(c, func(ctx context.Context, h *office, w io.Writer) error {
 				g, err := h.gate.Ask(ctx, r)
 				if p, is := errors.AsType[*lawful.Pending](err); is {
 					fmt.Fprintf(w, say("%s は二人目の承認待ちです。\n", "%s waits for a second person.\n"), p.Decision.ID)
@@ -167,7 +167,7 @@ func newLawfulGrants(rules *string) *cobra.Command {
 		Example: "  sakimori lawful grants --data sakimori-data",
 		RunE: func(c *cobra.Command, _ []string) error {
 			f.rules = *rules
-			return f.house(c, func(ctx context.Context, h *house, w io.Writer) error {
+			return f.office(c, func(ctx context.Context, h *office, w io.Writer) error {
 				if _, err := h.gate.Recheck(ctx); err != nil {
 					return err
 				}
@@ -197,7 +197,7 @@ func newLawfulRevoke(rules *string) *cobra.Command {
 				return usage("name one grant, and say --why")
 			}
 			f.rules = *rules
-			return f.house(c, func(ctx context.Context, h *house, _ io.Writer) error {
+			return f.office(c, func(ctx context.Context, h *office, _ io.Writer) error {
 				return h.gate.Revoke(ctx, args[0], whoAmI(), why)
 			})
 		},
@@ -216,7 +216,7 @@ func newLawfulApprove(rules *string) *cobra.Command {
 				return usage("name one request")
 			}
 			f.rules = *rules
-			return f.house(c, func(ctx context.Context, h *house, w io.Writer) error {
+			return f.office(c, func(ctx context.Context, h *office, w io.Writer) error {
 				g, err := h.gate.Approve(ctx, args[0], whoAmI())
 				if err != nil {
 					return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"encoding/base64"
@@ -39,23 +40,46 @@ func (f *withBook) flags(c *cobra.Command) {
 	outputFlag(c, &f.format)
 }
 
-func (f *withBook) open(c *cobra.Command, do func(ctx context.Context, h *house, w io.Writer) error) (err error) {
+// settings are those of the configuration, with what the flags say.
+func (f *withBook) settings() (config, error) {
 	cfg, err := readConfig(f.config, os.Environ())
 	if err != nil {
-		return &exitError{exitUsage, err}
+		return cfg, &exitError{exitUsage, err}
 	}
-	if f.data != "" {
-		cfg.Data = f.data
+	cfg.Data, cfg.Rules = cmp.Or(f.data, cfg.Data), cmp.Or(f.rules, cfg.Rules)
+	return cfg, nil
+}
+
+// open opens the ledger; dir is the data folder.
+func (f *withBook) open(c *cobra.Command, do func(ctx context.Context, b *ledger.Book, dir string, w io.Writer) error) (err error) {
+	cfg, err := f.settings()
+	if err != nil {
+		return err
 	}
 	if _, err := os.Stat(cfg.Data); err != nil {
 		return fmt.Errorf("there is no data folder %s: name it with --data", cfg.Data)
 	}
-	h, err := openBook(c.Context(), cfg.Data, cfg.Database)
+	h, err := openHouse(c.Context(), &cfg)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, h.Close()) }()
-	return do(c.Context(), h, c.OutOrStdout())
+	return do(c.Context(), h.book, cfg.Data, c.OutOrStdout())
+}
+
+// The files of a ledger in the data folder.
+const (
+	ledgerKey   = "ledger.key"
+	ledgerHeads = "ledger.heads"
+)
+
+// signHead signs the newest entry.
+func signHead(ctx context.Context, b *ledger.Book, dir string) (ledger.Head, bool, error) {
+	key, err := ledger.LoadKey(filepath.Join(dir, ledgerKey))
+	if err != nil {
+		return ledger.Head{}, false, err
+	}
+	return b.Sign(ctx, key, filepath.Join(dir, ledgerHeads))
 }
 
 func newLedgerVerify() *cobra.Command {
@@ -72,9 +96,9 @@ something doesn't hold.
 (ledger.heads)の写しを別の場所に保管し、--heads で照合してください。`,
 		Example: "  sakimori ledger verify --data sakimori-data\n  sakimori ledger verify --data sakimori-data --heads /media/safe/ledger.heads --key 3q2+7w==…",
 		RunE: func(c *cobra.Command, _ []string) error {
-			return f.open(c, func(ctx context.Context, h *house, w io.Writer) error {
+			return f.open(c, func(ctx context.Context, b *ledger.Book, dir string, w io.Writer) error {
 				if heads == "" {
-					heads = filepath.Join(h.dir, ledgerHeads)
+					heads = filepath.Join(dir, ledgerHeads)
 				}
 				list, err := ledger.ReadHeads(heads)
 				if err != nil {
@@ -87,7 +111,7 @@ something doesn't hold.
 					}
 				}
 				bar := newProgress(c.ErrOrStderr(), "auto")
-				r, err := h.book.Verify(ctx, list, believed, func(done uint64) { bar.show(progress{File: "ledger", Step: "verify", Packets: done}) })
+				r, err := b.Verify(ctx, list, believed, func(done uint64) { bar.show(progress{File: "ledger", Step: "verify", Packets: done}) })
 				bar.end()
 				if err != nil {
 					return err
@@ -175,8 +199,8 @@ func newLedgerList() *cobra.Command {
 				return err
 			}
 			q.Before, q.Limit = 1<<63, limit
-			return f.open(c, func(ctx context.Context, h *house, w io.Writer) error {
-				list, err := h.book.Entries(ctx, q)
+			return f.open(c, func(ctx context.Context, b *ledger.Book, _ string, w io.Writer) error {
+				list, err := b.Entries(ctx, q)
 				if err != nil {
 					return err
 				}
@@ -229,8 +253,8 @@ the chain. That it was exported is an entry, too.
 			if err != nil {
 				return err
 			}
-			return f.open(c, func(ctx context.Context, h *house, w io.Writer) error {
-				_, err := h.book.Export(ctx, w, format, whoAmI(), q)
+			return f.open(c, func(ctx context.Context, b *ledger.Book, _ string, w io.Writer) error {
+				_, err := b.Export(ctx, w, format, whoAmI(), q)
 				return err
 			})
 		},
@@ -251,8 +275,8 @@ serve does once a day. Keep copies of that file, and of the public key, elsewher
 最新の記録の署名付き先頭値を ledger.heads に加えます。写しは別の場所に保管してください。`,
 		Example: "  sakimori ledger sign --data sakimori-data",
 		RunE: func(c *cobra.Command, _ []string) error {
-			return f.open(c, func(ctx context.Context, h *house, w io.Writer) error {
-				head, signed, err := h.sign(ctx)
+			return f.open(c, func(ctx context.Context, b *ledger.Book, dir string, w io.Writer) error {
+				head, signed, err := signHead(ctx, b, dir)
 				if err != nil {
 					return err
 				}
@@ -294,8 +318,8 @@ holds; that it was done, by whom and why is an entry.
 			if len(seqs) == 0 || why == "" {
 				return usage("name entries, and say --why")
 			}
-			return f.open(c, func(ctx context.Context, h *house, _ io.Writer) error {
-				return h.book.Erase(ctx, whoAmI(), why, seqs...)
+			return f.open(c, func(ctx context.Context, b *ledger.Book, _ string, _ io.Writer) error {
+				return b.Erase(ctx, whoAmI(), why, seqs...)
 			})
 		},
 	}
@@ -319,8 +343,8 @@ chain still holds, and the removal is an entry.
 			if err != nil {
 				return usage("--before %s: write it like 2021-11-26T00:00:00+09:00", before)
 			}
-			return f.open(c, func(ctx context.Context, h *house, w io.Writer) error {
-				n, err := h.book.Prune(ctx, whoAmI(), t)
+			return f.open(c, func(ctx context.Context, b *ledger.Book, _ string, w io.Writer) error {
+				n, err := b.Prune(ctx, whoAmI(), t)
 				if err != nil {
 					return err
 				}

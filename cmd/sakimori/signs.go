@@ -18,7 +18,7 @@ import (
 const defaultSkew = 2 * time.Second
 
 // sign is a sign of one address, with what the attribution makes of it.
-func (h *house) attributed(s casework.Sign, addr netip.Addr, port uint16, proto uint8, slack time.Duration) casework.Sign {
+func (h *office) attributed(s casework.Sign, addr netip.Addr, port uint16, proto uint8, slack time.Duration) casework.Sign {
 	half := slack/2 + defaultSkew // what was written to the minute lies somewhere in it
 	a := h.who(addr, port, proto, s.At.Add(slack/2), half)
 	s.Verdict, s.Subject = string(a.Verdict), a.Pseudonym
@@ -39,7 +39,7 @@ var doubts = map[subscriber.Verdict]detect.Text{
 
 // finding takes a finding about one of our own addresses. What lasts gives a sign an
 // hour, so that a case knows when it was seen last.
-func (h *house) finding(ctx context.Context, f *detect.Finding) (id string, err error) {
+func (h *office) finding(ctx context.Context, f *detect.Finding) (id string, err error) {
 	if f.Detector != "infected" {
 		return "", nil
 	}
@@ -60,7 +60,7 @@ func (h *house) finding(ctx context.Context, f *detect.Finding) (id string, err 
 	return h.desk.Take(ctx, h.attributed(s, addr, 0, 0, time.Minute))
 }
 
-func (h *house) withdraw(ctx context.Context, sign, why string) error {
+func (h *office) withdraw(ctx context.Context, sign, why string) error {
 	err := h.desk.Withdraw(ctx, sign, "sakimori", why)
 	if isUnknown(err) {
 		return nil
@@ -69,7 +69,7 @@ func (h *house) withdraw(ctx context.Context, sign, why string) error {
 }
 
 // reports takes what others say.
-type reports struct{ h *house }
+type reports struct{ h *office }
 
 // Take gives each report to the subscriber's case, or to nobody's.
 func (r reports) Take(ctx context.Context, batch []observe.Report) error {

@@ -116,11 +116,11 @@ func (f *subscriberFlags) run(c *cobra.Command, files []string) (err error) {
 	defer func() { err = errors.Join(err, own.Close()) }()
 	sinks := []access.Sink{own}
 	if f.data != "" {
-		cfg, err := readConfig(f.config, os.Environ())
+		cfg, err := f.settings()
 		if err != nil {
-			return &exitError{exitUsage, err}
+			return err
 		}
-		h, err := openHouse(ctx, f.data, cfg.Database)
+		h, err := openOffice(ctx, &cfg)
 		if err != nil {
 			return err
 		}
@@ -307,7 +307,7 @@ is missing. It never guesses.
 			if err != nil {
 				return usage("--at %s: write it like 2026-11-26T03:00:00+09:00", at)
 			}
-			return f.house(c, func(ctx context.Context, h *house, w io.Writer) error {
+			return f.office(c, func(ctx context.Context, h *office, w io.Writer) error {
 				a := h.who(addr, port, proto, t, skew)
 				if grant != "" && a.Verdict.Certain() {
 					g, err := h.gate.Find(ctx, grant)
@@ -331,26 +331,20 @@ is missing. It never guesses.
 	return c
 }
 
-// house opens everything for a command.
-func (f *withBook) house(c *cobra.Command, do func(ctx context.Context, h *house, w io.Writer) error) (err error) {
-	cfg, err := readConfig(f.config, os.Environ())
+// office opens everything for a command.
+func (f *withBook) office(c *cobra.Command, do func(ctx context.Context, h *office, w io.Writer) error) (err error) {
+	cfg, err := f.settings()
 	if err != nil {
-		return &exitError{exitUsage, err}
-	}
-	if f.data != "" {
-		cfg.Data = f.data
+		return err
 	}
 	if _, err := os.Stat(cfg.Data); err != nil {
 		return fmt.Errorf("there is no data folder %s: name it with --data", cfg.Data)
 	}
-	h, err := openHouse(c.Context(), cfg.Data, cfg.Database)
+	h, err := openOffice(c.Context(), &cfg)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, h.Close()) }()
-	if err := h.settle(c.Context(), &cfg, f.rules); err != nil {
-		return &exitError{exitUsage, err}
-	}
 	return do(c.Context(), h, c.OutOrStdout())
 }
 
@@ -385,7 +379,7 @@ type piece struct {
 }
 
 // who answers: through a translator, by rule or by its log, to the subscriber behind it.
-func (h *house) who(addr netip.Addr, port uint16, proto uint8, at time.Time, skew time.Duration) whoAnswer {
+func (h *office) who(addr netip.Addr, port uint16, proto uint8, at time.Time, skew time.Duration) whoAnswer {
 	addr = addr.Unmap()
 	if len(h.own) > 0 && !slices.ContainsFunc(h.own, func(p netip.Prefix) bool { return p.Contains(addr) }) {
 		return whoAnswer{Verdict: subscriber.Foreign, Evidence: []piece{}}
@@ -417,7 +411,7 @@ func (h *house) who(addr netip.Addr, port uint16, proto uint8, at time.Time, ske
 }
 
 // ruled is what a computed translation says; false when no rule speaks of the address.
-func (h *house) ruled(rule translation.Answer, from, to time.Time) (out whoAnswer, is bool) {
+func (h *office) ruled(rule translation.Answer, from, to time.Time) (out whoAnswer, is bool) {
 	out.Evidence = []piece{{Pseudonym: rule.Inside.String(), Source: strings.TrimSpace(rule.Rule + " " + rule.Version)}}
 	switch rule.Reason {
 	case translation.Found:
@@ -448,7 +442,7 @@ func margin(d time.Duration) string {
 	return d.String()
 }
 
-func (h *house) pieces(holds []subscriber.Hold) []piece {
+func (h *office) pieces(holds []subscriber.Hold) []piece {
 	out := make([]piece, 0, len(holds))
 	for _, x := range holds {
 		p := piece{Pseudonym: subscriber.Subject(x.ID), Source: h.history.Source(x.Source), Open: x.Open, Inferred: x.Inferred}

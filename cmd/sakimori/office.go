@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/user"
+	"path/filepath"
+	"time"
+
+	"sakimori/account"
+	"sakimori/account/ledger"
+	"sakimori/base/clock"
+	"sakimori/base/relation"
+	"sakimori/lawful"
+	"sakimori/lawful/consent"
+	"sakimori/respond/casework"
+	"sakimori/respond/subscriber"
+	"sakimori/respond/subscriber/history"
+	"sakimori/respond/subscriber/translation"
+	"sakimori/respond/subscriber/vault"
+)
+
+// office is where subscribers are dealt with: who they are, who had which address, the
+// cases, and the gate that all of it passes. It stands in the house.
+type office struct {
+	*house
+
+	dir     string
+	keys    *vault.Keys
+	vault   *vault.Vault
+	history *history.History
+	desk    *casework.Desk
+	own     []netip.Prefix     // the operator's; none: not told
+	rules   *translation.Rules // of computed translation; nil none
+
+	gate     *lawful.Gate
+	consents *consent.Register
+}
+
+// What an office has in the data folder.
+const (
+	vaultKeys  = "subscriber.keys"
+	historyDir = "addresses"
+)
+
+// openOffice opens everything.
+func openOffice(ctx context.Context, cfg *config) (*office, error) {
+	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
+		return nil, err
+	}
+	base, err := openHouse(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	h := &office{house: base, dir: cfg.Data}
+	if h.keys, err = vault.LoadKeys(filepath.Join(h.dir, vaultKeys), time.Now()); err == nil {
+		h.vault, err = vault.Open(ctx, h.db, h.keys, looks{h.book}, clock.System{})
+	}
+	if err == nil {
+		h.desk, err = casework.Open(ctx, h.db, changes{h.book}, clock.System{}, casework.DefaultRules())
+	}
+	if err == nil {
+		h.history, err = history.Open(filepath.Join(h.dir, historyDir), history.Options{Pseudonym: h.keys.Pseudonym})
+	}
+	if err == nil {
+		err = h.settle(ctx, cfg)
+	}
+	if err != nil {
+		return nil, errors.Join(err, h.Close())
+	}
+	return h, nil
+}
+
+// settle takes what the configuration says of the operator's addresses and rules.
+func (h *office) settle(ctx context.Context, cfg *config) (err error) {
+	if err := h.openGate(ctx, cfg.Rules); err != nil {
+		return err
+	}
+	for _, s := range cfg.Subscriber.Own {
+		p, err := parsePrefix(s, "own")
+		if err != nil {
+			return err
+		}
+		h.own = append(h.own, p)
+	}
+	h.rules, err = translation.New(cfg.Subscriber.Translation)
+	return err
+}
+
+// Close closes what is open; the ledger's store last.
+func (h *office) Close() (err error) {
+	if h.history != nil {
+		err = h.history.Close()
+	}
+	return errors.Join(err, h.house.Close())
+}
+
+// Take keeps records of who had which address: first what the contracts are called, so
+// that no pseudonym is without its name.
+func (h *office) Take(ctx context.Context, records []subscriber.Record) error {
+	var lines []string
+	for i := range records {
+		if records[i].Line != "" {
+			lines = append(lines, records[i].Line)
+		}
+	}
+	if err := h.vault.Keep(ctx, lines...); err != nil {
+		return err
+	}
+	return h.history.Take(ctx, records)
+}
+
+// looks writes down who reads an identity, before it is read.
+type looks struct{ book *ledger.Book }
+
+func (l looks) Record(ctx context.Context, look vault.Look) error {
+	_, err := l.book.Append(ctx, ledger.Line{Kind: account.Looked, Who: look.Who, What: look})
+	return err
+}
+
+// changes writes down what happens to a case, with it.
+type changes struct{ book *ledger.Book }
+
+func (c changes) Lock(ctx context.Context, tx *relation.Tx) error { return c.book.Lock(ctx, tx) }
+
+func (c changes) Record(ctx context.Context, tx *relation.Tx, e casework.Event) error {
+	_, err := c.book.AppendIn(ctx, tx, ledger.Line{Kind: account.Changed, Who: e.Who, What: e})
+	return err
+}
+
+// whoAmI is who works on the command line, for the ledger.
+func whoAmI() string {
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		return "cli:" + u.Username
+	}
+	return fmt.Sprintf("cli:uid %d", os.Getuid())
+}
