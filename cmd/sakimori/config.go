@@ -51,6 +51,8 @@ type telescopeConfig struct {
 type subscriberConfig struct {
 	Own         []string           `yaml:"own"`         // addresses that are given to subscribers; none: everything may be
 	Translation translation.Config `yaml:"translation"` // rules that compute who is behind a shared address
+	Radius      radiusConfig       `yaml:"radius"`
+	Reports     []reportsConfig    `yaml:"reports"` // folders into which others' reports are put
 }
 
 type darkEntry struct {

@@ -98,24 +98,28 @@ func (d *demo) run(ctx context.Context, out, errs io.Writer) error {
 		return err
 	}
 	if err := s.listen(ctx, true); err != nil {
-		return errors.Join(err, s.keeper.Close())
+		return errors.Join(err, s.close())
 	}
 	if err := s.cliToken(); err != nil {
-		return errors.Join(err, s.keeper.Close())
+		return errors.Join(err, s.close())
 	}
 	p := &replay{s: s, file: file, start: scene.Start, ahead: d.ahead, speed: d.speed}
 	if err := p.begin(ctx); err != nil {
-		return errors.Join(err, s.keeper.Close())
+		return errors.Join(err, s.close())
 	}
 	url, err := s.url(api.Operator, 24*time.Hour)
 	if err != nil {
-		return errors.Join(err, s.keeper.Close())
+		return errors.Join(err, s.close())
 	}
 	fmt.Fprintf(out, say("コンソール: %s\n終了は Ctrl-C。自分のデータは: sakimori import telescope --help\n", "console: %s\nCtrl-C ends it. For your own data: sakimori import telescope --help\n"), url)
 	if !d.noOpen {
 		open(ctx, url)
 	}
-	return run.All(ctx, s.components(run.Component{Name: "replay", Run: p.run})...)
+	all, err := s.components(run.Component{Name: "replay", Run: p.run})
+	if err != nil {
+		return errors.Join(err, s.close())
+	}
+	return run.All(ctx, all...)
 }
 
 // open shows a page in the desktop's browser, if there is one.

@@ -65,28 +65,32 @@ func serve(ctx context.Context, cfg config, check bool, out, errs io.Writer) err
 	}
 	if check {
 		fmt.Fprintln(out, say("設定は正しく、開始できます。", "the configuration is right, and everything can be started."))
-		return s.keeper.Close()
+		return s.close()
 	}
 	if err := s.listen(ctx, false); err != nil {
-		return errors.Join(err, s.keeper.Close())
+		return errors.Join(err, s.close())
 	}
 	if err := s.cliToken(); err != nil {
-		return errors.Join(err, s.keeper.Close())
+		return errors.Join(err, s.close())
 	}
 	url, err := s.url(api.Admin, time.Hour)
 	if err != nil {
-		return errors.Join(err, s.keeper.Close())
+		return errors.Join(err, s.close())
 	}
 	var inputs []run.Component
 	if len(cfg.Telescope.Interfaces) > 0 {
 		l, err := newListening(ctx, s)
 		if err != nil {
-			return errors.Join(err, s.keeper.Close())
+			return errors.Join(err, s.close())
 		}
 		inputs = append(inputs, run.Component{Name: "telescope", Run: l.run})
 	}
 	fmt.Fprintf(out, say("コンソール: %s\n", "console: %s\n"), url)
-	return run.All(ctx, s.components(inputs...)...)
+	all, err := s.components(inputs...)
+	if err != nil {
+		return errors.Join(err, s.close())
+	}
+	return run.All(ctx, all...)
 }
 
 // listening is the live input: rings of all interfaces into one telescope.

@@ -35,6 +35,8 @@ type station struct {
 	feed     *mapFeed
 	jobs     *jobs
 	tokens   *api.FileTokens
+	office   *office
+	findings chan detect.Finding // for the office
 	api      *api.Server
 	demo     bool
 	speed    float64
@@ -50,7 +52,8 @@ type station struct {
 // newStation builds everything and starts nothing. The data folder is opened,
 // as much of what can be wrong is there.
 func newStation(ctx context.Context, cfg config, log *slog.Logger, demo bool, speed float64) (*station, error) {
-	s := &station{cfg: cfg, log: log, demo: demo, speed: speed}
+	const waiting = 4096
+	s := &station{cfg: cfg, log: log, demo: demo, speed: speed, findings: make(chan detect.Finding, waiting)}
 	var err error
 	if s.table, err = cfg.places(); err != nil {
 		return nil, err
@@ -67,8 +70,11 @@ func newStation(ctx context.Context, cfg config, log *slog.Logger, demo bool, sp
 	if err := s.keeper.addOwn(s.engine.Own); err != nil {
 		return nil, errors.Join(err, s.keeper.Close())
 	}
+	if s.office, err = openOffice(ctx, &cfg); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
 	if s.tokens, err = api.OpenTokens(filepath.Join(cfg.Data, "tokens.json"), clock.System{}); err != nil {
-		return nil, errors.Join(err, s.keeper.Close())
+		return nil, errors.Join(err, s.close())
 	}
 	if at, ok := (stored{c: s.keeper}).DataTime(); ok {
 		s.kept = at.Add(-time.Nanosecond) // the end of a span isn't in it
@@ -84,9 +90,18 @@ func newStation(ctx context.Context, cfg config, log *slog.Logger, demo bool, sp
 		Version: versionOf(), Demo: demo, Speed: speed, Hosts: cfg.Hosts, Secret: s.tokens.Secret(),
 	})
 	if err != nil {
-		return nil, errors.Join(err, s.keeper.Close())
+		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
+}
+
+// close closes what is open: the office last, as what was done is in its ledger.
+func (s *station) close() error {
+	err := s.keeper.Close()
+	if s.office != nil {
+		err = errors.Join(err, s.office.Close())
+	}
+	return err
 }
 
 // facts are for the status page.
@@ -174,7 +189,10 @@ func (s *station) watching(w *watch) {
 }
 
 // tell publishes a finding.
-func (s *station) tell(f detect.Finding) { s.live.Find(f) }
+func (s *station) tell(f detect.Finding) {
+	s.live.Find(f)
+	s.notice(&f)
+}
 
 // listen opens the console's address; the next free port when it is taken and
 // another is as good.
@@ -214,14 +232,18 @@ const cliTokenFile = "cli.token"
 
 // components are what runs, in order of their start: the console last, so that
 // it stops first, and the store before everything.
-func (s *station) components(inputs ...run.Component) []run.Component {
+func (s *station) components(inputs ...run.Component) ([]run.Component, error) {
 	list := []run.Component{{Name: "store", Run: s.runStore}, {Name: "geography", Run: s.runGeography}, {Name: "imports", Run: s.jobs.run}}
-	list = append(list, inputs...)
+	work, err := s.office.components(&s.cfg, s.findings, s.log)
+	if err != nil {
+		return nil, err
+	}
+	list = append(append(list, work...), inputs...)
 	list = append(list, run.Component{Name: "map", Run: s.runMap}, run.Component{Name: "console", Run: s.runConsole})
 	if s.cfg.Metrics != "" {
 		list = append(list, run.Component{Name: "metrics", Run: s.runMetrics})
 	}
-	return list
+	return list, nil
 }
 
 // runStore keeps the store in order: what is too old goes, closed days are
@@ -235,7 +257,7 @@ func (s *station) runStore(ctx context.Context, ready func()) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return s.keeper.Close()
+			return s.close()
 		case <-sizes.C:
 			if n, err := s.keeper.store.Size(); err == nil {
 				s.mu.Lock()

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"sakimori/base/clock"
+	"sakimori/base/run"
+	"sakimori/detect"
+	"sakimori/observe/feed"
+	"sakimori/respond/subscriber/access"
+)
+
+// radiusConfig is the accounting that is taken live.
+type radiusConfig struct {
+	Listen  []string       `yaml:"listen"` // host:port each; none: nothing is taken
+	Clients []radiusClient `yaml:"clients"`
+	Line    string         `yaml:"line"`       // what names the contract; "" User-Name
+	Kept    bool           `yaml:"stamp_kept"` // the NAS keeps Event-Timestamp when it sends again
+}
+
+type radiusClient struct {
+	Name       string `yaml:"name"`
+	Prefix     string `yaml:"prefix"`
+	SecretFile string `yaml:"secret_file"`
+}
+
+// reportsConfig is a folder into which reports are put.
+type reportsConfig struct {
+	Folder string `yaml:"folder"`
+	Source string `yaml:"source"`
+	Format string `yaml:"format"`
+	Zone   string `yaml:"zone"`
+}
+
+// components are what an office does while serve runs.
+func (h *office) components(cfg *config, findings <-chan detect.Finding, log *slog.Logger) ([]run.Component, error) {
+	list := []run.Component{{Name: "cases", Run: func(ctx context.Context, ready func()) error { return h.duty(ctx, ready, findings, log) }}}
+	if len(cfg.Subscriber.Radius.Listen) > 0 {
+		s, err := cfg.Subscriber.Radius.server(h, log)
+		if err != nil {
+			return nil, fmt.Errorf("subscriber.radius: %w", err)
+		}
+		list = append(list, run.Component{Name: "radius", Run: s.Run})
+	}
+	const window, most = 30 * 24 * time.Hour, 1 << 20
+	for i := range cfg.Subscriber.Reports {
+		r := &cfg.Subscriber.Reports[i]
+		f := feed.DefaultFolder()
+		f.Path = r.Folder
+		f.Options = feed.Options{Source: r.Source, Format: feed.Format(r.Format), Public: h.own}
+		if r.Zone != "" {
+			var err error
+			if f.Options.Zone, err = time.LoadLocation(r.Zone); err != nil {
+				return nil, fmt.Errorf("subscriber.reports: zone %q: name one like Asia/Tokyo", r.Zone)
+			}
+		}
+		w, err := feed.NewWatch(f, feed.NewIntake(reports{h}, feed.NewSeen(window, most), clock.System{}), clock.System{}, log)
+		if err != nil {
+			return nil, fmt.Errorf("subscriber.reports: %w", err)
+		}
+		list = append(list, run.Component{Name: "reports of " + r.Source, Run: w.Run})
+	}
+	return list, nil
+}
+
+func (r *radiusConfig) server(sink access.Sink, log *slog.Logger) (*access.Server, error) {
+	cfg := access.DefaultServer()
+	cfg.Listen, cfg.Accounting.StampKept = r.Listen, r.Kept
+	var err error
+	if cfg.Accounting.Line, err = access.ParseKey(r.Line); err != nil {
+		return nil, err
+	}
+	for _, c := range r.Clients {
+		p, err := parsePrefix(c.Prefix, "client")
+		if err != nil {
+			return nil, err
+		}
+		secret, err := os.ReadFile(c.SecretFile)
+		if err != nil {
+			return nil, fmt.Errorf("client %s: secret_file: %w", c.Name, err)
+		}
+		cfg.Clients = append(cfg.Clients, access.Client{Name: c.Name, Prefix: p, Secret: bytes.TrimSpace(secret)})
+	}
+	return access.NewServer(cfg, sink, clock.System{}, log)
+}
+
+// How often an office looks after its things.
+const (
+	recheckEvery = 5 * time.Second
+	tickEvery    = 10 * time.Minute
+)
+
+// duty gives findings to their cases, ends grants whose ground is gone, moves cases that
+// time moves, and signs the ledger once a day.
+func (h *office) duty(ctx context.Context, ready func(), findings <-chan detect.Finding, log *slog.Logger) error {
+	ready()
+	recheck, tick := time.NewTicker(recheckEvery), time.NewTicker(tickEvery)
+	defer recheck.Stop()
+	defer tick.Stop()
+	signed := time.Time{}
+	// What fails here is tried again: it is said, and stops nothing else.
+	said := func(what string, err error) {
+		if err != nil && ctx.Err() == nil {
+			log.ErrorContext(ctx, what, slog.Any("error", err))
+		}
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			_, _, err := signHead(context.WithoutCancel(ctx), h.book, h.dir)
+			return err
+		case f := <-findings:
+			_, err := h.finding(ctx, &f)
+			said("a finding could not be given to its case", err)
+		case <-recheck.C:
+			_, err := h.gate.Recheck(ctx)
+			said("the grants could not be checked", err)
+		case now := <-tick.C:
+			_, err := h.desk.Tick(ctx)
+			said("the cases could not be moved", err)
+			if day := now.UTC().Truncate(24 * time.Hour); day.After(signed) {
+				_, _, err := signHead(ctx, h.book, h.dir)
+				if said("the ledger could not be signed", err); err == nil {
+					signed = day
+				}
+			}
+		}
+	}
+}
+
+// errFull is said when findings come faster than cases can be made.
+var errFull = errors.New("findings come faster than cases are made: the next version of each tells again")
+
+// notice hands a finding on to the cases, and never waits.
+func (s *station) notice(f *detect.Finding) {
+	select {
+	case s.findings <- *f:
+	default:
+		s.log.Error("a finding was left out", slog.String("id", f.ID), slog.Any("error", errFull))
+	}
+}
