@@ -107,7 +107,7 @@ func (h *office) duty(ctx context.Context, ready func(), findings <-chan detect.
 	// What fails here is tried again: it is said, and stops nothing else.
 	said := func(what string, err error) {
 		if err != nil && ctx.Err() == nil {
-			log.ErrorContext(ctx, what, slog.Any("error", err))
+			log.ErrorContext(ctx, "something of the office failed", slog.String("what", what), slog.Any("error", err))
 		}
 	}
 	for {
