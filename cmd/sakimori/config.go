@@ -23,11 +23,14 @@ import (
 
 // config is the one configuration file. Unknown keys are errors.
 type config struct {
-	Data       string           `yaml:"data"`     // folder of everything that is kept
-	Database   string           `yaml:"database"` // of people, cases and the ledger: postgres://…; "" is a file in the data folder
-	Rules      string           `yaml:"rules"`    // the operator's own file of rules, which narrows the guideline
-	Listen     string           `yaml:"listen"`   // address of the console
-	Hosts      []string         `yaml:"hosts"`    // names by which the console may be called, besides loopback
+	Data       string           `yaml:"data"`       // folder of everything that is kept
+	Database   string           `yaml:"database"`   // of people, cases and the ledger: postgres://…; "" is a file in the data folder
+	Rules      string           `yaml:"rules"`      // the operator's own file of rules, which narrows the guideline
+	Listen     string           `yaml:"listen"`     // address of the console
+	Hosts      []string         `yaml:"hosts"`      // names by which the console may be called, besides loopback
+	PublicURL  string           `yaml:"public_url"` // where browsers find the console, behind a proxy that speaks TLS
+	Proxies    []string         `yaml:"proxies"`    // whose X-Forwarded-For is believed
+	Issuers    []issuerConfig   `yaml:"issuers"`    // who else vouches for users
 	Metrics    string           `yaml:"metrics"`
 	Log        string           `yaml:"log"` // debug, info, warn, error
 	Telescope  telescopeConfig  `yaml:"telescope"`
@@ -225,6 +228,12 @@ func (c *config) check() error {
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		return fmt.Errorf("listen %q: write host:port, for example 127.0.0.1:8630", c.Listen)
 	}
+	if err := c.checkAddress(); err != nil {
+		return err
+	}
+	if c.Database != "" && !strings.HasPrefix(c.Database, "postgres://") && !strings.HasPrefix(c.Database, "postgresql://") {
+		return errors.New("database: write postgres://user@host/name, or leave it out for a file in the data folder")
+	}
 	if c.Metrics != "" {
 		if _, _, err := net.SplitHostPort(c.Metrics); err != nil {
 			return fmt.Errorf("metrics %q: write host:port, for example 127.0.0.1:9630", c.Metrics)
@@ -244,6 +253,18 @@ const exampleConfig = `# sakimori: everything here may also be set by the enviro
 data: sakimori-data          # folder of all that is kept / 保存先
 listen: 127.0.0.1:8630       # the console / コンソール
 log: info
+# public_url: https://console.example.jp  # behind a proxy that speaks TLS / TLS プロキシ経由の公開アドレス
+# proxies: [127.0.0.1]       # whose X-Forwarded-For is believed / 信頼するプロキシ
+# database: postgres://sakimori@db.example/sakimori  # users and ledger; else a file in data / 利用者・記録の保存先
+# issuers:                   # sign-in with OpenID Connect / 外部認証
+#   - id: corp               # register public_url/signin/corp/return there as the redirect
+#     name: Corporate sign-in
+#     url: https://id.example.jp
+#     client: sakimori
+#     secret_file: /etc/sakimori/corp.secret
+#     scopes: [groups]
+#     groups: groups         # this claim decides on roles / 権限を決めるグループの claim
+#     roles: {noc: [operator, network], abuse-desk: [abuse]}
 
 telescope:
   dark:                      # unused addresses / 未使用アドレス

@@ -17,6 +17,7 @@ import (
 	"sakimori/base/run"
 	"sakimori/base/telemetry"
 	"sakimori/base/wire/pcap"
+	"sakimori/console"
 	"sakimori/console/api"
 	"sakimori/detect/surge"
 	"sakimori/observe"
@@ -100,14 +101,14 @@ func (d *demo) run(ctx context.Context, out, errs io.Writer) error {
 	if err := s.listen(ctx, true); err != nil {
 		return errors.Join(err, s.close())
 	}
-	if err := s.cliToken(); err != nil {
+	if err := s.house.cliToken(ctx, filepath.Join(cfg.Data, cliTokenFile)); err != nil {
 		return errors.Join(err, s.close())
 	}
 	p := &replay{s: s, file: file, start: scene.Start, ahead: d.ahead, speed: d.speed}
 	if err := p.begin(ctx); err != nil {
 		return errors.Join(err, s.close())
 	}
-	url, err := s.url(api.Operator, 24*time.Hour)
+	url, err := s.url(ctx, console.Operator, 24*time.Hour)
 	if err != nil {
 		return errors.Join(err, s.close())
 	}

@@ -15,6 +15,7 @@ import (
 
 	"sakimori/base/clock"
 	"sakimori/base/store"
+	"sakimori/console"
 	"sakimori/console/api"
 	"sakimori/observe/telescope"
 )
@@ -24,12 +25,19 @@ import (
 // So both say the same.
 type asking struct {
 	config, data, format string
+
+	people bool   // about users: a data folder needn't be there, and the house is opened
+	base   string // where browsers find the console
 }
 
 func (a *asking) flags(c *cobra.Command) {
+	a.where(c)
+	outputFlag(c, &a.format)
+}
+
+func (a *asking) where(c *cobra.Command) {
 	c.Flags().StringVar(&a.config, "config", "", "configuration file")
 	c.Flags().StringVar(&a.data, "data", "", "data folder")
-	outputFlag(c, &a.format)
 }
 
 // asker does a request and gives the body of the answer.
@@ -44,7 +52,10 @@ func (a *asking) open(c *cobra.Command) (ask asker, done func() error, err error
 	if a.data != "" {
 		cfg.Data = a.data
 	}
-	if _, err := os.Stat(cfg.Data); err != nil {
+	if a.base = cfg.PublicURL; a.base == "" {
+		a.base = "http://" + cfg.Listen
+	}
+	if _, err := os.Stat(cfg.Data); err != nil && !a.people {
 		return nil, nil, errors.New(say("データフォルダがありません: ", "there is no data folder: ") + cfg.Data + say("(--data で指定するか、先に取り込んでください)", " (name it with --data, or import something first)"))
 	}
 	k, err := openKeeper(c.Context(), cfg.Data)
@@ -54,21 +65,34 @@ func (a *asking) open(c *cobra.Command) (ask asker, done func() error, err error
 			return nil, nil, err
 		}
 		_, _ = io.WriteString(c.ErrOrStderr(), "sakimori: "+cl.notice()+"\n") // a note
+		if cfg.PublicURL == "" {
+			a.base = "http://" + cl.address
+		}
 		return cl.raw, func() error { return nil }, nil
 	}
 	if err != nil {
 		return nil, nil, err
 	}
-	ask, err = a.inside(&cfg, k)
-	if err != nil {
-		return nil, nil, errors.Join(err, k.Close())
+	done = k.Close
+	var known api.People
+	if a.people {
+		h, err := openHouse(c.Context(), &cfg)
+		if err != nil {
+			return nil, nil, errors.Join(err, k.Close())
+		}
+		done = func() error { return errors.Join(k.Close(), h.Close()) }
+		known = h.people
 	}
-	return ask, k.Close, nil
+	ask, err = a.inside(c.Context(), &cfg, k, known)
+	if err != nil {
+		return nil, nil, errors.Join(err, done())
+	}
+	return ask, done, nil
 }
 
 // inside makes the API for this one command. The command line of the data
 // folder's owner sees own addresses as they are.
-func (a *asking) inside(cfg *config, k *keeper) (asker, error) {
+func (a *asking) inside(ctx context.Context, cfg *config, k *keeper, known api.People) (asker, error) {
 	table, err := cfg.places()
 	if err != nil {
 		return nil, err
@@ -77,16 +101,13 @@ func (a *asking) inside(cfg *config, k *keeper) (asker, error) {
 	if err != nil {
 		return nil, err
 	}
-	tokens, err := api.OpenTokens("", clock.System{})
-	if err != nil {
-		return nil, err
-	}
-	secret, _, err := tokens.Issue(api.Token{Kind: api.APIToken, Role: api.Admin, User: "command line"}, time.Hour)
+	tokens := api.NewTokens(clock.System{})
+	secret, _, err := tokens.Issue(ctx, console.Token{Kind: console.APIToken, Roles: console.Admin, User: "command line"}, time.Hour)
 	if err != nil {
 		return nil, err
 	}
 	server, err := api.New(api.Deps{
-		Archive: archive{k.record}, Inputs: stored{c: k}, Tokens: tokens, Clock: clock.System{}, Findings: findings{k},
+		Archive: archive{k.record}, Inputs: stored{c: k}, Tokens: tokens, People: known, Clock: clock.System{}, Findings: findings{k},
 		Geo: places{table}, Research: research, IoT: api.IoT{Dated: telescope.IoTDated.Format(time.DateOnly), Ports: telescope.IoTKeys()},
 		Reference: reference(), Version: versionOf(),
 	})

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"testing"
 
@@ -12,7 +13,12 @@ import (
 // TestMain lets the scripts run this very binary as the command sakimori.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"sakimori": func() { os.Exit(Main(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
+		"sakimori": func() {
+			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt) // as main does
+			code := Main(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+			stop()
+			os.Exit(code)
+		},
 	})
 }
 

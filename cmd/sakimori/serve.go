@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -70,10 +71,10 @@ func serve(ctx context.Context, cfg config, check bool, out, errs io.Writer) err
 	if err := s.listen(ctx, false); err != nil {
 		return errors.Join(err, s.close())
 	}
-	if err := s.cliToken(); err != nil {
+	if err := s.house.cliToken(ctx, filepath.Join(cfg.Data, cliTokenFile)); err != nil {
 		return errors.Join(err, s.close())
 	}
-	url, err := s.url(api.Admin, time.Hour)
+	first, err := s.house.people.FirstLink(ctx)
 	if err != nil {
 		return errors.Join(err, s.close())
 	}
@@ -85,7 +86,12 @@ func serve(ctx context.Context, cfg config, check bool, out, errs io.Writer) err
 		}
 		inputs = append(inputs, run.Component{Name: "telescope", Run: l.run})
 	}
-	fmt.Fprintf(out, say("コンソール: %s\n", "console: %s\n"), url)
+	if first == "" {
+		fmt.Fprintf(out, say("コンソール: %s/\n", "console: %s/\n"), s.base())
+	} else {
+		fmt.Fprintf(out, say("コンソール: %s\n利用者がまだいません。1 時間以内に上のリンクで最初の管理者を作ってください。\n",
+			"console: %s\nThere is no user yet: make the first admin by this link within an hour.\n"), s.base()+welcomePath+first)
+	}
 	all, err := s.components(inputs...)
 	if err != nil {
 		return errors.Join(err, s.close())

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"sakimori/base/geo"
 	"sakimori/base/run"
 	"sakimori/base/telemetry"
+	"sakimori/console"
 	"sakimori/console/api"
 	"sakimori/console/web"
 	"sakimori/detect"
@@ -34,7 +36,7 @@ type station struct {
 	live     *api.Live
 	feed     *mapFeed
 	jobs     *jobs
-	tokens   *api.FileTokens
+	house    *house
 	office   *office
 	findings chan detect.Finding // for the office
 	api      *api.Server
@@ -68,13 +70,22 @@ func newStation(ctx context.Context, cfg config, log *slog.Logger, demo bool, sp
 		return nil, err
 	}
 	if err := s.keeper.addOwn(s.engine.Own); err != nil {
-		return nil, errors.Join(err, s.keeper.Close())
+		return nil, errors.Join(err, s.close())
 	}
 	if s.office, err = openOffice(ctx, &cfg); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
-	if s.tokens, err = api.OpenTokens(filepath.Join(cfg.Data, "tokens.json"), clock.System{}); err != nil {
+	s.house = s.office.house
+	key, err := consoleKey(filepath.Join(cfg.Data, "console.key"))
+	if err != nil {
 		return nil, errors.Join(err, s.close())
+	}
+	proxies, err := cfg.proxies()
+	if err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	if old := filepath.Join(cfg.Data, "tokens.json"); exists(old) {
+		log.WarnContext(ctx, "tokens of an earlier version aren't good any more: make new ones with sakimori token add, and remove the file", slog.String("file", old))
 	}
 	if at, ok := (stored{c: s.keeper}).DataTime(); ok {
 		s.kept = at.Add(-time.Nanosecond) // the end of a span isn't in it
@@ -84,10 +95,11 @@ func newStation(ctx context.Context, cfg config, log *slog.Logger, demo bool, sp
 	s.engine.Glance = s.feed.see
 	s.jobs = newJobs(s)
 	s.api, err = api.New(api.Deps{
-		Archive: archive{s.keeper.record}, Inputs: s, Tokens: s.tokens, Clock: clock.System{}, Findings: findings{s.keeper}, Jobs: s.jobs,
+		Archive: archive{s.keeper.record}, Inputs: s, Tokens: s.house.people, People: s.house.people, Clock: clock.System{}, Findings: findings{s.keeper}, Jobs: s.jobs,
 		Geo: places{s.table}, Research: s.research, Rising: rises{s}, Live: s.live, Log: log, Facts: s.facts, Own: s.keeper.isOwn,
 		Static: web.FS(), IoT: api.IoT{Dated: telescope.IoTDated.Format(time.DateOnly), Ports: telescope.IoTKeys()}, Reference: reference(),
-		Version: versionOf(), Demo: demo, Speed: speed, Hosts: cfg.Hosts, Secret: s.tokens.Secret(),
+		Version: versionOf(), Demo: demo, Speed: speed, Hosts: cfg.hosts(), Secret: key,
+		Secure: strings.HasPrefix(cfg.PublicURL, "https://"), Proxies: proxies,
 	})
 	if err != nil {
 		return nil, errors.Join(err, s.close())
@@ -102,6 +114,11 @@ func (s *station) close() error {
 		err = errors.Join(err, s.office.Close())
 	}
 	return err
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // facts are for the status page.
@@ -209,23 +226,21 @@ func (s *station) listen(ctx context.Context, anyPort bool) error {
 	return s.keeper.store.SetAddress(l.Addr().String())
 }
 
+// base is where browsers find the console.
+func (s *station) base() string {
+	if s.cfg.PublicURL != "" {
+		return s.cfg.PublicURL
+	}
+	return "http://" + s.listener.Addr().String()
+}
+
 // url is where the console is, with a token that logs in once.
-func (s *station) url(role api.Role, ttl time.Duration) (string, error) {
-	secret, _, err := s.tokens.Issue(api.Token{Kind: api.LoginToken, Role: role, User: "local"}, ttl)
+func (s *station) url(ctx context.Context, roles console.Roles, ttl time.Duration) (string, error) {
+	secret, _, err := s.house.people.Issue(ctx, console.Token{Kind: console.LoginToken, Roles: roles, User: "local"}, ttl)
 	if err != nil {
 		return "", err
 	}
-	return "http://" + s.listener.Addr().String() + "/?token=" + secret, nil
-}
-
-// cliToken is what the other commands log in with while this process has the
-// store: a file that only its owner reads.
-func (s *station) cliToken() error {
-	secret, _, err := s.tokens.Issue(api.Token{Kind: api.APIToken, Role: api.Admin, User: "command line"}, 365*24*time.Hour)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(s.cfg.Data, cliTokenFile), []byte(secret), 0o600)
+	return s.base() + "/?token=" + secret, nil
 }
 
 const cliTokenFile = "cli.token"

@@ -2,63 +2,137 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
+	"net/http"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"sakimori/base/clock"
-	"sakimori/console/api"
 )
 
+// knownToken is an API token as the API writes one.
+type knownToken struct {
+	ID       string     `json:"id"`
+	Name     string     `json:"name"`
+	User     string     `json:"user"`
+	Roles    []string   `json:"roles"`
+	ReadOnly bool       `json:"read_only"`
+	Expires  time.Time  `json:"expires"`
+	Used     *time.Time `json:"used"`
+}
+
 func newToken() *cobra.Command {
-	var path, data, role, user string
+	c := &cobra.Command{
+		Use: "token", Short: "Access to the API for programs and walls / プログラムや壁面表示の利用権",
+		Long: `Works on API tokens: through the API of serve while it runs, or in the data folder
+itself. A token is printed once; only its SHA-256 is kept.
+
+API トークンを管理します。発行時に一度だけ表示し、SHA-256 のみを保存します。`,
+	}
+	c.AddCommand(newTokenAdd(), newTokenList(), newTokenRevoke())
+	return c
+}
+
+func newTokenAdd() *cobra.Command {
+	var w peopleWork
+	var roles []string
+	var user string
+	var readOnly bool
 	var ttl time.Duration
 	c := &cobra.Command{
-		Use: "token", Short: "Give somebody access to the console / コンソールの利用権を発行する", Args: noArgs,
-		Long: `Makes an access token and prints it once; only its SHA-256 is kept. Run it while
-serve is stopped, as the token file belongs to one process.
-
-利用権を発行して一度だけ表示します(保存するのは SHA-256 のみ)。serve の停止中に実行してください。`,
-		Example: "  sakimori token --config sakimori.yaml --role viewer --user tanaka",
-		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := readConfig(path, os.Environ())
-			if err != nil {
-				return &exitError{exitUsage, err}
+		Use: "add NAME", Short: "Make a token for what NAME says, and print it / 発行する",
+		Example: "  sakimori token add hall --role wall --ttl 8760h\n  sakimori token add report --user tanaka --role legal --read-only",
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usage("say in one word or in quotes what the token is for (see: %s --help)", c.CommandPath())
 			}
-			if data != "" {
-				cfg.Data = data
-			}
-			r, err := api.ParseRole(role)
-			if err != nil {
-				return &exitError{exitUsage, err}
-			}
-			if user == "" {
-				return usage("say for whom it is with --user")
-			}
-			k, err := openKeeper(c.Context(), cfg.Data)
-			if err != nil {
-				return err
-			}
-			defer k.Close()
-			tokens, err := api.OpenTokens(filepath.Join(cfg.Data, "tokens.json"), clock.System{})
-			if err != nil {
-				return err
-			}
-			secret, t, err := tokens.Issue(api.Token{Kind: api.APIToken, Role: r, User: user}, ttl)
-			if err != nil {
-				return err
-			}
-			fmt.Fprintln(c.OutOrStdout(), secret)
-			fmt.Fprintf(c.ErrOrStderr(), say("%s(%s)、%s まで有効\n", "for %s (%s), until %s\n"), user, r, t.Expires.Format(time.RFC3339))
 			return nil
 		},
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := checkRoles(roles); err != nil {
+				return err
+			}
+			if ttl < time.Hour || ttl > 366*24*time.Hour {
+				return usage("--ttl %s: give an hour to 8784h, that is 366 days", ttl)
+			}
+			return w.do(c, func() error {
+				body := map[string]any{"name": args[0], "roles": roles, "read_only": readOnly, "hours": int(ttl / time.Hour)}
+				if user != "" {
+					u, err := w.named(user)
+					if err != nil {
+						return err
+					}
+					body["user_id"] = u.ID
+				}
+				var made struct {
+					Secret string     `json:"secret"`
+					Token  knownToken `json:"token"`
+				}
+				if err := w.send(http.MethodPost, "/api/v1/tokens", body, &made); err != nil {
+					return err
+				}
+				fmt.Fprintln(c.OutOrStdout(), made.Secret)
+				fmt.Fprintf(c.ErrOrStderr(), say("%s(%s)、%s まで有効\n", "for %s (%s), until %s\n"), made.Token.Name, strings.Join(made.Token.Roles, ","), made.Token.Expires.Format(time.RFC3339))
+				return nil
+			})
+		},
 	}
-	c.Flags().StringVar(&path, "config", "", "configuration file")
-	c.Flags().StringVar(&data, "data", "", "data folder")
-	c.Flags().StringVar(&role, "role", "viewer", "wall, viewer, operator or admin")
-	c.Flags().StringVar(&user, "user", "", "who gets it")
-	c.Flags().DurationVar(&ttl, "ttl", 90*24*time.Hour, "how long it is valid")
+	w.where(c)
+	rolesFlag(c, &roles)
+	c.Flags().StringVar(&user, "user", "", "whose it is; without, it is nobody's: for machines and walls")
+	c.Flags().BoolVar(&readOnly, "read-only", false, "it can't change anything")
+	c.Flags().DurationVar(&ttl, "ttl", 90*24*time.Hour, "how long it is good")
+	return c
+}
+
+func newTokenList() *cobra.Command {
+	var w peopleWork
+	c := &cobra.Command{
+		Use: "list", Short: "List the tokens / 一覧", Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return w.do(c, func() error {
+				var list struct {
+					Rows []knownToken `json:"rows"`
+				}
+				if err := w.send(http.MethodGet, "/api/v1/tokens", nil, &list); err != nil {
+					return err
+				}
+				if w.format == "json" {
+					return printJSON(c.OutOrStdout(), list.Rows)
+				}
+				var rows [][]string
+				for _, t := range list.Rows {
+					mode := "read-write"
+					if t.ReadOnly {
+						mode = "read-only"
+					}
+					rows = append(rows, []string{t.ID, t.Name, t.User, strings.Join(t.Roles, " "), mode, t.Expires.Format(time.RFC3339), when(t.Used)})
+				}
+				return printRows(c.OutOrStdout(), w.format, []string{"id", "name", "user", "roles", "mode", "expires", "used"}, rows)
+			})
+		},
+	}
+	w.flags(c)
+	return c
+}
+
+func newTokenRevoke() *cobra.Command {
+	var w peopleWork
+	c := &cobra.Command{
+		Use: "revoke ID", Short: "End a token, and the sessions opened with it / 失効させる",
+		Example: "  sakimori token revoke 5f1c0a9b2e3d",
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usage("%s takes the id of one token (see: sakimori token list)", c.CommandPath())
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			return w.do(c, func() error {
+				return w.send(http.MethodDelete, "/api/v1/tokens/"+url.PathEscape(args[0]), nil, nil)
+			})
+		},
+	}
+	w.where(c)
 	return c
 }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"sakimori/console"
 )
 
 const (
@@ -91,14 +93,14 @@ func New(d Deps) (*Server, error) {
 // OpenAPI is the description of the API, YAML.
 func (s *Server) OpenAPI() []byte { return s.spec }
 
-// register lists all routes. Their roles are in permissions.
+// register lists all routes. Who may use them stands in permissions.
 func (s *Server) register() {
 	const v1 = "/api/v1"
 	get, post, del := http.MethodGet, http.MethodPost, http.MethodDelete
 	add(s, get, "/livez", "livez", "Is the program alive?", s.livez)
 	add(s, get, "/readyz", "readyz", "Do packets come in?", s.readyz)
 	add(s, get, "/version", "version", "Which program is this?", s.version)
-	add(s, post, "/session", "login", "Exchange a token for a session cookie", s.login)
+	add(s, post, "/session", "login", "Sign in, with a token or with a name and a password", s.login)
 	add(s, get, "/session", "session", "Who am I?", s.session)
 	add(s, del, "/session", "logout", "End the session", s.logout)
 
@@ -120,6 +122,8 @@ func (s *Server) register() {
 	add(s, post, v1+"/jobs/{id}/stop", "stopJob", "Stop an import; it can be resumed", s.stopJob)
 	add(s, post, v1+"/jobs/{id}/resume", "resumeJob", "Go on with a stopped import", s.resumeJob)
 	add(s, get, v1+"/stream", "stream", "What happens now (server-sent events)", s.stream)
+
+	s.registerPeople(v1)
 
 	s.mux.HandleFunc("GET "+v1+"/openapi.yaml", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/openapi+yaml")
@@ -170,14 +174,15 @@ type call struct {
 	lang      string // ja or en
 	pattern   string // of its route
 	remote    netip.Addr
+	forwarded bool // by a proxy: it needn't come from where it seems to
 	who       principal
 	url       string // path and query, for the link to the next page
 }
 
 type principal struct {
-	role   Role
+	roles  console.Roles // Public and Known included
 	user   string
-	token  Token
+	token  console.Token
 	secret string // of the token, to look again while a stream is open
 }
 

@@ -2,14 +2,15 @@ package api
 
 import (
 	"context"
-	"errors"
 	"io"
 	"io/fs"
 	"log/slog"
 	"net/netip"
+	"net/url"
 	"time"
 
 	"sakimori/base/clock"
+	"sakimori/console"
 	"sakimori/detect"
 	"sakimori/observe"
 )
@@ -115,15 +116,72 @@ type Research interface {
 	Who(a netip.Addr) (name, url string, ok bool)
 }
 
-// Tokens keeps who may use the API. Redeem returns ErrToken for a secret that
-// isn't good, for whatever reason.
+// Tokens keeps who may use the API. Redeem returns console.ErrToken for a secret
+// that isn't good, for whatever reason.
 type Tokens interface {
-	// Issue makes a token of t's Kind, Role, User and Parent that expires after
-	// ttl. The secret is given once and never stored.
-	Issue(t Token, ttl time.Duration) (secret string, issued Token, err error)
+	// Issue makes a token of t's fields that expires after ttl; its ID, Created and
+	// Expires are set. The secret is given once and never stored.
+	Issue(ctx context.Context, t console.Token, ttl time.Duration) (secret string, issued console.Token, err error)
 	// Redeem checks a secret. A Login token is spent by it.
-	Redeem(secret string, kinds ...TokenKind) (Token, error)
-	Revoke(id string) error
+	Redeem(ctx context.Context, secret string, kinds ...console.TokenKind) (console.Token, error)
+	Revoke(ctx context.Context, id string) error
+}
+
+// Doors lets people in.
+type Doors interface {
+	// Anybody tells whether there is a user who could sign in.
+	Anybody(ctx context.Context) (bool, error)
+	// SignIn returns console.ErrPassword for what doesn't fit, and *console.Wait
+	// after too many failures.
+	SignIn(ctx context.Context, name, password string, from netip.Addr) (console.User, error)
+	// Open tells what a one-time link is for; Accept spends it. Both return
+	// console.ErrToken for one that isn't good.
+	Open(ctx context.Context, secret string) (console.Link, error)
+	Accept(ctx context.Context, secret, name, password string, from netip.Addr) (console.User, error)
+	// ChangePassword also ends all sessions of the user.
+	ChangePassword(ctx context.Context, userID, old, password string, from netip.Addr) error
+}
+
+// Issuers lets people in for whom an issuer of OpenID Connect vouches.
+type Issuers interface {
+	Issuers() []console.IssuerName
+	// Begin gives where to send the browser, and a secret for its cookie, that
+	// Finish takes with what the browser brings back. Both return console.ErrIssuer
+	// when the issuer fails, and Finish console.ErrToken for what doesn't fit.
+	Begin(ctx context.Context, id string) (address, secret string, err error)
+	Finish(ctx context.Context, id, secret string, answer url.Values, from netip.Addr) (console.User, error)
+}
+
+// Users is what an admin does with users: by says who. Methods return
+// console.ErrNotFound for an id that isn't there, and a Refusal for what can't be
+// done.
+type Users interface {
+	User(ctx context.Context, id string) (console.User, error)
+	Users(ctx context.Context) ([]console.User, error)
+	// Add and Reset give the secret of a one-time link.
+	Add(ctx context.Context, by, name string, roles console.Roles) (u console.User, secret string, err error)
+	Reset(ctx context.Context, by, id string) (u console.User, secret string, err error)
+	SetRoles(ctx context.Context, by, id string, roles console.Roles) (console.User, error)
+	Lock(ctx context.Context, by, id string) (console.User, error)
+	Unlock(ctx context.Context, by, id string) (console.User, error)
+	Remove(ctx context.Context, by, id string) error
+}
+
+// Keys are the sessions and API tokens that people see.
+type Keys interface {
+	// Tokens lists those of a kind: of a user, or with an empty id of all.
+	Tokens(ctx context.Context, kind console.TokenKind, userID string) ([]console.Token, error)
+	MakeToken(ctx context.Context, by string, t console.Token, ttl time.Duration) (secret string, made console.Token, err error)
+	// Withdraw ends one: of the user's own, or with an empty id of the user any.
+	Withdraw(ctx context.Context, by, userID, id string) error
+}
+
+// People is all that the API needs to know of users.
+type People interface {
+	Doors
+	Issuers
+	Users
+	Keys
 }
 
 // Facts are what the status page says besides the inputs.
@@ -161,6 +219,7 @@ type Deps struct {
 	Archive  Archive
 	Inputs   Inputs
 	Tokens   Tokens
+	People   People      // nil: there are tokens alone
 	Clock    clock.Clock // the wall clock
 	Findings Findings
 	Jobs     Jobs
@@ -179,22 +238,17 @@ type Deps struct {
 	Demo      bool
 	Speed     float64 // of the replay: 0 and 1 are real time
 
-	Hosts        []string      // host names besides the loopback ones, without port
-	Secret       []byte        // 32 bytes; keeps cursors good over a restart. Nil: made anew
-	SecureCookie bool          // behind a proxy that speaks TLS
-	SessionTTL   time.Duration // 0: 12 hours
-	ImportBytes  int64         // largest body of an import; 0: 64 GiB
+	Hosts       []string       // host names besides the loopback ones, without port
+	Secret      []byte         // 32 bytes; keeps cursors good over a restart. Nil: made anew
+	Secure      bool           // browsers come by https, through a proxy that speaks TLS
+	Proxies     []netip.Prefix // whose X-Forwarded-For is believed
+	SessionTTL  time.Duration  // 0: 12 hours
+	ImportBytes int64          // largest body of an import; 0: 64 GiB
 }
 
 // ErrNotFound is what a port returns for something that isn't there.
-var ErrNotFound = errors.New("not found")
-
-// ErrToken is what Tokens.Redeem returns for a secret that isn't good.
-var ErrToken = errors.New("this token isn't valid: it may have expired, been used or been revoked")
+var ErrNotFound = console.ErrNotFound
 
 // Refusal is an error that a port explains to the person who asked: the API
 // answers 422 with these words.
-type Refusal struct{ Text detect.Text }
-
-// Error is the English text.
-func (r *Refusal) Error() string { return r.Text.EN }
+type Refusal = console.Refusal

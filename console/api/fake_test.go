@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"sakimori/base/clock"
+	"sakimori/console"
 	"sakimori/detect"
 	"sakimori/observe"
 )
@@ -260,7 +261,7 @@ func (m *memoryJobs) Start(_ context.Context, name string, body io.Reader, _, _ 
 
 func (m *memoryJobs) StartPath(_ context.Context, path string, dark, _ []netip.Prefix) (Job, error) {
 	if path == "/none" {
-		return Job{}, &Refusal{detect.Textf("%s を開けません。", "can't open %s", path)}
+		return Job{}, &Refusal{Text: detect.Textf("%s を開けません。", "can't open %s", path)}
 	}
 	m.dark = dark
 	return Job{ID: "job2", Kind: "import", File: path, State: "queued"}, nil
@@ -308,26 +309,26 @@ type world struct {
 	t        *testing.T
 	server   *Server
 	handler  http.Handler
-	tokens   *FileTokens
+	tokens   *MemoryTokens
+	people   *memoryPeople
 	archive  *memoryArchive
 	findings *memoryFindings
 	inputs   *memoryInputs
 	jobs     *memoryJobs
 	live     *Live
-	secrets  map[Role]string
+	secrets  map[console.Roles]string // bearers
+	sessions map[console.Roles]string // of the user with that role, as a cookie
 }
 
 func newWorld(t *testing.T, change ...func(*Deps)) *world {
 	t.Helper()
 	w := &world{
-		t: t, archive: &memoryArchive{}, findings: &memoryFindings{}, jobs: &memoryJobs{}, secrets: map[Role]string{},
+		t: t, archive: &memoryArchive{}, findings: &memoryFindings{}, jobs: &memoryJobs{}, secrets: map[console.Roles]string{}, sessions: map[console.Roles]string{},
 		inputs: &memoryInputs{end: dataEnd, list: []Input{{Name: "fiber 203.0.113.7", Kind: "live", State: "running", Packets: 7}}},
 	}
 	c := clock.System{}
-	var err error
-	if w.tokens, err = OpenTokens("", c); err != nil {
-		t.Fatal(err)
-	}
+	w.tokens = NewTokens(c)
+	w.people = &memoryPeople{tokens: w.tokens}
 	for i := range 60 {
 		e := observe.Event{
 			ID: uint64(i + 1), Source: foreign, Port: 23, Proto: 6, Kind: observe.KindTCPSyn, First: dataEnd.Add(time.Duration(i-60) * time.Hour / 2),
@@ -352,7 +353,7 @@ func newWorld(t *testing.T, change ...func(*Deps)) *world {
 	}
 	w.live = NewLive(c)
 	d := Deps{
-		Archive: w.archive, Inputs: w.inputs, Tokens: w.tokens, Clock: c, Findings: w.findings, Jobs: w.jobs,
+		Archive: w.archive, Inputs: w.inputs, Tokens: w.tokens, People: w.people, Clock: c, Findings: w.findings, Jobs: w.jobs,
 		Geo: flatEarth{}, Research: oneSurvey{}, Rising: oneSurvey{}, Live: w.live, Own: ownAddr,
 		Facts: func() Facts {
 			return Facts{Dark: Dark{V4Addresses: 65536, V4Prefixes: 1, Hit: 9}, StoreBytes: 1 << 20, Attribution: []string{"geo data"}}
@@ -371,18 +372,26 @@ func newWorld(t *testing.T, change ...func(*Deps)) *world {
 	for _, f := range change {
 		f(&d)
 	}
+	var err error
 	if w.server, err = New(d); err != nil {
 		t.Fatal(err)
 	}
 	w.handler = w.server.Handler()
-	for _, r := range []Role{Wall, Viewer, Operator, Admin} {
-		secret, _, err := w.tokens.Issue(Token{Kind: APIToken, Role: r, User: r.String()}, time.Hour)
-		if err != nil {
-			t.Fatal(err)
+	for _, r := range everyRole[1:] {
+		for kind, into := range map[console.TokenKind]map[console.Roles]string{console.APIToken: w.secrets, console.SessionToken: w.sessions} {
+			secret, _, err := w.tokens.Issue(t.Context(), console.Token{Kind: kind, UserID: "id-" + r.String(), Roles: r & console.Everyone, User: r.String()}, time.Hour)
+			if err != nil {
+				t.Fatal(err)
+			}
+			into[r] = secret
 		}
-		w.secrets[r] = secret
 	}
 	return w
+}
+
+// cookie is the header of the user with a role, who has signed in.
+func (w *world) cookie(r console.Roles) header {
+	return header{"Cookie": w.server.cookieName("") + "=" + w.sessions[r]}
 }
 
 // ownFinding names an own subscriber wherever a finding can.
@@ -400,7 +409,7 @@ func ownFinding() detect.Finding {
 type header map[string]string
 
 // ask sends one request as a role; Public sends no token.
-func (w *world) ask(role Role, method, target, body string, h header) *httptest.ResponseRecorder {
+func (w *world) ask(role console.Roles, method, target, body string, h header) *httptest.ResponseRecorder {
 	w.t.Helper()
 	r := httptest.NewRequestWithContext(w.t.Context(), method, target, strings.NewReader(body))
 	r.Host = "127.0.0.1:8630"

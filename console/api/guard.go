@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -15,10 +16,11 @@ import (
 	"time"
 
 	"sakimori/base/clock"
+	"sakimori/console"
 )
 
 const (
-	cookieName = "sakimori"
+	cookieBase = "sakimori"
 	streaming  = "GET /api/v1/stream"
 	uploading  = "POST /api/v1/imports"
 )
@@ -31,7 +33,8 @@ func (s *Server) Handler() http.Handler {
 		_, pattern := s.mux.Handler(r)
 		c := call{
 			requestID: newRequestID(), lang: language(r.Header.Get("Accept-Language")),
-			pattern: pattern, remote: remoteAddr(r), url: r.URL.RequestURI(),
+			pattern: pattern, remote: s.remoteAddr(r), url: r.URL.RequestURI(),
+			forwarded: r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != "",
 		}
 		r = r.WithContext(context.WithValue(r.Context(), callKey{}, c))
 		headers(w, c, strings.HasPrefix(r.URL.Path, "/api/"))
@@ -68,7 +71,7 @@ func (s *Server) Handler() http.Handler {
 			return
 		}
 		s.negotiate(r, pattern)
-		masked.m = s.maskFor(who.role)
+		masked.m = s.maskFor(who.roles)
 		s.mux.ServeHTTP(masked, r)
 		if err := masked.Close(); err != nil {
 			s.deps.Log.DebugContext(ctx, "client went away", slog.String("request_id", c.requestID))
@@ -76,13 +79,13 @@ func (s *Server) Handler() http.Handler {
 	})
 }
 
-// maskFor is the masker for a role: a wall, and whoever isn't logged in, is
-// shown no address at all.
-func (s *Server) maskFor(r Role) masker {
-	if r <= Wall {
-		return s.all
+// maskFor is the masker for who has these roles: who can't read more than a wall
+// is shown no address at all.
+func (s *Server) maskFor(r console.Roles) masker {
+	if r.Any(readers) {
+		return s.own
 	}
-	return s.own
+	return s.all
 }
 
 func headers(w http.ResponseWriter, c call, private bool) {
@@ -105,12 +108,27 @@ func newRequestID() string {
 	return hex.EncodeToString(b[:])
 }
 
-func remoteAddr(r *http.Request) netip.Addr {
+// remoteAddr is where a request comes from. Through proxies of ours it is the last
+// address that isn't theirs; what stands before that, anybody may have written.
+func (s *Server) remoteAddr(r *http.Request) netip.Addr {
 	ap, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
 		return netip.Addr{}
 	}
-	return ap.Addr().Unmap().WithZone("")
+	at := ap.Addr().Unmap().WithZone("")
+	chain := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for ours := s.isProxy(at); ours && len(chain) > 0; ours = s.isProxy(at) {
+		a, err := netip.ParseAddr(strings.TrimSpace(chain[len(chain)-1]))
+		if err != nil {
+			return at
+		}
+		at, chain = a.Unmap().WithZone(""), chain[:len(chain)-1]
+	}
+	return at
+}
+
+func (s *Server) isProxy(a netip.Addr) bool {
+	return slices.ContainsFunc(s.deps.Proxies, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // hostKnown keeps out a foreign site that had its own name resolve to this
@@ -132,38 +150,53 @@ func (s *Server) hostKnown(hostport string) bool {
 
 // authorize finds out who asks and whether the route is open to them.
 func (s *Server) authorize(w http.ResponseWriter, r *http.Request, pattern string) (principal, *Problem) {
-	least, listed := permissions[pattern]
+	may, listed := permissions[pattern]
 	if !listed {
 		return principal{}, fail("not_found")
 	}
-	if least == Public {
-		return principal{}, nil
+	if may.Any(console.Public) {
+		return principal{roles: console.Public}, nil
 	}
-	secret, kind := credentials(r)
+	secret, kind := s.credentials(r)
 	if secret == "" {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="sakimori"`)
 		return principal{}, fail("unauthenticated")
 	}
-	token, err := s.deps.Tokens.Redeem(secret, kind)
+	token, err := s.deps.Tokens.Redeem(r.Context(), secret, kind)
+	if err != nil && !errors.Is(err, console.ErrToken) {
+		p := explain(err)
+		s.report(r.Context(), p)
+		return principal{}, p
+	}
 	if err != nil {
-		if kind == APIToken { // an old cookie is no attempt to log in
+		if kind == console.APIToken { // an old cookie is no attempt to log in
 			s.logins.failed(callOf(r.Context()).remote)
 		}
 		w.Header().Set("WWW-Authenticate", `Bearer realm="sakimori", error="invalid_token"`)
 		return principal{}, fail("token_invalid")
 	}
-	if token.Role < least {
-		return principal{}, fail("forbidden", least, token.Role)
+	who := principal{roles: token.Roles | console.Known | console.Public, user: token.User, token: token, secret: secret}
+	if isPerson(token) {
+		who.roles |= console.Person
 	}
-	return principal{role: token.Role, user: token.User, token: token, secret: secret}, nil
+	if !who.roles.Any(may) {
+		if may == console.Person {
+			return principal{}, fail("no_account")
+		}
+		return principal{}, fail("forbidden", may, token.Roles)
+	}
+	if token.ReadOnly && r.Method != http.MethodGet && r.Method != http.MethodHead && pattern != "DELETE /session" {
+		return principal{}, fail("read_only")
+	}
+	return who, nil
 }
 
-func credentials(r *http.Request) (secret string, kind TokenKind) {
+func (s *Server) credentials(r *http.Request) (secret string, kind console.TokenKind) {
 	if scheme, rest, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "bearer") {
-		return strings.TrimSpace(rest), APIToken
+		return strings.TrimSpace(rest), console.APIToken
 	}
-	if c, err := r.Cookie(cookieName); err == nil {
-		return c.Value, SessionToken
+	if c, err := r.Cookie(s.cookieName("")); err == nil {
+		return c.Value, console.SessionToken
 	}
 	return "", ""
 }

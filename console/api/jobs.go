@@ -81,7 +81,7 @@ func (s *Server) importPath(ctx context.Context, in *importPathInput) (*jobOutpu
 	if s.deps.Jobs == nil {
 		return nil, fail("unavailable")
 	}
-	if !callOf(ctx).remote.IsLoopback() {
+	if c := callOf(ctx); !c.remote.IsLoopback() || c.forwarded {
 		return nil, fail("loopback_only")
 	}
 	dark, err := prefixes(in.Body.Dark)

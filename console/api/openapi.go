@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"sakimori/console"
 )
 
 // config is the framework's: JSON and CSV, no pages of its own (they would load
@@ -23,7 +25,7 @@ func (s *Server) config() huma.Config {
 				Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
 				SecuritySchemes: map[string]*huma.SecurityScheme{
 					"bearer": {Type: "http", Scheme: "bearer", Description: "an API token, skm_..."},
-					"cookie": {Type: "apiKey", In: "cookie", Name: cookieName, Description: "a session, from POST /session"},
+					"cookie": {Type: "apiKey", In: "cookie", Name: cookieBase, Description: "a session, from POST /session; by https its name is __Host-sakimori"},
 				},
 			},
 		},
@@ -61,14 +63,12 @@ func (s *Server) finish(ctx huma.Context, _ string, v any) (any, error) {
 	return v, nil
 }
 
-// describe writes the route's role and ways to log in into the document.
+// describe writes who may use the route and the ways to log in into the document.
 func (s *Server) describe(op *huma.Operation) {
 	op.Tags = []string{tagOf(op.Path)}
-	least, listed := permissions[op.Method+" "+op.Path]
-	if listed {
-		op.Extensions = map[string]any{"x-least-role": least.String()}
-	}
-	if least > Public {
+	may := permissions[op.Method+" "+op.Path]
+	op.Extensions = map[string]any{"x-roles": may.Words()}
+	if !may.Any(console.Public) {
 		op.Security = []map[string][]string{{"bearer": {}}, {"cookie": {}}}
 	}
 	switch op.OperationID {

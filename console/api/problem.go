@@ -11,6 +11,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"sakimori/console"
 	"sakimori/detect"
 )
 
@@ -48,7 +49,10 @@ var problems = map[string]struct {
 }{
 	"unauthenticated":    {401, "ログインが必要です。トークンでログインするか、Authorization: Bearer を付けてください。", "Log in first: with a token at /session, or as Authorization: Bearer."},
 	"token_invalid":      {401, "このトークンは使えません。期限切れ、使用済み、または失効しています。新しいトークンを発行してください。", "This token isn't valid: it has expired, been used or been revoked. Make a new one."},
-	"forbidden":          {403, "この操作には権限「%s」が必要です（現在は「%s」）。", "This takes the role %s; yours is %s."},
+	"credentials_wrong":  {401, "名前かパスワードが違うか、利用者がロックされています。", "Name or password is wrong, or the user is locked."},
+	"forbidden":          {403, "この操作には権限「%s」のいずれかが必要です（現在は「%s」）。", "This takes one of the roles %s; yours are: %s."},
+	"read_only":          {403, "このトークンは読み取り専用です。", "This token can only read."},
+	"no_account":         {403, "これは利用者本人がログインして行います。トークンではできません。", "This takes a user who has signed in; a token can't do it."},
 	"cross_origin":       {403, "別のサイトからの要求のため拒否しました。", "Refused: the request came from another site."},
 	"loopback_only":      {403, "この操作は同じ機械からのみ行えます。", "This can only be asked for from the machine itself."},
 	"host_unknown":       {421, "このホスト名では応答しません。設定の hosts に加えるか、127.0.0.1 を使ってください。", "This console doesn't answer to that host name: add it to the hosts of the configuration, or use 127.0.0.1."},
@@ -67,6 +71,7 @@ var problems = map[string]struct {
 	"address_invalid":    {422, "%q は IP アドレスではありません。", "%q is no IP address."},
 	"validation_failed":  {422, "入力に誤りがあります。errors の各項目を確認してください。", "The request isn't valid: see each entry of errors."},
 	"refused":            {422, "受け付けられません。", "That can't be done."},
+	"issuer_failed":      {502, "外部の認証サーバーが応答しません。時間をおくか、パスワードでログインしてください。", "The issuer doesn't answer as it should: try later, or sign in with a password."},
 	"unavailable":        {503, "この機能は動いていません。", "This part isn't running."},
 	"timeout":            {504, "時間内に答えられませんでした。期間を短くしてください。", "There was no answer in time: take a shorter span."},
 	"canceled":           {499, "要求が取り消されました。", "The request was given up."},
@@ -104,6 +109,12 @@ func explain(err error) *Problem {
 		p.text = refusal.Text
 	case errors.As(err, &tooLarge):
 		p = fail("too_large", tooLarge.Limit)
+	case errors.Is(err, console.ErrPassword):
+		p = fail("credentials_wrong")
+	case errors.Is(err, console.ErrToken):
+		p = fail("token_invalid")
+	case errors.Is(err, console.ErrIssuer):
+		p = fail("issuer_failed")
 	case errors.Is(err, ErrNotFound):
 		p = fail("not_found")
 	case errors.Is(err, context.DeadlineExceeded):

@@ -1,69 +1,73 @@
 package api
 
-import "fmt"
+import "sakimori/console"
 
-// Role is what somebody may do. Each role may do what those below it may.
-type Role uint8
-
-// The roles. Wall is a screen that anybody may walk past: it reads, and every
-// address is masked for it.
+// Who may, as sets: who holds one of the roles in a set may.
 const (
-	Public   Role = iota // nobody in particular
-	Wall                 // reads figures, no address at all
-	Viewer               // reads
-	Operator             // acknowledges, imports
-	Admin                // everything
+	anybody   = console.Public   // signed in or not
+	signedIn  = console.Known    // whoever it is, even without a role yet
+	person    = console.Person   // who acts on their own account
+	everyone  = console.Everyone // a wall, too
+	readers   = console.Readers  // not a wall
+	operators = console.Operator | console.Admin
+	admins    = console.Admin
 )
 
-var roleNames = [...]string{"public", "wall", "viewer", "operator", "admin"}
+// permissions lists every route with who may use it. A route that isn't here is
+// refused to everybody, and fails the tests. What a route shows of a person takes
+// a Grant besides, whoever asks.
+var permissions = map[string]console.Roles{
+	"GET /livez":      anybody,
+	"GET /readyz":     anybody,
+	"GET /version":    anybody,
+	"POST /session":   anybody,
+	"GET /session":    signedIn,
+	"DELETE /session": signedIn,
+	"/":               anybody, // the pages, and the exchange of a one-time token
+	"/api/":           anybody, // only says that there is nothing
 
-// String is the role in the words of the API.
-func (r Role) String() string {
-	if int(r) >= len(roleNames) {
-		return fmt.Sprintf("role(%d)", uint8(r))
-	}
-	return roleNames[r]
-}
+	"GET /signin":                 anybody,
+	"POST /signin/link":           anybody,
+	"POST /signin/link/accept":    anybody,
+	"GET /signin/{issuer}/start":  anybody,
+	"GET /signin/{issuer}/return": anybody,
 
-// ParseRole reads what String writes, except public, which is no role to give.
-func ParseRole(s string) (Role, error) {
-	for i, n := range roleNames {
-		if n == s && i > 0 {
-			return Role(i), nil
-		}
-	}
-	return Public, fmt.Errorf("%q is no role: use one of %v", s, roleNames[1:])
-}
+	"GET /api/v1/account":                  person,
+	"POST /api/v1/account/password":        person,
+	"GET /api/v1/account/sessions":         person,
+	"DELETE /api/v1/account/sessions/{id}": person,
+	"GET /api/v1/account/tokens":           person,
+	"POST /api/v1/account/tokens":          person,
+	"DELETE /api/v1/account/tokens/{id}":   person,
 
-// permissions lists every route with the least role that may use it. A route
-// that isn't here is refused to everybody, and fails the tests.
-var permissions = map[string]Role{
-	"GET /livez":      Public,
-	"GET /readyz":     Public,
-	"GET /version":    Public,
-	"POST /session":   Public,
-	"GET /session":    Wall,
-	"DELETE /session": Wall,
-	"/":               Public, // the pages, and the exchange of a one-time token
-	"/api/":           Public, // only says that there is nothing
+	"GET /api/v1/users":              admins,
+	"POST /api/v1/users":             admins,
+	"DELETE /api/v1/users/{id}":      admins,
+	"POST /api/v1/users/{id}/roles":  admins,
+	"POST /api/v1/users/{id}/lock":   admins,
+	"POST /api/v1/users/{id}/unlock": admins,
+	"POST /api/v1/users/{id}/reset":  admins,
+	"GET /api/v1/tokens":             admins,
+	"POST /api/v1/tokens":            admins,
+	"DELETE /api/v1/tokens/{id}":     admins,
 
-	"GET /api/v1/openapi.yaml":       Wall,
-	"GET /api/v1/status":             Wall,
-	"GET /api/v1/situation":          Wall,
-	"GET /api/v1/stream":             Wall,
-	"GET /api/v1/telescope/series":   Wall,
-	"GET /api/v1/telescope/top":      Wall,
-	"GET /api/v1/telescope/rising":   Wall,
-	"GET /api/v1/telescope/heat":     Wall,
-	"GET /api/v1/telescope/years":    Wall,
-	"GET /api/v1/telescope/events":   Viewer,
-	"GET /api/v1/address/{ip}":       Viewer,
-	"GET /api/v1/findings":           Viewer,
-	"GET /api/v1/findings/{id}":      Viewer,
-	"POST /api/v1/findings/{id}/ack": Operator,
-	"GET /api/v1/jobs":               Viewer,
-	"POST /api/v1/imports":           Operator,
-	"POST /api/v1/imports/path":      Admin, // and from this machine only
-	"POST /api/v1/jobs/{id}/stop":    Operator,
-	"POST /api/v1/jobs/{id}/resume":  Operator,
+	"GET /api/v1/openapi.yaml":       everyone,
+	"GET /api/v1/status":             everyone,
+	"GET /api/v1/situation":          everyone,
+	"GET /api/v1/stream":             everyone,
+	"GET /api/v1/telescope/series":   everyone,
+	"GET /api/v1/telescope/top":      everyone,
+	"GET /api/v1/telescope/rising":   everyone,
+	"GET /api/v1/telescope/heat":     everyone,
+	"GET /api/v1/telescope/years":    everyone,
+	"GET /api/v1/telescope/events":   readers,
+	"GET /api/v1/address/{ip}":       readers,
+	"GET /api/v1/findings":           readers,
+	"GET /api/v1/findings/{id}":      readers,
+	"POST /api/v1/findings/{id}/ack": operators,
+	"GET /api/v1/jobs":               readers,
+	"POST /api/v1/imports":           operators,
+	"POST /api/v1/imports/path":      admins, // and from this machine only
+	"POST /api/v1/jobs/{id}/stop":    operators,
+	"POST /api/v1/jobs/{id}/resume":  operators,
 }

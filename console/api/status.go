@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"sakimori/console"
 	"sakimori/detect"
 	"sakimori/observe"
 )
@@ -30,7 +31,7 @@ type (
 		DataTime    *time.Time  `json:"data_time" doc:"of the newest packet"`
 		Demo        bool        `json:"demo"`
 		Speed       float64     `json:"speed" doc:"1 live, 60 a replay at sixty times"`
-		Role        string      `json:"role"`
+		Roles       []string    `json:"roles" nullable:"false" doc:"of who asks"`
 		Inputs      []Input     `json:"inputs" nullable:"false"`
 		Dark        Dark        `json:"dark"`
 		Store       storeStatus `json:"store"`
@@ -78,13 +79,13 @@ func (s *Server) version(context.Context, *empty) (*output[Version], error) {
 }
 
 func (s *Server) status(ctx context.Context, _ *empty) (*output[Status], error) {
-	return &output[Status]{Body: s.statusFor(callOf(ctx).who.role)}, nil
+	return &output[Status]{Body: s.statusFor(callOf(ctx).who.token.Roles)}, nil
 }
 
-func (s *Server) statusFor(r Role) Status {
+func (s *Server) statusFor(r console.Roles) Status {
 	facts := s.facts()
 	b := Status{
-		Now: s.deps.Clock.Now().UTC(), Demo: s.deps.Demo, Speed: s.deps.Speed, Role: r.String(),
+		Now: s.deps.Clock.Now().UTC(), Demo: s.deps.Demo, Speed: s.deps.Speed, Roles: r.Words(),
 		Inputs: filled(s.deps.Inputs.Inputs()), Dark: facts.Dark, Store: storeStatus{Bytes: facts.StoreBytes},
 		Floor: floor(facts.Dark.V4Addresses), Attribution: filled(facts.Attribution),
 	}

@@ -47,7 +47,7 @@ func (s *Server) stream(ctx context.Context, in *streamInput) (*streamOutput, er
 	if err != nil {
 		return nil, err
 	}
-	if callOf(ctx).who.role < Viewer {
+	if !callOf(ctx).who.roles.Any(readers) {
 		delete(topics, TopicJobs) // the route of the jobs isn't theirs either
 	}
 	l, id, reset, err := s.deps.Live.listen(topics, in.LastEventID)
@@ -84,9 +84,9 @@ func (s *Server) pump(ctx context.Context, l *listener, topics map[Topic]bool, o
 	defer beat.Stop()
 	state := time.NewTicker(statusEvery)
 	defer state.Stop()
-	role := callOf(ctx).who.role
+	roles := callOf(ctx).who.token.Roles
 	if topics[TopicStatus] {
-		out.event(news{topic: TopicStatus, event: s.statusFor(role)})
+		out.event(news{topic: TopicStatus, event: s.statusFor(roles)})
 		out.flush()
 	}
 	for out.err == nil {
@@ -100,7 +100,7 @@ func (s *Server) pump(ctx context.Context, l *listener, topics map[Topic]bool, o
 			out.text(": hb\n\n")
 		case <-state.C:
 			if topics[TopicStatus] {
-				out.event(news{topic: TopicStatus, event: s.statusFor(role)})
+				out.event(news{topic: TopicStatus, event: s.statusFor(roles)})
 			}
 		case <-l.wake:
 			list, cut := l.take()
@@ -119,7 +119,7 @@ func (s *Server) pump(ctx context.Context, l *listener, topics map[Topic]bool, o
 // stillAllowed looks whether the token was revoked or has expired meanwhile.
 func (s *Server) stillAllowed(ctx context.Context) bool {
 	who := callOf(ctx).who
-	_, err := s.deps.Tokens.Redeem(who.secret, who.token.Kind)
+	_, err := s.deps.Tokens.Redeem(ctx, who.secret, who.token.Kind)
 	return err == nil
 }
 

@@ -14,13 +14,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"sakimori/console"
 	"sakimori/detect"
 )
 
 type sse struct{ id, event, data string }
 
 // follow opens the stream over a real connection and sends its events on.
-func (w *world) follow(url string, role Role, query, last string) (<-chan sse, context.CancelFunc) {
+func (w *world) follow(url string, role console.Roles, query, last string) (<-chan sse, context.CancelFunc) {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(w.t.Context())
 	req, err := http.NewRequestWithContext(ctx, "GET", url+"/api/v1/stream?"+query, nil)
@@ -90,12 +91,12 @@ func TestStreamTellsFindingsMasked(t *testing.T) {
 	w := newWorld(t)
 	server := httptest.NewServer(w.handler)
 	defer server.Close()
-	for role, want := range map[Role]string{Wall: "198.51.100.x", Viewer: "198.51.100.9"} {
+	for role, want := range map[console.Roles]string{Wall: "198.51.100.x", Viewer: "198.51.100.9"} {
 		events, stop := w.follow(server.URL, role, "topics=findings,jobs,status", "")
 		if e := w.next(events); e.id == "" || e.event != "" {
 			t.Errorf("the first event only carries the id: %+v", e)
 		}
-		if e := w.next(events); e.event != "status" || !strings.Contains(e.data, `"role":"`+role.String()) || strings.Contains(e.data, "203.0.113.7") {
+		if e := w.next(events); e.event != "status" || !strings.Contains(e.data, `"roles":["`+role.String()) || strings.Contains(e.data, "203.0.113.7") {
 			t.Errorf("%+v", e)
 		}
 		f := ownFinding()
@@ -107,7 +108,7 @@ func TestStreamTellsFindingsMasked(t *testing.T) {
 		if e.event != "finding" || e.id == "" || strings.Contains(e.data, "203.0.113.7") || strings.Contains(e.data, "2001:db8:1:2") || !strings.Contains(e.data, want) {
 			t.Errorf("%s: %+v", role, e)
 		}
-		if role >= Viewer {
+		if role.Any(readers) {
 			if e := w.next(events); e.event != "job" || !strings.Contains(e.data, "203.0.113.x.pcap") {
 				t.Errorf("%+v", e)
 			}

@@ -20,6 +20,7 @@ import (
 	"sakimori/base/clock"
 	"sakimori/base/geo"
 	"sakimori/base/wire/packet"
+	house "sakimori/console"
 	"sakimori/console/api"
 	"sakimori/observe/telescope"
 )
@@ -153,11 +154,8 @@ func (y *year) serve(ctx context.Context) (b browser, stop func() error, err err
 	if err != nil {
 		return b, nil, err
 	}
-	tokens, err := api.OpenTokens("", clock.System{})
-	if err != nil {
-		return b, nil, err
-	}
-	if b.secret, _, err = tokens.Issue(api.Token{Kind: api.APIToken, Role: api.Viewer, User: "bench"}, time.Hour); err != nil {
+	tokens := api.NewTokens(clock.System{})
+	if b.secret, _, err = tokens.Issue(ctx, house.Token{Kind: house.APIToken, Roles: house.Viewer, User: "bench"}, time.Hour); err != nil {
 		return b, nil, err
 	}
 	server, err := api.New(api.Deps{

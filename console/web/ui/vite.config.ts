@@ -56,6 +56,6 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     reportCompressedSize: true,
   },
-  server: { host: '127.0.0.1', proxy: Object.fromEntries(['/api', '/session', '/version', '/readyz'].map((p) => [p, api])) },
+  server: { host: '127.0.0.1', proxy: Object.fromEntries(['/api', '/session', '/signin', '/version', '/readyz'].map((p) => [p, api])) },
   test: { environment: 'happy-dom', include: ['test/**/*.test.ts'] },
 });

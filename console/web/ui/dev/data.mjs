@@ -131,3 +131,11 @@ export const work = () => {
   return list;
 };
 export { hash, ip, pps };
+
+const ago = (hours) => iso(Date.now() - hours * HOUR);
+export const users = () => [
+  { id: 'u1', name: 'demo', roles: ['admin'], state: 'active', issuer: '', created: ago(900), signed_in: ago(1) },
+  { id: 'u2', name: 'tanaka', roles: ['operator', 'legal'], state: 'locked', issuer: '', created: ago(700), signed_in: ago(50) },
+  { id: 'u3', name: 'suzuki', roles: ['abuse'], state: 'invited', issuer: '', created: ago(5), signed_in: null },
+];
+export const tokens = () => [{ id: 't1', name: 'nightly report', user: 'demo', user_id: 'u1', roles: ['admin'], read_only: true, from: '192.0.2.10', created: ago(30), expires: ago(-500), used: ago(2), current: true }];

@@ -16,7 +16,7 @@ const send = (event, data) => {
 };
 
 const status = () => ({
-  now: d.iso(Date.now()), data_time: d.iso(d.dataNow()), demo: true, speed: 60, role: 'admin', inputs: d.inputs(),
+  now: d.iso(Date.now()), data_time: d.iso(d.dataNow()), demo: true, speed: 60, roles: ['admin'], inputs: d.inputs(),
   dark: { v4_addresses: 65536, v4_prefixes: 2, v6_prefixes: 1, hit: 65204 }, store: { bytes: 412_000_000, path_shown: false },
   floor: { rsdos_pps: 32800, note: { ja: '一様な詐称を仮定', en: 'assumes evenly forged sources' } },
   attribution: ['Geography: synthetic (mock)'],
@@ -96,7 +96,7 @@ const flat = (o) => Object.values(o).map((v) => (v && typeof v === 'object' ? (v
 async function api(req, res, path, q, token) {
   const to = Date.parse(q.get('to') ?? '') || d.dataNow();
   const from = Date.parse(q.get('from') ?? '') || to - d.DAY;
-  if (token && path !== '/session' && path !== '/version' && !req.headers.cookie?.includes(`sakimori=${token}`)) return problem(res, 'unauthenticated', 401, 'log in');
+  if (token && path !== '/session' && path !== '/version' && path !== '/signin' && !req.headers.cookie?.includes(`sakimori=${token}`)) return problem(res, 'unauthenticated', 401, 'log in');
   let m;
   let out;
   if (path === '/session') {
@@ -105,8 +105,12 @@ async function api(req, res, path, q, token) {
       if (token && given !== token) return problem(res, 'wrong-token', 401, 'wrong token');
       res.setHeader('Set-Cookie', `sakimori=${given}; HttpOnly; SameSite=Strict; Path=/`);
     } else if (token && !req.headers.cookie?.includes(`sakimori=${token}`)) return problem(res, 'unauthenticated', 401, 'log in');
-    out = { role: 'admin', user: 'demo' };
-  } else if (path === '/version') out = { version: '0.1.0-mock', commit: '0000000', go: 'go1.26' };
+    out = { roles: ['admin'], user: 'demo', person: true };
+  } else if (path === '/signin') out = { password: !token, issuers: [] };
+  else if (path === '/account') out = { user: d.users()[0] };
+  else if (path === '/users' && req.method === 'GET') out = { state: 'ok', rows: d.users() };
+  else if (/^\/(account\/)?(tokens|sessions)$/.test(path) && req.method === 'GET') out = { state: 'ok', rows: d.tokens() };
+  else if (path === '/version') out = { version: '0.1.0-mock', commit: '0000000', go: 'go1.26' };
   else if (path === '/status') out = status();
   else if (path === '/situation') {
     const now = d.dataNow();
@@ -195,7 +199,7 @@ export function serve(port, token = process.env.SAKIMORI_TOKEN ?? '') {
       res.writeHead(303, { Location: '/' });
       return res.end();
     }
-    const path = /^\/(session|version)$/.test(u.pathname) ? u.pathname : u.pathname.startsWith('/api/v1/') ? u.pathname.slice(7) : null;
+    const path = /^\/(session|signin|version)$/.test(u.pathname) ? u.pathname : u.pathname.startsWith('/api/v1/') ? u.pathname.slice(7) : null;
     if (path) api(req, res, path, u.searchParams, token).catch((e) => problem(res, 'internal', 500, String(e)));
     else file(res, u.pathname);
   }).listen(port, '127.0.0.1', () => console.log(`mock on http://127.0.0.1:${port}/`));

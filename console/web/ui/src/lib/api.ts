@@ -54,3 +54,9 @@ export const post = <T>(path: string, body?: unknown): Promise<T> =>
     headers: { 'Content-Type': 'application/json' },
     body: body === undefined ? '{}' : JSON.stringify(body),
   });
+
+/** Asks the console itself, outside of /api/v1. */
+export const send = <T>(address: string, body: unknown): Promise<T> =>
+  request<T>(address, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) });
+
+export const remove = (path: string): Promise<void> => request<void>(url(path), { method: 'DELETE' });

@@ -1,8 +1,8 @@
-import { Failure, get, request } from './api';
+import { Failure, get, request, send } from './api';
 import { router } from './router.svelte';
 import { listen, type Message } from './stream';
 import { HOUR, MINUTE, iso, length, parse } from './time';
-import type { Finding, Job, MapFrame, Status } from './types';
+import type { Finding, Job, MapFrame, Role, Session, Status } from './types';
 
 // What the whole console shares: the session, the state of the server, the
 // range of time on show, and the beat at which panels ask again.
@@ -13,8 +13,9 @@ export const presets = ['1h', '6h', '24h', '7d', '30d'] as const;
 export type Range = { from: number; to: number };
 
 class App {
-  session = $state<'unknown' | 'in' | 'out'>('unknown');
-  role = $state('');
+  /** bare: signed in, and nobody has given a role yet. */
+  session = $state<'unknown' | 'in' | 'out' | 'bare'>('unknown');
+  me = $state.raw<Session>({ user: '', roles: [], person: false });
   status = $state.raw<Status | null>(null);
   connected = $state(true);
   paused = $state(false);
@@ -33,8 +34,11 @@ class App {
   /** Asks who we are, then for the state of the server. */
   async open(): Promise<void> {
     try {
-      const me = await request<{ role: string }>('/session');
-      this.role = me.role;
+      this.me = await request<Session>('/session');
+      if (!this.me.roles.length) {
+        this.session = 'bare';
+        return;
+      }
       this.session = 'in';
       this.takeStatus(await get<Status>('/status'));
       this.jobs = (await get<{ rows: Job[] | null }>('/jobs').catch(() => ({ rows: null }))).rows ?? [];
@@ -51,9 +55,20 @@ class App {
     }
   }
 
-  async login(token: string): Promise<void> {
-    await request('/session', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ token }) });
+  /** With a token, or with a name and a password. */
+  async login(by: { token: string } | { name: string; password: string }): Promise<void> {
+    await send('/session', by);
     await this.open();
+  }
+
+  async logout(): Promise<void> {
+    await request('/session', { method: 'DELETE' }).catch(() => undefined);
+    this.session = 'out';
+  }
+
+  /** Whether we hold one of these roles. */
+  may(...roles: Role[]): boolean {
+    return roles.some((r) => this.me.roles.includes(r));
   }
 
   lostSession(): void {

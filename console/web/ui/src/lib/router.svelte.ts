@@ -1,10 +1,10 @@
 // The address bar is the state. Times in it are absolute and in UTC, so that a
 // link shows a colleague in another zone the same thing.
 
-export type Page = 'situation' | 'darknet' | 'address' | 'wall';
+export type Page = 'situation' | 'darknet' | 'address' | 'wall' | 'system' | 'account' | 'welcome';
 export type Route = { page: Page; arg: string; query: URLSearchParams };
 
-const paths: Record<string, Page> = { '': 'situation', darknet: 'darknet', address: 'address', wall: 'wall' };
+const paths: Record<string, Page> = { '': 'situation', darknet: 'darknet', address: 'address', wall: 'wall', system: 'system', account: 'account', welcome: 'welcome' };
 
 /** Reads a location; an unknown path is the first page. */
 export const parseLocation = (pathname: string, search: string): Route => {
@@ -77,7 +77,7 @@ class Router {
   click = (event: MouseEvent): void => {
     const a = (event.target as Element | null)?.closest('a');
     if (!a || event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
-    if (a.origin !== location.origin || a.target || a.hasAttribute('download') || a.pathname.startsWith('/api/')) return;
+    if (a.origin !== location.origin || a.target || a.hasAttribute('download') || /^\/(api|signin)\//.test(a.pathname)) return;
     if (a.hash && a.pathname === location.pathname) return;
     event.preventDefault();
     this.#show(a.pathname + a.search, 'push');

@@ -27,7 +27,7 @@ export type Status = {
   data_time: string | null;
   demo: boolean;
   speed: number;
-  role: string;
+  roles: Role[];
   inputs: Input[];
   dark: { v4_addresses: number; v4_prefixes: number; v6_prefixes: number; hit: number };
   store: { bytes: number; path_shown: boolean };
@@ -168,5 +168,16 @@ export type MapFrame = {
   rates?: number[]; // share of each protocol's arcs that is drawn
   hosts: number;
 };
+
+export type Role = 'wall' | 'viewer' | 'operator' | 'abuse' | 'network' | 'legal' | 'admin';
+/** Who we are; a person has signed in, others have come with a token. */
+export type Session = { user: string; roles: Role[]; person: boolean };
+export type SignIn = { password: boolean; issuers: { id: string; name: string }[] };
+export type Link = { purpose: 'first' | 'invite' | 'reset'; name: string; expires: string };
+export type User = { id: string; name: string; roles: Role[]; state: 'invited' | 'active' | 'locked' | 'removed'; issuer: string; created: string; signed_in: string | null };
+export type Users = Answer & { rows: User[] };
+/** A session or an API token; the secret is only in the answer that made it. */
+export type Token = { id: string; name: string; user: string; user_id: string; roles: Role[]; read_only: boolean; from: string; created: string; expires: string; used: string | null; current: boolean };
+export type Tokens = Answer & { rows: Token[] };
 
 export type Problem = { title?: string; detail?: string; status?: number; code?: string; request_id?: string };
