@@ -44,7 +44,7 @@ With --data they are kept, contracts under pseudonyms.
 
 RADIUS 課金記録(pcap、detail)、DHCP リース(Kea、ISC)、NAT のログを読みます。
 --data を付けると保存します。契約は仮名で扱います。`,
-		Example: `  sakimori import subscriber --data sakimori-data --secret-file radius.secret radius.pcap
+		Example: `  sakimori import subscriber --data sakimori-data --secret "$SECRET" radius.pcap
   sakimori import subscriber -o json detail-20261126 kea-leases4.csv cgn.log`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
