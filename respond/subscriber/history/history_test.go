@@ -387,3 +387,39 @@ func BenchmarkWho(b *testing.B) {
 	b.ReportMetric(float64(z.Bytes)/float64(records), "disk-B/record")
 	b.ReportMetric(float64(z.Segments), "segments")
 }
+
+// BenchmarkMillion attributes a million report rows, by two goroutines, to ten million
+// records of 500,000 lines.
+func BenchmarkMillion(b *testing.B) {
+	h := open(b, b.TempDir(), 0)
+	defer closed(b, h)
+	r := rand.New(rand.NewPCG(1, 2))
+	const lines, records, rows, workers = 500_000, 10_000_000, 1_000_000, 2
+	for n := 0; n < records; n += 1 << 14 {
+		take(b, h, made(1<<14, r, lines)...)
+	}
+	b.ResetTimer()
+	certain := 0
+	for b.Loop() {
+		var all sync.WaitGroup
+		var named [workers]int
+		for w := range workers {
+			all.Go(func() {
+				r := rand.New(rand.NewPCG(3, uint64(w)))
+				for range rows / workers {
+					var a [4]byte
+					binary.BigEndian.PutUint32(a[:], 0x0a000000+uint32(r.IntN(lines)))
+					at := epoch.Add(time.Duration(r.IntN(24*30*60)) * time.Minute)
+					if h.Who(netip.AddrFrom4(a), 0, 0, at.Add(-time.Minute), at.Add(time.Minute)).Verdict.Certain() {
+						named[w]++
+					}
+				}
+			})
+		}
+		all.Wait()
+		certain = named[0] + named[1]
+	}
+	b.ReportMetric(b.Elapsed().Seconds()/float64(b.N), "s/million")
+	b.ReportMetric(100*float64(certain)/rows, "%certain")
+	b.ReportMetric(float64(h.Size().Bytes)/records, "disk-B/record")
+}
