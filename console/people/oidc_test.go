@@ -194,7 +194,7 @@ func TestIssuerThatComesLate(t *testing.T) {
 	}
 	again, err := (&net.ListenConfig{}).Listen(context.WithoutCancel(t.Context()), "tcp", l.Addr().String())
 	if err != nil {
-		t.Skip("SKIPPED: the port was taken meanwhile")
+		t.Fatal("the port was taken meanwhile: run it again")
 	}
 	if err := m.Start(again, nil); err != nil {
 		t.Fatal(err)
