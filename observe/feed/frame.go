@@ -10,7 +10,8 @@ import (
 // line, or the elements of an array. It counts braces outside of strings, so an
 // object may go over lines. One that isn't closed ends where the next begins: at a
 // line that begins as the object itself began, with the same indentation and, where
-// something stood behind the brace, with something behind it.
+// something stood behind the brace, with something behind it; or at a line that can't
+// go on with one.
 type values struct {
 	lines
 	at   int // lines read so far
@@ -84,7 +85,7 @@ func (v *values) object(text string) (string, int, Reason, error) {
 		if err != nil {
 			return "", start, fine, err
 		}
-		if begins(l.text, indent, compact) {
+		if begins(l.text, indent, compact) || !continues(l.text) {
 			v.held, v.rest = &l, ""
 			v.at--
 			return "", start, notJSON, nil
@@ -119,6 +120,16 @@ func (v *values) skip(indent string, compact bool) error {
 func begins(text, indent string, compact bool) bool {
 	rest, ok := strings.CutPrefix(text, indent+"{")
 	return ok && (!compact || strings.HasPrefix(rest, `"`))
+}
+
+// continues tells whether a line may go on with an object: it is blank, or begins with
+// what JSON knows (RFC 8259, section 2).
+func continues(text string) bool {
+	rest := strings.TrimLeft(text, " \t\r")
+	if rest == "" || strings.ContainsRune("{}[]:,\"-0123456789", rune(rest[0])) {
+		return true
+	}
+	return strings.HasPrefix(rest, "true") || strings.HasPrefix(rest, "false") || strings.HasPrefix(rest, "null")
 }
 
 // braces follows the structure of an object through its text.

@@ -212,8 +212,10 @@ func (h *History) Size() Size {
 	return z
 }
 
-// Check reads all files and compares them with their sums.
+// Check reads all files and compares them with their sums. Meanwhile none is replaced.
 func (h *History) Check() error {
+	h.merging.Lock()
+	defer h.merging.Unlock()
 	h.mu.RLock()
 	var names []string
 	for _, s := range h.segments {
