@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sakimori/base/clock"
+	"sakimori/detect"
 	"sakimori/observe/feed"
 	"sakimori/respond/casework"
 )
@@ -18,7 +19,8 @@ func isUnknown(err error) bool { return errors.Is(err, casework.ErrUnknown) }
 
 func newCase() *cobra.Command {
 	c := &cobra.Command{Use: "case", Short: "Infected subscribers, from the first sign to clean / 感染対応"}
-	c.AddCommand(newCaseList(), newCaseShow(), newCaseMove(), newCaseAssign(), newCaseNote(), newCaseHold(), newCaseMerge(), newCaseTick())
+	c.AddCommand(newCaseList(), newCaseShow(), newCaseMove(), newCaseAssign(), newCaseNote(), newCaseHold(), newCaseMerge(), newCaseTick(),
+		newCaseBulk(), newCaseOrders(), newCaseStop(), newCaseDeadline())
 	return c
 }
 
@@ -100,21 +102,31 @@ func newCaseShow() *cobra.Command {
 				if err != nil {
 					return err
 				}
+				deadlines, err := h.desk.Deadlines(ctx, &x)
+				if err != nil {
+					return err
+				}
+				why := x.Why(history)
 				if f.format == "json" {
 					return printJSON(w, struct {
 						casework.Case
 
-						History []casework.Event `json:"history"`
-						Signs   []casework.Sign  `json:"signs"`
-					}{x, history, signs})
+						Why       detect.Text         `json:"why"`
+						Deadlines []casework.Deadline `json:"deadlines"`
+						History   []casework.Event    `json:"history"`
+						Signs     []casework.Sign     `json:"signs"`
+					}{x, why, append([]casework.Deadline{}, deadlines...), history, signs})
 				}
 				var rows [][]string
 				for _, e := range history {
 					rows = append(rows, []string{e.At.Format(time.RFC3339), e.What, e.Who, e.Why})
 				}
 				if f.format == "table" {
-					words := x.State.Words()
-					fmt.Fprintf(w, "%s  %s  %s  %s\n%s\n\n", x.ID, x.State, x.Subject, x.Family, say(words.JA, words.EN))
+					fmt.Fprintf(w, "%s  %s  %s  %s\n%s\n", x.ID, x.State, x.Subject, x.Family, say(why.JA, why.EN))
+					for _, l := range deadlines {
+						fmt.Fprintf(w, "%s  %s (%s)\n", l.Due.Format(time.RFC3339), say(l.Name.JA, l.Name.EN), say(l.Source.JA, l.Source.EN))
+					}
+					fmt.Fprintln(w)
 				}
 				return printRows(w, f.format, []string{"at", "what", "who", "why"}, rows)
 			})
@@ -183,10 +195,13 @@ func newCaseMerge() *cobra.Command {
 func newCaseTick() *cobra.Command {
 	var f withBook
 	c := &cobra.Command{
-		Use: "tick", Short: "Do what time brings: quiet periods that ran out / 静穏期間の満了を反映する", Args: noArgs,
+		Use: "tick", Short: "Do what time brings: quiet periods that ran out, orders that waited / 静穏期間の満了と一括処理を反映する", Args: noArgs,
 		Example: "  sakimori case tick --data sakimori-data",
 		RunE: func(c *cobra.Command, _ []string) error {
 			return f.office(c, func(ctx context.Context, h *office, w io.Writer) error {
+				if _, err := h.desk.RunBulks(ctx); err != nil {
+					return err
+				}
 				moved, err := h.desk.Tick(ctx)
 				if err != nil {
 					return err

@@ -121,6 +121,8 @@ func (h *office) duty(ctx context.Context, ready func(), findings <-chan detect.
 		case <-recheck.C:
 			_, err := h.gate.Recheck(ctx)
 			said("the grants could not be checked", err)
+			_, err = h.desk.RunBulks(ctx)
+			said("an order about many cases could not be done", err)
 		case now := <-tick.C:
 			_, err := h.desk.Tick(ctx)
 			said("the cases could not be moved", err)

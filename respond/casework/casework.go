@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	"strings"
 	"time"
 
 	"sakimori/base/clock"
@@ -301,22 +300,30 @@ func (d *Desk) change(ctx context.Context, id, who, why string, do func(tx *rela
 
 // Move brings a case into another state: who does it, and why.
 func (d *Desk) Move(ctx context.Context, id string, to State, who, why string) error {
-	return d.change(ctx, id, who, why, func(tx *relation.Tx, c *Case, now time.Time) error {
-		if c.Held {
-			return ErrHeld
-		}
-		return d.move(ctx, tx, c, to, who, why, now)
-	})
+	return d.act(ctx, id, ToMove, string(to), who, why)
 }
 
 // Assign gives a case to somebody; "" takes it back.
 func (d *Desk) Assign(ctx context.Context, id, to, who, why string) error {
+	return d.act(ctx, id, ToAssign, to, who, why)
+}
+
+// Hold keeps a case as it is until it is released.
+func (d *Desk) Hold(ctx context.Context, id string, held bool, who, why string) error {
+	a := ToRelease
+	if held {
+		a = ToHold
+	}
+	return d.act(ctx, id, a, "", who, why)
+}
+
+// act does to one case what an order does to many.
+func (d *Desk) act(ctx context.Context, id string, a Action, to, who, why string) error {
 	return d.change(ctx, id, who, why, func(tx *relation.Tx, c *Case, now time.Time) error {
-		c.Assignee = to
-		if err := d.event(ctx, tx, id, who, "assigned", to+": "+why, now); err != nil {
+		if err := c.allows(a, State(to)); err != nil {
 			return err
 		}
-		return d.save(ctx, tx, c)
+		return d.do(ctx, tx, c, a, to, who, why, now)
 	})
 }
 
@@ -324,18 +331,6 @@ func (d *Desk) Assign(ctx context.Context, id, to, who, why string) error {
 func (d *Desk) Note(ctx context.Context, id, who, text string) error {
 	return d.change(ctx, id, who, text, func(tx *relation.Tx, _ *Case, now time.Time) error {
 		return d.event(ctx, tx, id, who, "note", text, now)
-	})
-}
-
-// Hold keeps a case as it is until it is released.
-func (d *Desk) Hold(ctx context.Context, id string, held bool, who, why string) error {
-	return d.change(ctx, id, who, why, func(tx *relation.Tx, c *Case, now time.Time) error {
-		c.Held = held
-		what := map[bool]string{true: "held", false: "released"}[held]
-		if err := d.event(ctx, tx, id, who, what, why, now); err != nil {
-			return err
-		}
-		return d.save(ctx, tx, c)
 	})
 }
 
@@ -459,105 +454,4 @@ func (d *Desk) Tick(ctx context.Context) (moved []string, err error) {
 		}
 	}
 	return moved, nil
-}
-
-// Query selects cases; zero fields select everything.
-type Query struct {
-	States   []State
-	Subject  string
-	Assignee string
-	Family   string
-	Limit    int    // 0: all
-	After    string // id of the last one of the page before
-}
-
-// Cases are those that match, those due first, and then by number.
-func (d *Desk) Cases(ctx context.Context, q Query) (list []Case, err error) {
-	where, args := []string{"1 = 1"}, []any{}
-	cond := func(text string, arg any) {
-		args = append(args, arg)
-		where = append(where, fmt.Sprintf(text, len(args)))
-	}
-	if len(q.States) > 0 {
-		var in []string
-		for _, s := range q.States {
-			args = append(args, string(s))
-			in = append(in, fmt.Sprintf("$%d", len(args)))
-		}
-		where = append(where, "state IN ("+strings.Join(in, ", ")+")")
-	}
-	if q.Subject != "" {
-		cond("subject = $%d", q.Subject)
-	}
-	if q.Assignee != "" {
-		cond("assignee = $%d", q.Assignee)
-	}
-	if q.Family != "" {
-		cond("family = $%d", q.Family)
-	}
-	if q.After != "" {
-		cond("id > $%d", q.After)
-	}
-	text := `SELECT ` + columns + ` FROM casework_case WHERE ` + strings.Join(where, " AND ") + ` ORDER BY id`
-	if q.Limit > 0 {
-		text += fmt.Sprintf(" LIMIT %d", q.Limit)
-	}
-	rows, err := d.db.Query(ctx, text, args...)
-	if err != nil {
-		return nil, fmt.Errorf("read cases: %w", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		c, err := one(rows)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, c)
-	}
-	return list, rows.Err()
-}
-
-// Get is a case with its history and its signs.
-func (d *Desk) Get(ctx context.Context, id string) (c Case, history []Event, signs []Sign, err error) {
-	if c, err = one(d.db.QueryRow(ctx, `SELECT `+columns+` FROM casework_case WHERE id = $1`, id)); err != nil {
-		return c, nil, nil, err
-	}
-	rows, err := d.db.Query(ctx, `SELECT n, at, who, what, why FROM casework_event WHERE case_id = $1 ORDER BY n`, id)
-	if err != nil {
-		return c, nil, nil, fmt.Errorf("read a case: %w", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		e := Event{Case: id}
-		var at int64
-		if err := rows.Scan(&e.N, &at, &e.Who, &e.What, &e.Why); err != nil {
-			return c, nil, nil, fmt.Errorf("read a case: %w", err)
-		}
-		e.At = time.Unix(0, at).UTC()
-		history = append(history, e)
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return c, nil, nil, err
-	}
-	signs, err = d.Signs(ctx, id)
-	return c, history, signs, err
-}
-
-// Signs are those of a case, or with "" those that are nobody's.
-func (d *Desk) Signs(ctx context.Context, id string) (list []Sign, err error) {
-	rows, err := d.db.Query(ctx, `SELECT id, case_id, source, claim, family, at, came, verdict, doubt, mediated, withdrawn FROM casework_sign WHERE case_id = $1 ORDER BY at, id`, id)
-	if err != nil {
-		return nil, fmt.Errorf("read signs: %w", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var s Sign
-		var at, came int64
-		if err := rows.Scan(&s.ID, &s.Case, &s.Source, &s.Claim, &s.Family, &at, &came, &s.Verdict, &s.Doubt, &s.Mediated, &s.Withdrawn); err != nil {
-			return nil, fmt.Errorf("read signs: %w", err)
-		}
-		s.At, s.Came = time.Unix(0, at).UTC(), time.Unix(0, came).UTC()
-		list = append(list, s)
-	}
-	return list, rows.Err()
 }

@@ -93,6 +93,10 @@ type Rules struct {
 	Due map[State]time.Duration
 	// Again is how long after its end a case is opened again rather than a new one begun.
 	Again time.Duration
+	// Wait is how long an order about many cases can be stopped before it is done.
+	Wait time.Duration
+	// Statutes are the deadlines of the law that a case can meet.
+	Statutes []Statute
 }
 
 // DefaultRules are the house's: a Mirai lives in memory, and a device that stands open
@@ -102,7 +106,7 @@ func DefaultRules() Rules {
 	return Rules{
 		Quiet: map[string]time.Duration{"": 14 * day, "mirai": 7 * day},
 		Due:   map[State]time.Duration{New: day, Attributed: 2 * day, Lawful: 2 * day, Relapsed: 2 * day, Unreachable: 3 * day, Notified: 14 * day, Acknowledged: 14 * day, Escalated: 14 * day, ClaimedFixed: day},
-		Again: 90 * day,
+		Again: 90 * day, Wait: 5 * time.Minute, Statutes: DefaultStatutes(),
 	}
 }
 
@@ -118,4 +122,12 @@ func (r *Rules) due(s State, at time.Time) int64 {
 		return at.Add(d).UnixNano()
 	}
 	return 0
+}
+
+func (r *Rules) statute(id string) (Statute, bool) {
+	i := slices.IndexFunc(r.Statutes, func(s Statute) bool { return s.ID == id })
+	if i < 0 {
+		return Statute{ID: id}, false
+	}
+	return r.Statutes[i], true
 }
