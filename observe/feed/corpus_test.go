@@ -9,27 +9,12 @@ import (
 	"testing"
 	"time"
 
+	"sakimori/base/corpus"
 	"sakimori/observe"
 	"sakimori/observe/feed"
 )
 
 var came = time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
-
-func corpus(t *testing.T) string {
-	t.Helper()
-	dir := os.Getenv("SAKIMORI_CORPUS")
-	if dir == "" {
-		dir = "../../../shared/data"
-	}
-	dir = filepath.Join(dir, "intel")
-	if _, err := os.Stat(dir); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("no corpus: %v (set SAKIMORI_CORPUS)", err)
-		}
-		t.Skipf("SKIPPED, NOT TESTED: no corpus: %v (set SAKIMORI_CORPUS)", err)
-	}
-	return dir
-}
 
 // everything counts all addresses as public: samples have none of anybody's.
 var everything = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
@@ -63,7 +48,7 @@ func slurp(t *testing.T, path string) string {
 
 // Real headers of Shadowserver's, 27 types of it, read by another reader too.
 func TestShadowserverCorpus(t *testing.T) {
-	files, err := filepath.Glob(filepath.Join(corpus(t), "shadowserver", "*.csv"))
+	files, err := filepath.Glob(filepath.Join(corpus.Folder(t, "intel", "shadowserver"), "*.csv"))
 	if err != nil || len(files) < 27 {
 		t.Fatalf("%d files, %v", len(files), err)
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"sakimori/base/corpus"
 	"sakimori/observe"
 	"sakimori/observe/feed"
 )
@@ -237,7 +238,7 @@ func TestMapped(t *testing.T) {
 
 // What the samples of the format's own authors say.
 func TestXARFCorpus(t *testing.T) {
-	dir := filepath.Join(corpus(t), "xarf")
+	dir := corpus.Folder(t, "intel", "xarf")
 	for name, want := range map[string]string{
 		"samples-v3-botnet_v3_sample.json":                  "System/botnet infected 198.51.100.25",
 		"samples-v3-ddos_v3_sample.json":                    "Network/ddos attacking 172.16.254.10",
@@ -279,7 +280,7 @@ func TestXARFCorpus(t *testing.T) {
 
 // Tables of Spamhaus's and Team Cymru's, by a mapping.
 func TestMappedCorpus(t *testing.T) {
-	dir := filepath.Join(corpus(t), "feeds")
+	dir := corpus.Folder(t, "intel", "feeds")
 	spamhaus := &feed.Mapping{
 		Columns: []string{"ip", "asn", "country", "lastseen", "botname", "domain", "remote_ip", "remote_port", "local_port", "protocol"}, Comment: ";",
 		Address: "ip", Time: "lastseen", Family: "botname", Service: "remote_port", Port: "local_port", Proto: "protocol", Claim: observe.ClaimInfected, Type: "cert",

@@ -5,32 +5,17 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"sakimori/base/corpus"
 	"sakimori/base/wire/packet"
 	"sakimori/base/wire/pcap"
 	"sakimori/observe/telescope"
 )
-
-func corpus(t *testing.T) string {
-	t.Helper()
-	dir := os.Getenv("SAKIMORI_CORPUS")
-	if dir == "" {
-		dir = "../../../shared/data"
-	}
-	if _, err := os.Stat(filepath.Join(dir, "pcap")); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("no corpus: %v (set SAKIMORI_CORPUS)", err)
-		}
-		t.Skipf("SKIPPED, NOT TESTED: no corpus: %v (set SAKIMORI_CORPUS)", err)
-	}
-	return filepath.Join(dir, "pcap")
-}
 
 func read(t tb, cfg telescope.Config, path string) *rig {
 	t.Helper()
@@ -173,7 +158,7 @@ var captures = []struct {
 // TestCorpus: real captures give the counts that tcpdump finds, and the right
 // one is accused, or nobody.
 func TestCorpus(t *testing.T) {
-	dir := corpus(t)
+	dir := corpus.Folder(t, "pcap")
 	for _, c := range captures {
 		r := read(t, dark(c.dark...), filepath.Join(dir, c.file))
 		d := r.document()
@@ -198,7 +183,7 @@ func TestCorpus(t *testing.T) {
 
 // TestCorpusNumbers takes the numbers of TestCorpus again with tcpdump.
 func TestCorpusNumbers(t *testing.T) {
-	dir := corpus(t)
+	dir := corpus.Folder(t, "pcap")
 	tcpdump, err := exec.LookPath("tcpdump")
 	if err != nil {
 		t.Skip("SKIPPED, NOT TESTED: tcpdump isn't installed")
@@ -224,7 +209,7 @@ func TestCorpusNumbers(t *testing.T) {
 // turn, the clients' as well as the servers': whoever talks to one address,
 // however much, is no scanner.
 func TestNobodyIsAccused(t *testing.T) {
-	dir := corpus(t)
+	dir := corpus.Folder(t, "pcap")
 	files, err := filepath.Glob(filepath.Join(dir, "benign", "*.pcap"))
 	if err != nil {
 		t.Fatal(err)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -16,51 +15,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/netsampler/goflow2/v2/decoders/netflow"
 
+	"sakimori/base/corpus"
 	"sakimori/base/wire/ipfix"
-	"sakimori/base/wire/packet"
-	"sakimori/base/wire/pcap"
 )
 
-// corpus is the folder of flow captures.
-func corpus(t testing.TB) string {
+// datagrams are those of a capture that begin with version 9 or 10.
+func datagrams(t testing.TB, path string) [][]byte {
 	t.Helper()
-	dir := os.Getenv("SAKIMORI_CORPUS")
-	if dir == "" {
-		dir = "../../../../shared/data"
-	}
-	dir = filepath.Join(dir, "flow")
-	if _, err := os.Stat(dir); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("no corpus: %v (set SAKIMORI_CORPUS)", err)
-		}
-		t.Skipf("SKIPPED, NOT TESTED: no corpus: %v (set SAKIMORI_CORPUS)", err)
-	}
-	return dir
-}
-
-// datagrams are the UDP payloads of a capture that begin with version 9 or 10.
-func datagrams(t testing.TB, path string) (list [][]byte) {
-	t.Helper()
-	f, err := pcap.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	var b packet.Block
-	var d packet.Decoder
-	var p packet.Packet
-	for err == nil {
-		err = f.ReadBlock(&b)
-		for i, fr := range b.Frames {
-			if d.Decode(fr.Link, b.Bytes(i), fr.Orig, &p) == packet.OK && p.Proto == packet.UDP && ours(p.Payload) {
-				list = append(list, bytes.Clone(p.Payload))
-			}
-		}
-	}
-	if !errors.Is(err, io.EOF) {
-		t.Fatalf("%s: %v", path, err)
-	}
-	return list
+	return slices.DeleteFunc(corpus.Datagrams(t, path), func(b []byte) bool { return !ours(b) })
 }
 
 func ours(b []byte) bool { return len(b) > 2 && b[0] == 0 && (b[1] == ipfix.V9 || b[1] == ipfix.IPFIX) }
@@ -69,7 +31,7 @@ func ours(b []byte) bool { return len(b) > 2 && b[0] == 0 && (b[1] == ipfix.V9 |
 // of a group of files of which some hold the templates and others the data.
 func exporters(t testing.TB) map[string][][]byte {
 	t.Helper()
-	dir := corpus(t)
+	dir := corpus.Folder(t, "flow")
 	all := map[string][][]byte{}
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {

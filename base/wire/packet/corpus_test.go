@@ -2,31 +2,14 @@ package packet_test
 
 import (
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"sakimori/base/corpus"
 	"sakimori/base/wire/packet"
 	"sakimori/base/wire/pcap"
 )
-
-// corpus is the folder of real captures; without it the test is skipped, except
-// under CI, where it must be there.
-func corpus(t *testing.T) string {
-	t.Helper()
-	dir := os.Getenv("SAKIMORI_CORPUS")
-	if dir == "" {
-		dir = "../../../../shared/data"
-	}
-	if _, err := os.Stat(filepath.Join(dir, "pcap")); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("no corpus: %v (set SAKIMORI_CORPUS)", err)
-		}
-		t.Skipf("SKIPPED, NOT TESTED: no corpus: %v (set SAKIMORI_CORPUS)", err)
-	}
-	return filepath.Join(dir, "pcap")
-}
 
 // each calls f with every frame of a capture, as far as that can be read.
 func each(path string, f func(i int, fr packet.Frame, data []byte)) error {
@@ -65,7 +48,7 @@ func captures(t *testing.T, dir string) (names []string) {
 // TestCorpusAgreesWithGopacket compares each frame of each real capture, broken
 // ones included, and reads each once more with every tunnel switched on.
 func TestCorpusAgreesWithGopacket(t *testing.T) {
-	dir := corpus(t)
+	dir := corpus.Folder(t, "pcap")
 	all := packet.Decoder{Tunnels: packet.GRE | packet.ERSPAN | packet.VXLAN | packet.IPIP, VXLANPort: 8472}
 	var plain packet.Decoder
 	compared, statuses := 0, map[packet.Status]int{}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"sakimori/base/corpus"
 	"sakimori/base/wire/packet"
 )
 
@@ -45,7 +46,7 @@ var innermost = map[string]map[string]int{
 }
 
 func TestInsideOfTunnels(t *testing.T) {
-	dir := filepath.Join(corpus(t), "encap")
+	dir := corpus.Folder(t, "pcap", "encap")
 	d := packet.Decoder{Tunnels: packet.GRE | packet.ERSPAN | packet.VXLAN | packet.IPIP, VXLANPort: 8472}
 	for name, want := range innermost {
 		got := map[string]int{}
@@ -67,7 +68,7 @@ func TestInsideOfTunnels(t *testing.T) {
 
 // TestTunnelsAreLookedIntoOnlyOnRequest: each kind answers to its own switch.
 func TestTunnelsAreLookedIntoOnlyOnRequest(t *testing.T) {
-	dir := filepath.Join(corpus(t), "encap")
+	dir := corpus.Folder(t, "pcap", "encap")
 	for name, need := range map[string]packet.Tunnels{
 		"zeek-tunnels/gre-sample.pcap": packet.GRE, "zeek-tunnels/gre-within-gre.pcap": packet.GRE,
 		"erspanI.pcap": packet.ERSPAN, "erspanII.pcap": packet.ERSPAN, "tcpdump/erspan-type-iii-ft-0.pcap": packet.ERSPAN,

@@ -11,26 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"sakimori/base/corpus"
 	"sakimori/base/wire/packet"
 	"sakimori/base/wire/pcap"
 )
-
-// corpus is the folder of real captures; without it the test is skipped, except
-// under CI, where it must be there.
-func corpus(t *testing.T) string {
-	t.Helper()
-	dir := os.Getenv("SAKIMORI_CORPUS")
-	if dir == "" {
-		dir = "../../../../shared/data"
-	}
-	if _, err := os.Stat(filepath.Join(dir, "INDEX.tsv")); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("no corpus: %v (set SAKIMORI_CORPUS)", err)
-		}
-		t.Skipf("SKIPPED, NOT TESTED: no corpus: %v (set SAKIMORI_CORPUS)", err)
-	}
-	return dir
-}
 
 // truth is what capinfos says of one file of INDEX.tsv.
 type truth struct {
@@ -112,7 +96,7 @@ var garbled = map[string]bool{
 // TestCorpusAgreesWithCapinfos reads every real capture and compares the number
 // of frames and the first time with what Wireshark's capinfos found.
 func TestCorpusAgreesWithCapinfos(t *testing.T) {
-	dir := corpus(t)
+	dir := corpus.Folder(t)
 	read, compared := 0, 0
 	for name, want := range index(t, dir) {
 		frames, _, least, _, err := drain(filepath.Join(dir, name))

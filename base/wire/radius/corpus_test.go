@@ -3,14 +3,12 @@ package radius_test
 import (
 	"crypto/hmac"
 	"crypto/md5"
-	"os"
 	"path/filepath"
 	"testing"
 
 	oracle "layeh.com/radius"
 
-	"sakimori/base/wire/packet"
-	"sakimori/base/wire/pcap"
+	"sakimori/base/corpus"
 	"sakimori/base/wire/radius"
 )
 
@@ -20,53 +18,16 @@ func mac(secret, b []byte) []byte {
 	return m.Sum(nil)
 }
 
-func corpus(t testing.TB) string {
-	t.Helper()
-	dir := os.Getenv("SAKIMORI_CORPUS")
-	if dir == "" {
-		dir = "../../../../shared/data"
-	}
-	dir = filepath.Join(dir, "subscriber")
-	if _, err := os.Stat(dir); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("no corpus: %v (set SAKIMORI_CORPUS)", err)
-		}
-		t.Skipf("SKIPPED, NOT TESTED: no corpus: %v (set SAKIMORI_CORPUS)", err)
-	}
-	return dir
-}
-
-// payloads are the UDP payloads of a capture.
-func payloads(t testing.TB, file string) (list [][]byte) {
-	t.Helper()
-	f, err := pcap.Open(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	var b packet.Block
-	var d packet.Decoder
-	var p packet.Packet
-	for f.ReadBlock(&b) == nil {
-		for i, fr := range b.Frames {
-			if d.Decode(fr.Link, b.Bytes(i), fr.Orig, &p) == packet.OK && p.Proto == packet.UDP {
-				list = append(list, append([]byte(nil), p.Payload...))
-			}
-		}
-	}
-	return list
-}
-
 // TestCorpus: every packet of the captures is read as the oracle reads it. The number
 // of packets is what `tcpdump -r file --count` says.
 func TestCorpus(t *testing.T) {
-	dir := corpus(t)
+	dir := corpus.Folder(t, "subscriber")
 	for file, want := range map[string]int{
 		"RADIUS-RFC3162.pcap": 1, "RADIUS-RFC4675.pcap": 6, "RADIUS-RFC5176-2.pcap": 1, "RADIUS-RFC5176.pcap": 6, "RADIUS-RFC5580.pcap": 1,
 		"RADIUS-port1700.pcap": 1, "RADIUS.pcap": 4, "radius.pcap": 4, "radius_localhost.pcap": 19, "libtrace-radius.pcap": 34,
 	} {
 		n := 0
-		for _, b := range payloads(t, filepath.Join(dir, file)) {
+		for _, b := range corpus.Datagrams(t, filepath.Join(dir, file)) {
 			p, err := radius.Parse(b)
 			_, oracleErr := oracle.Parse(b, nil)
 			if (err == nil) != (oracleErr == nil) {

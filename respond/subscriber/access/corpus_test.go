@@ -4,28 +4,21 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"sakimori/base/corpus"
 	"sakimori/respond/subscriber"
 	"sakimori/respond/subscriber/access"
 )
 
-func corpus(t testing.TB, file string) *os.File {
+func sample(t testing.TB, file string) *os.File {
 	t.Helper()
-	dir := os.Getenv("SAKIMORI_CORPUS")
-	if dir == "" {
-		dir = "../../../../shared/data"
-	}
-	f, err := os.Open(filepath.Join(dir, "subscriber", file))
+	f, err := os.Open(corpus.Folder(t, "subscriber", file))
 	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("no corpus: %v (set SAKIMORI_CORPUS)", err)
-		}
-		t.Skipf("SKIPPED, NOT TESTED: no corpus: %v (set SAKIMORI_CORPUS)", err)
+		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = f.Close() })
 	return f
@@ -80,7 +73,7 @@ func TestCorpus(t *testing.T) {
 		{"radius_localhost.pcap", capture, nil, 19},
 	} {
 		got, emit := collect()
-		s, err := tt.read(corpus(t, tt.file), emit)
+		s, err := tt.read(sample(t, tt.file), emit)
 		if err != nil || s.Malformed != 0 || s.Ignored != tt.ignored || s.Records != uint64(len(tt.want)) {
 			t.Errorf("%s: %v, %+v", tt.file, err, s)
 		}

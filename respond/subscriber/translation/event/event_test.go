@@ -2,9 +2,7 @@ package event_test
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -15,9 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"sakimori/base/corpus"
 	"sakimori/base/wire/ipfix"
-	"sakimori/base/wire/packet"
-	"sakimori/base/wire/pcap"
 	"sakimori/respond/subscriber"
 	"sakimori/respond/subscriber/translation/event"
 )
@@ -222,49 +219,15 @@ func TestExportersAreBounded(t *testing.T) {
 	}
 }
 
-// corpus is the folder of flow captures.
-func corpus(t testing.TB) string {
-	t.Helper()
-	dir := os.Getenv("SAKIMORI_CORPUS")
-	if dir == "" {
-		dir = "../../../../../shared/data"
-	}
-	dir = filepath.Join(dir, "flow")
-	if _, err := os.Stat(dir); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("no corpus: %v (set SAKIMORI_CORPUS)", err)
-		}
-		t.Skipf("SKIPPED, NOT TESTED: no corpus: %v (set SAKIMORI_CORPUS)", err)
-	}
-	return dir
-}
-
 // TestRealTranslator reads a capture of NetFlow version 9 from a translator. What is
 // expected was read off tshark's dissection.
 func TestRealTranslator(t *testing.T) {
-	f, err := pcap.Open(filepath.Join(corpus(t), "akvorado", "nat.pcap"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	var b packet.Block
-	var d packet.Decoder
-	var p packet.Packet
 	var got []string
 	r := event.New(event.Config{})
-	for err == nil {
-		err = f.ReadBlock(&b)
-		for i, fr := range b.Frames {
-			if d.Decode(fr.Link, b.Bytes(i), fr.Orig, &p) != packet.OK {
-				t.Fatal("a frame that can't be read")
-			}
-			if err := r.Read(netip.AddrPortFrom(p.Src.Netip(), p.SrcPort), p.Payload, func(rec *subscriber.Record) { got = append(got, words(rec)) }); err != nil {
-				t.Error(err)
-			}
+	for _, b := range corpus.Datagrams(t, corpus.Folder(t, "flow", "akvorado", "nat.pcap")) {
+		if err := r.Read(netip.MustParseAddrPort("10.143.52.1:2055"), b, func(rec *subscriber.Record) { got = append(got, words(rec)) }); err != nil {
+			t.Error(err)
 		}
-	}
-	if !errors.Is(err, io.EOF) {
-		t.Fatal(err)
 	}
 	want := []string{
 		"begin 10.143.52.29/32 35303-35303 proto 17 inside 172.16.100.198 at 2025-06-04T15:09:00.45Z by 10.143.52.1",
@@ -285,7 +248,7 @@ func TestRealTranslator(t *testing.T) {
 // TestRealFirewall reads the events of two ASAs, which translate nothing: address and port
 // are the same on both sides. That gives nobody an address.
 func TestRealFirewall(t *testing.T) {
-	dir := filepath.Join(corpus(t), "logstash")
+	dir := corpus.Folder(t, "flow", "logstash")
 	for _, tt := range []struct {
 		files []string
 		want  int

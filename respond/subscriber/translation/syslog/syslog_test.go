@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -15,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"sakimori/base/clock"
+	"sakimori/base/corpus"
 	"sakimori/respond/subscriber"
 	"sakimori/respond/subscriber/translation/syslog"
 )
@@ -336,16 +336,9 @@ func TestReadDoesNotWait(t *testing.T) {
 
 func sample(t testing.TB) []byte {
 	t.Helper()
-	dir := os.Getenv("SAKIMORI_CORPUS")
-	if dir == "" {
-		dir = "../../../../../shared/data"
-	}
-	b, err := os.ReadFile(filepath.Join(dir, "subscriber", "cgnat-samples.log"))
+	b, err := os.ReadFile(corpus.Folder(t, "subscriber", "cgnat-samples.log"))
 	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("no corpus: %v (set SAKIMORI_CORPUS)", err)
-		}
-		t.Skipf("SKIPPED, NOT TESTED: no corpus: %v (set SAKIMORI_CORPUS)", err)
+		t.Fatal(err)
 	}
 	return b
 }
