@@ -83,6 +83,10 @@ func (s *Set) ReadRaw(f Form, b []byte) ([]byte, error) {
 	if b = b[5:]; uint64(len(b)) < 4*n {
 		return nil, errShort
 	}
+	if n > 0 && binary.LittleEndian.Uint32(b) == 0 { // it takes no place in the table
+		s.zero = true
+		b, n = b[4:], n-1
+	}
 	f.Exact = 1<<32 - 1
 	var ids [256]uint32
 	for n > 0 {

@@ -46,6 +46,24 @@ func TestAddAll(t *testing.T) {
 	})
 }
 
+// TestReadAgainIsTheSame: zero takes no place, so a set with it that is read again becomes
+// an estimate when the set that was written does.
+func TestReadAgainIsTheSame(t *testing.T) {
+	f := sketch.Form{Precision: 8, Exact: 32}
+	var one, again sketch.Set
+	for id := range uint32(49) {
+		one.Add(f, id)
+	}
+	if _, err := again.ReadRaw(f, one.AppendRaw(nil)); err != nil {
+		t.Fatal(err)
+	}
+	one.Add(f, 49)
+	again.Add(f, 49)
+	if one.Exact() != again.Exact() {
+		t.Errorf("exact: %v, and read again: %v", one.Exact(), again.Exact())
+	}
+}
+
 // FuzzReadRaw: no state can make the reader fail otherwise than by an error.
 func FuzzReadRaw(f *testing.F) {
 	var s sketch.Set

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -55,6 +56,8 @@ type subscriberConfig struct {
 	Own         []string           `yaml:"own"`         // addresses that are given to subscribers; none: everything may be
 	Translation translation.Config `yaml:"translation"` // rules that compute who is behind a shared address
 	Radius      radiusConfig       `yaml:"radius"`
+	Syslog      translatorConfig   `yaml:"syslog"`  // of translators
+	IPFIX       translatorConfig   `yaml:"ipfix"`   // or NetFlow 9, of translators
 	Reports     []reportsConfig    `yaml:"reports"` // folders into which others' reports are put
 }
 
@@ -81,6 +84,9 @@ type retention struct {
 	Hours   time.Duration `yaml:"hours"`
 	Days    time.Duration `yaml:"days"` // 0: for ever
 	Events  time.Duration `yaml:"events"`
+	// Addresses is how long it is kept who had which address; 0 for ever. The house's own
+	// choice is half a year: no longer than the desk needs it.
+	Addresses time.Duration `yaml:"addresses"`
 }
 
 func defaultConfig() config {
@@ -88,7 +94,7 @@ func defaultConfig() config {
 	return config{
 		Data: "sakimori-data", Listen: "127.0.0.1:8630", Log: "info",
 		Telescope: telescopeConfig{MaxEvents: t.MaxEvents, MinRate: t.MinRate, Slow: t.Slow, Fanout: 1},
-		Retention: retention{Minutes: 7 * 24 * time.Hour, Hours: 92 * 24 * time.Hour, Events: 92 * 24 * time.Hour},
+		Retention: retention{Minutes: 7 * 24 * time.Hour, Hours: 92 * 24 * time.Hour, Events: 92 * 24 * time.Hour, Addresses: 183 * 24 * time.Hour},
 	}
 }
 
@@ -245,7 +251,9 @@ func (c *config) check() error {
 	if len(c.Telescope.Dark) == 0 && len(c.Telescope.Interfaces) > 0 {
 		return errors.New("telescope.interfaces are named, but telescope.dark isn't: say which addresses are unused")
 	}
-	return nil
+	// What an office would run is made, and not started.
+	_, err := (&office{}).components(c, nil, slog.New(slog.DiscardHandler))
+	return err
 }
 
 const exampleConfig = `# sakimori: everything here may also be set by the environment,
@@ -279,6 +287,16 @@ retention:
   minutes: 168h
   hours: 2208h
   events: 2208h
+  addresses: 4392h           # who had which address / 利用者とアドレスの記録
+
+# subscriber:                # who had which address / 誰がどのアドレスを使っていたか
+#   own: [203.0.113.0/24, "2001:db8:7::/48"]
+#   radius:                  # accounting, live
+#     listen: ["0.0.0.0:1813"]
+#     clients: [{name: bng1, prefix: 192.0.2.10, secret_file: /etc/sakimori/bng1.secret}]
+#   syslog: {listen: ["0.0.0.0:5514"], senders: [192.0.2.20], zone: Asia/Tokyo}  # translators
+#   ipfix: {listen: ["0.0.0.0:4739"], senders: [192.0.2.21], names: {192.0.2.21: cgn1}}
+#   reports: [{folder: /var/spool/reports, source: shadowserver, format: shadowserver}]
 `
 
 func newConfig() *cobra.Command {

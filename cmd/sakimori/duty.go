@@ -40,13 +40,24 @@ type reportsConfig struct {
 
 // components are what an office does while serve runs.
 func (h *office) components(cfg *config, findings <-chan detect.Finding, log *slog.Logger) ([]run.Component, error) {
-	list := []run.Component{{Name: "cases", Run: func(ctx context.Context, ready func()) error { return h.duty(ctx, ready, findings, log) }}}
+	list := []run.Component{{Name: "cases", Run: func(ctx context.Context, ready func()) error {
+		return h.duty(ctx, ready, findings, cfg.Retention.Addresses, log)
+	}}}
 	if len(cfg.Subscriber.Radius.Listen) > 0 {
 		s, err := cfg.Subscriber.Radius.server(h, log)
 		if err != nil {
 			return nil, fmt.Errorf("subscriber.radius: %w", err)
 		}
 		list = append(list, run.Component{Name: "radius", Run: s.Run})
+	}
+	for name, t := range map[string]*translatorConfig{"syslog": &cfg.Subscriber.Syslog, "ipfix": &cfg.Subscriber.IPFIX} {
+		c, err := t.component(name, h, log)
+		if err != nil {
+			return nil, fmt.Errorf("subscriber.%s: %w", name, err)
+		}
+		if c != nil {
+			list = append(list, *c)
+		}
 	}
 	const window, most = 30 * 24 * time.Hour, 1 << 20
 	for i := range cfg.Subscriber.Reports {
@@ -97,8 +108,9 @@ const (
 )
 
 // duty gives findings to their cases, ends grants whose ground is gone, moves cases that
-// time moves, and signs the ledger once a day.
-func (h *office) duty(ctx context.Context, ready func(), findings <-chan detect.Finding, log *slog.Logger) error {
+// time moves, and once a day signs the ledger and forgets addresses of longer ago than
+// they are kept.
+func (h *office) duty(ctx context.Context, ready func(), findings <-chan detect.Finding, keep time.Duration, log *slog.Logger) error {
 	ready()
 	recheck, tick := time.NewTicker(recheckEvery), time.NewTicker(tickEvery)
 	defer recheck.Stop()
@@ -131,6 +143,7 @@ func (h *office) duty(ctx context.Context, ready func(), findings <-chan detect.
 				if said("the ledger could not be signed", err); err == nil {
 					signed = day
 				}
+				said("old addresses could not be removed", h.forget(ctx, keep, clock.System{}))
 			}
 		}
 	}

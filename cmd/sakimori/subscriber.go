@@ -23,6 +23,7 @@ import (
 	"sakimori/respond/subscriber/access"
 	"sakimori/respond/subscriber/history"
 	"sakimori/respond/subscriber/translation"
+	"sakimori/respond/subscriber/translation/event"
 	"sakimori/respond/subscriber/translation/syslog"
 )
 
@@ -30,7 +31,7 @@ import (
 type subscriberFlags struct {
 	withBook
 
-	secret, line, zone, source, kind string
+	secret, line, zone, source, kind, mapping string
 }
 
 func newImportSubscriber() *cobra.Command {
@@ -39,13 +40,15 @@ func newImportSubscriber() *cobra.Command {
 		Use:   "subscriber FILE…",
 		Short: "Import logs of who had which address / 誰がどのアドレスを使っていたかの記録を取り込む",
 		Long: `Reads RADIUS accounting (captures, and detail files of FreeRADIUS), leases (Kea's CSV,
-ISC dhcpd's file) and logs of address translation (syslog), and says what they come to.
+ISC dhcpd's file) and logs of address translation (syslog, NetFlow 9 and IPFIX in
+captures, any other as a table), and says what they come to.
 With --data they are kept, contracts under pseudonyms.
 
 RADIUS 課金記録(pcap、detail)、DHCP リース(Kea、ISC)、NAT のログを読みます。
 --data を付けると保存します。契約は仮名で扱います。`,
 		Example: `  sakimori import subscriber --data sakimori-data --secret "$SECRET" radius.pcap
-  sakimori import subscriber -o json detail-20261126 kea-leases4.csv cgn.log`,
+  sakimori import subscriber -o json detail-20261126 kea-leases4.csv cgn.log
+  sakimori import subscriber --data sakimori-data --kind table --mapping nat.yaml nat.csv`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usage("name at least one file (see: %s --help)", c.CommandPath())
@@ -59,7 +62,8 @@ RADIUS 課金記録(pcap、detail)、DHCP リース(Kea、ISC)、NAT のログ�
 	fl.StringVar(&f.line, "line", "user-name", "what names the contract in RADIUS (see the documentation)")
 	fl.StringVar(&f.zone, "zone", "UTC", "time zone of dates that don't name one")
 	fl.StringVar(&f.source, "source", "", "name of the DHCP server or translator, where the file doesn't say it (default the file's name)")
-	fl.StringVar(&f.kind, "kind", "auto", "auto, radius, detail, kea, isc or syslog")
+	fl.StringVar(&f.kind, "kind", "auto", "auto, radius, detail, kea, isc, syslog, ipfix (a capture of NetFlow 9 or IPFIX) or table")
+	fl.StringVar(&f.mapping, "mapping", "", "of --kind table: a file that says which column is what (see: sakimori docs subscriber)")
 	return c
 }
 
@@ -180,6 +184,12 @@ func (f *subscriberFlags) readers(source string) (map[string]logReader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--line: %w", err)
 	}
+	var mapped logReader
+	if f.kind == "table" {
+		if mapped, err = tableReader(f.mapping); err != nil {
+			return nil, err
+		}
+	}
 	acct, lease := access.Accounting{Line: key}, access.LeaseOptions{Source: source}
 	return map[string]logReader{
 		"radius": func(r io.Reader, e access.Emit) (subscriber.Stats, error) {
@@ -191,6 +201,10 @@ func (f *subscriberFlags) readers(source string) (map[string]logReader, error) {
 		"kea":    func(r io.Reader, e access.Emit) (subscriber.Stats, error) { return access.ReadKea(r, lease, e) },
 		"isc":    func(r io.Reader, e access.Emit) (subscriber.Stats, error) { return access.ReadISC(r, lease, e) },
 		"syslog": func(r io.Reader, e access.Emit) (subscriber.Stats, error) { return f.syslog(r, source, e) },
+		"ipfix": func(r io.Reader, e access.Emit) (subscriber.Stats, error) {
+			return event.ReadCapture(r, event.DefaultConfig(), e)
+		},
+		"table": mapped,
 	}, nil
 }
 
@@ -250,7 +264,7 @@ func (f *subscriberFlags) read(ctx context.Context, name string, sinks []access.
 	}
 	read := readers[kind]
 	if read == nil {
-		return stats, usage("--kind %s: use auto, radius, detail, kea, isc or syslog", kind)
+		return stats, usage("--kind %s: use auto, radius, detail, kea, isc, syslog, ipfix or table", kind)
 	}
 	lot := make([]subscriber.Record, 0, atOnce)
 	n := uint64(0)
@@ -277,7 +291,7 @@ func (f *subscriberFlags) read(ctx context.Context, name string, sinks []access.
 
 func newSubscriber() *cobra.Command {
 	c := &cobra.Command{Use: "subscriber", Short: "Who had an address at a time / ある時刻のアドレスの利用者"}
-	c.AddCommand(newSubscriberWho())
+	c.AddCommand(newSubscriberWho(), newSubscriberErase(), newSubscriberRotate())
 	return c
 }
 

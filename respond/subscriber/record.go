@@ -81,3 +81,26 @@ func (s *Stats) Bad(where, reason string) {
 		s.Examples = append(s.Examples, where+": "+reason)
 	}
 }
+
+// Add counts what another log came to as well.
+func (s *Stats) Add(o *Stats) {
+	s.Records += o.Records
+	s.Malformed += o.Malformed
+	s.Ignored += o.Ignored
+	for r, n := range o.Reasons {
+		if s.Reasons == nil {
+			s.Reasons = map[string]uint64{}
+		}
+		s.Reasons[r] += n
+	}
+	s.Examples = append(s.Examples, o.Examples[:min(len(o.Examples), mostExamples-min(len(s.Examples), mostExamples))]...)
+	if o.Records == 0 {
+		return
+	}
+	if s.First.IsZero() || o.First.Before(s.First) {
+		s.First = o.First
+	}
+	if o.Last.After(s.Last) {
+		s.Last = o.Last
+	}
+}

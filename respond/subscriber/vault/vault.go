@@ -116,21 +116,40 @@ func (v *Vault) Keep(ctx context.Context, names ...string) error {
 	return nil
 }
 
+// Holder is a contract with whom it belongs to.
+type Holder struct {
+	Contract string
+	Person   Person
+}
+
 // KeepPerson keeps, or replaces, whom a contract belongs to.
 func (v *Vault) KeepPerson(ctx context.Context, contract string, p Person) error {
-	if err := v.Keep(ctx, contract); err != nil {
+	return v.KeepPeople(ctx, []Holder{{contract, p}})
+}
+
+// KeepPeople keeps, or replaces, whom contracts belong to: all or none.
+func (v *Vault) KeepPeople(ctx context.Context, list []Holder) error {
+	names := make([]string, len(list))
+	for i := range list {
+		names[i] = list[i].Contract
+	}
+	if err := v.Keep(ctx, names...); err != nil {
 		return err
 	}
-	data, err := json.Marshal(p)
-	if err != nil {
-		return err
-	}
-	id := v.keys.Pseudonym(contract)
-	key, sealed := v.keys.seal(people, id, data)
 	return v.db.Tx(ctx, func(tx *relation.Tx) error {
-		_, err := tx.Exec(ctx, `INSERT INTO subscriber_person (subject, key, sealed) VALUES ($1, $2, $3)
-			ON CONFLICT (subject) DO UPDATE SET key = excluded.key, sealed = excluded.sealed`, id[:], key, sealed)
-		return err
+		for i := range list {
+			data, err := json.Marshal(&list[i].Person)
+			if err != nil {
+				return err
+			}
+			id := v.keys.Pseudonym(list[i].Contract)
+			key, sealed := v.keys.seal(people, id, data)
+			if _, err := tx.Exec(ctx, `INSERT INTO subscriber_person (subject, key, sealed) VALUES ($1, $2, $3)
+				ON CONFLICT (subject) DO UPDATE SET key = excluded.key, sealed = excluded.sealed`, id[:], key, sealed); err != nil {
+				return fmt.Errorf("keep a person: %w", err)
+			}
+		}
+		return nil
 	})
 }
 

@@ -229,6 +229,16 @@ func TestRealTranslator(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	var file []string
+	f, err := os.Open(corpus.Folder(t, "flow", "akvorado", "nat.pcap"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	st, err := event.ReadCapture(f, event.Config{}, func(rec *subscriber.Record) error { file = append(file, words(rec)); return nil })
+	if err != nil || st.Records != uint64(len(got)) || !slices.Equal(file, got) {
+		t.Errorf("the file gives %q, %+v, %v", file, st, err)
+	}
 	want := []string{
 		"begin 10.143.52.29/32 35303-35303 proto 17 inside 172.16.100.198 at 2025-06-04T15:09:00.45Z by 10.143.52.1",
 		"begin 10.143.52.29/32 52510-52510 proto 6 inside 172.16.100.198 at 2025-06-04T15:09:00.458Z by 10.143.52.1",
