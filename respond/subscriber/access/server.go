@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"sakimori/base/clock"
+	"sakimori/base/udp"
 	"sakimori/respond/subscriber"
 )
 
@@ -171,22 +172,16 @@ func (s *Server) listen(ctx context.Context) (sockets []*net.UDPConn, err error)
 			}
 		}
 	}()
-	config := net.ListenConfig{Control: control}
 	n := s.cfg.Sockets
-	if !shares {
+	if !udp.Shares {
 		n = 1
 	}
 	for _, where := range s.cfg.Listen {
 		for range n {
-			c, err := config.ListenPacket(ctx, "udp", where)
+			conn, err := udp.Listen(ctx, where, s.cfg.Buffer, true)
 			if err != nil {
-				return sockets, fmt.Errorf("RADIUS accounting: listen on %s: %w", where, err)
+				return sockets, fmt.Errorf("RADIUS accounting: %w", err)
 			}
-			conn, ok := c.(*net.UDPConn)
-			if !ok {
-				return sockets, fmt.Errorf("RADIUS accounting: %s is no UDP socket", where)
-			}
-			_ = conn.SetReadBuffer(s.cfg.Buffer) // as much as the system grants
 			sockets = append(sockets, conn)
 			where = conn.LocalAddr().String() // port 0 has become one
 		}

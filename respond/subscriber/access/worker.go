@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/net/ipv4"
 
+	"sakimori/base/udp"
 	"sakimori/base/wire/radius"
 	"sakimori/respond/subscriber"
 )
@@ -51,7 +52,7 @@ func newWorker(s *Server, socket *net.UDPConn) *worker {
 	w.in, w.out = make([]ipv4.Message, s.cfg.Batch), make([]ipv4.Message, 0, s.cfg.Batch)
 	for i := range w.in {
 		w.in[i].Buffers = [][]byte{buffers[i*radius.MaxLen : (i+1)*radius.MaxLen]}
-		w.in[i].OOB = make([]byte, oobSize)
+		w.in[i].OOB = make([]byte, udp.Room)
 	}
 	return w
 }
@@ -81,7 +82,7 @@ func (w *worker) serve(keep context.Context, in []ipv4.Message) {
 	for i := range in {
 		w.datagram(&in[i], at)
 	}
-	if n, ok := overflow(in[len(in)-1].OOB[:in[len(in)-1].NN]); ok {
+	if n, ok := udp.Dropped(in[len(in)-1].OOB[:in[len(in)-1].NN]); ok {
 		w.server.lost.Add(uint64(n - w.lost)) // counts modulo 2³²
 		w.lost = n
 	}
