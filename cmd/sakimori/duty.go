@@ -128,7 +128,7 @@ func (h *office) duty(ctx context.Context, ready func(), findings <-chan detect.
 			_, _, err := signHead(context.WithoutCancel(ctx), h.book, h.dir)
 			return err
 		case f := <-findings:
-			_, err := h.finding(ctx, &f)
+			err := h.finding(ctx, &f)
 			said("a finding could not be given to its case", err)
 		case <-recheck.C:
 			_, err := h.gate.Recheck(ctx)

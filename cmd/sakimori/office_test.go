@@ -8,6 +8,9 @@ import (
 	"sakimori/account"
 	"sakimori/account/ledger"
 	"sakimori/base/clock"
+	"sakimori/base/store"
+	"sakimori/detect"
+	"sakimori/respond/casework"
 	"sakimori/respond/subscriber"
 )
 
@@ -67,5 +70,73 @@ func TestForget(t *testing.T) {
 	list, err := h.book.Entries(t.Context(), ledger.Query{Kinds: []account.Kind{account.Pruned}})
 	if err != nil || len(list) != 1 {
 		t.Errorf("%d entries, %v", len(list), err)
+	}
+}
+
+// TestCatchUp: findings that came while there was no office are given to their cases when
+// there is one; those that were nobody's are asked about again; none counts twice, and one
+// that is taken back takes its signs with it.
+func TestCatchUp(t *testing.T) {
+	dir := t.TempDir()
+	at := time.Date(2026, 11, 26, 9, 30, 0, 0, time.UTC)
+	k, err := openKeeper(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := k.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	found := detect.Finding{
+		ID: "F-1", Detector: "infected", Subject: "203.0.113.1", State: detect.Opened, Severity: detect.Soon, Confidence: 0.9,
+		Opened: at, Changed: at, Evidence: []detect.Fact{{Key: "family", Value: "mirai"}},
+	}
+	other := found
+	other.ID, other.Subject = "F-2", "203.0.113.2"
+	if err := k.store.Tx(t.Context(), func(tx *store.Tx) error { return k.register.Write(tx, []detect.Finding{found, other}) }); err != nil {
+		t.Fatal(err)
+	}
+	h := opened(t, dir)
+	defer func() {
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	begin := func(line, address string) {
+		t.Helper()
+		r := subscriber.Record{Kind: subscriber.Begin, Source: "bng1", Session: line, Line: line, Address: netip.MustParsePrefix(address), At: at.Add(-time.Hour)}
+		alive := r
+		alive.Kind, alive.At = subscriber.Alive, at.Add(time.Hour)
+		if err := h.Take(t.Context(), []subscriber.Record{r, alive}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	catchUp := func(cases, nobody int) {
+		t.Helper()
+		for range 2 { // the second time nothing is new
+			if err := h.catchUp(t.Context(), k.register); err != nil {
+				t.Fatal(err)
+			}
+		}
+		list, err := h.desk.Cases(t.Context(), casework.Query{Open: true})
+		if err != nil || len(list) != cases {
+			t.Fatalf("%+v, %v", list, err)
+		}
+		signs, err := h.desk.Signs(t.Context(), "")
+		if err != nil || len(signs) != nobody {
+			t.Fatalf("%+v, %v", signs, err)
+		}
+	}
+	begin("a", "203.0.113.1/32")
+	catchUp(1, 1)
+	begin("b", "203.0.113.2/32")
+	catchUp(2, 0)
+	found.Confidence, found.Changed = 0, at.Add(3*time.Hour)
+	if err := h.finding(t.Context(), &found); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := h.desk.Cases(t.Context(), casework.Query{Open: true}); err != nil || len(list) != 1 {
+		t.Errorf("%+v, %v", list, err)
 	}
 }

@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
 
 	"sakimori/detect"
+	"sakimori/detect/register"
 	"sakimori/observe"
 	"sakimori/observe/feed"
 	"sakimori/respond/casework"
@@ -39,25 +41,63 @@ var doubts = map[subscriber.Verdict]detect.Text{
 
 // finding takes a finding about one of our own addresses. What lasts gives a sign an
 // hour, so that a case knows when it was seen last.
-func (h *office) finding(ctx context.Context, f *detect.Finding) (id string, err error) {
+func (h *office) finding(ctx context.Context, f *detect.Finding) error {
 	if f.Detector != "infected" {
-		return "", nil
+		return nil
 	}
 	addr, err := netip.ParseAddr(f.Subject)
 	if err != nil {
-		return "", nil //nolint:nilerr // of a port or a network: nobody's
+		return nil //nolint:nilerr // of a port or a network: nobody's
 	}
-	name := f.ID + "@" + f.Changed.UTC().Format("2006010215")
-	if f.Confidence == 0 { // it was taken back
-		return "", h.withdraw(ctx, name, "the finding was taken back")
+	if f.Confidence == 0 { // it was taken back, whenever it said so before
+		signs, err := h.desk.SignsOf(ctx, f.ID+"@")
+		for _, sign := range signs {
+			err = errors.Join(err, h.withdraw(ctx, sign, "the finding was taken back"))
+		}
+		return err
 	}
-	s := casework.Sign{ID: name, Source: "telescope", Claim: string(observe.ClaimInfected), At: f.Changed}
+	s := casework.Sign{ID: signOf(f), Source: "telescope", Claim: string(observe.ClaimInfected), At: f.Changed}
 	for _, e := range f.Evidence {
 		if e.Key == "family" && e.Value != "unknown" {
 			s.Family = e.Value
 		}
 	}
-	return h.desk.Take(ctx, h.attributed(s, addr, 0, 0, time.Minute))
+	_, err = h.desk.Take(ctx, h.attributed(s, addr, 0, 0, time.Minute))
+	return err
+}
+
+// signOf names the sign that a finding gives at its time.
+func signOf(f *detect.Finding) string { return f.ID + "@" + f.Changed.UTC().Format("2006010215") }
+
+// catchUp gives to their cases the findings that came while there was no office, or that
+// a crash kept from it; and asks again about those that were nobody's.
+func (h *office) catchUp(ctx context.Context, kept *register.Register) error {
+	for after := ""; ; {
+		const page = 500
+		list, next, err := kept.List(ctx, register.Query{Detector: "infected", Limit: page, After: after})
+		if err != nil {
+			return err
+		}
+		names := make([]string, len(list))
+		for i := range list {
+			names[i] = signOf(&list[i])
+		}
+		theirs, err := h.desk.Theirs(ctx, names)
+		if err != nil {
+			return err
+		}
+		for i := range list {
+			if theirs[names[i]] {
+				continue
+			}
+			if err := h.finding(ctx, &list[i]); err != nil {
+				return err
+			}
+		}
+		if after = next; next == "" {
+			return nil
+		}
+	}
 }
 
 func (h *office) withdraw(ctx context.Context, sign, why string) error {

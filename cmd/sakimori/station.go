@@ -253,6 +253,7 @@ func (s *station) components(inputs ...run.Component) ([]run.Component, error) {
 	if err != nil {
 		return nil, err
 	}
+	list = append(list, run.Component{Name: "findings of before", Run: s.catchUp})
 	list = append(append(list, work...), inputs...)
 	list = append(list, run.Component{Name: "map", Run: s.runMap}, run.Component{Name: "console", Run: s.runConsole})
 	if s.cfg.Metrics != "" {
@@ -289,6 +290,16 @@ func (s *station) runStore(ctx context.Context, ready func()) error {
 
 // runGeography loads the positions before an input asks for the first, and would
 // lose packets while it waits.
+// catchUp runs once, beside everything else; what it can't give now waits for the next
+// start.
+func (s *station) catchUp(ctx context.Context, ready func()) error {
+	ready()
+	if err := s.office.catchUp(ctx, s.keeper.register); err != nil && ctx.Err() == nil {
+		s.log.ErrorContext(ctx, "findings of before could not be given to their cases", slog.Any("error", err))
+	}
+	return nil
+}
+
 func (s *station) runGeography(context.Context, func()) error { return s.table.Prepare() }
 
 func (s *station) tidy(ctx context.Context, at time.Time) {

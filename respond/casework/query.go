@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -171,6 +172,48 @@ func (d *Desk) Signs(ctx context.Context, id string) (list []Sign, err error) {
 		}
 		s.At, s.Came = time.Unix(0, at).UTC(), time.Unix(0, came).UTC()
 		list = append(list, s)
+	}
+	return list, rows.Err()
+}
+
+// Theirs are those of some signs that are somebody's. Of a sign that is nobody's it isn't
+// told whether it is there.
+func (d *Desk) Theirs(ctx context.Context, ids []string) (map[string]bool, error) {
+	theirs := map[string]bool{}
+	const most = 500 // arguments of a statement
+	for part := range slices.Chunk(ids, most) {
+		in, args := make([]string, len(part)), make([]any, len(part))
+		for i, id := range part {
+			in[i], args[i] = fmt.Sprintf("$%d", i+1), id
+		}
+		list, err := d.strings(ctx, `SELECT id FROM casework_sign WHERE case_id <> '' AND id IN (`+strings.Join(in, ", ")+`)`, args...)
+		if err != nil {
+			return nil, err
+		}
+		for _, id := range list {
+			theirs[id] = true
+		}
+	}
+	return theirs, nil
+}
+
+// SignsOf are the ids of the signs that begin so.
+func (d *Desk) SignsOf(ctx context.Context, prefix string) ([]string, error) {
+	return d.strings(ctx, `SELECT id FROM casework_sign WHERE substr(id, 1, $1) = $2 ORDER BY id`, len([]rune(prefix)), prefix)
+}
+
+func (d *Desk) strings(ctx context.Context, text string, args ...any) (list []string, err error) {
+	rows, err := d.db.Query(ctx, text, args...)
+	if err != nil {
+		return nil, fmt.Errorf("read signs: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, fmt.Errorf("read signs: %w", err)
+		}
+		list = append(list, id)
 	}
 	return list, rows.Err()
 }
