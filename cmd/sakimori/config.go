@@ -59,6 +59,10 @@ type subscriberConfig struct {
 	Syslog      translatorConfig   `yaml:"syslog"`  // of translators
 	IPFIX       translatorConfig   `yaml:"ipfix"`   // or NetFlow 9, of translators
 	Reports     []reportsConfig    `yaml:"reports"` // folders into which others' reports are put
+	// Silence is how long a session is believed after its last sign, by source, "" for the
+	// others; none or 0 for ever. Set it to a few intervals of the interim updates where
+	// there are any: a Stop that was lost, or tells no address, ends nothing.
+	Silence map[string]time.Duration `yaml:"silence"`
 }
 
 type darkEntry struct {
@@ -296,6 +300,7 @@ retention:
 #     clients: [{name: bng1, prefix: 192.0.2.10, secret_file: /etc/sakimori/bng1.secret}]
 #   syslog: {listen: ["0.0.0.0:5514"], senders: [192.0.2.20], zone: Asia/Tokyo}  # translators
 #   ipfix: {listen: ["0.0.0.0:4739"], senders: [192.0.2.21], names: {192.0.2.21: cgn1}}
+#   silence: {"": 0s, bng1: 2h}  # a session is over without a sign for so long / 無通信とみなす時間
 #   reports: [{folder: /var/spool/reports, source: shadowserver, format: shadowserver}]
 `
 

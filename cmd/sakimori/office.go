@@ -63,7 +63,7 @@ func openOffice(ctx context.Context, cfg *config) (*office, error) {
 		h.desk, err = casework.Open(ctx, h.db, changes{h.book}, clock.System{}, casework.DefaultRules())
 	}
 	if err == nil {
-		h.history, err = history.Open(filepath.Join(h.dir, historyDir), history.Options{Pseudonym: h.keys.Pseudonym})
+		h.history, err = history.Open(filepath.Join(h.dir, historyDir), history.Options{Pseudonym: h.keys.Pseudonym, Silence: cfg.Subscriber.silence})
 	}
 	if err == nil {
 		err = h.settle(ctx, cfg)
@@ -72,6 +72,14 @@ func openOffice(ctx context.Context, cfg *config) (*office, error) {
 		return nil, errors.Join(err, h.Close())
 	}
 	return h, nil
+}
+
+// silence is how long a session of a source is believed after its last sign.
+func (c *subscriberConfig) silence(source string) time.Duration {
+	if d, told := c.Silence[source]; told {
+		return d
+	}
+	return c.Silence[""]
 }
 
 // settle takes what the configuration says of the operator's addresses and rules.
