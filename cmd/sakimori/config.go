@@ -36,6 +36,7 @@ type config struct {
 	Log        string           `yaml:"log"` // debug, info, warn, error
 	Telescope  telescopeConfig  `yaml:"telescope"`
 	Subscriber subscriberConfig `yaml:"subscriber"`
+	Notify     notifyConfig     `yaml:"notify"`
 	Geo        geoConfig        `yaml:"geo"`
 	Retention  retention        `yaml:"retention"`
 }
@@ -98,6 +99,7 @@ func defaultConfig() config {
 	return config{
 		Data: "sakimori-data", Listen: "127.0.0.1:8630", Log: "info",
 		Telescope: telescopeConfig{MaxEvents: t.MaxEvents, MinRate: t.MinRate, Slow: t.Slow, Fanout: 1},
+		Notify:    defaultNotify(),
 		Retention: retention{Minutes: 7 * 24 * time.Hour, Hours: 92 * 24 * time.Hour, Events: 92 * 24 * time.Hour, Addresses: 183 * 24 * time.Hour},
 	}
 }
@@ -252,6 +254,9 @@ func (c *config) check() error {
 	if c.Telescope.Fanout < 1 || c.Telescope.Fanout > 64 {
 		return fmt.Errorf("telescope.fanout %d: give 1 to 64", c.Telescope.Fanout)
 	}
+	if _, err := c.Notify.channels(c.Data); err != nil {
+		return fmt.Errorf("notify: %w", err)
+	}
 	if len(c.Telescope.Dark) == 0 && len(c.Telescope.Interfaces) > 0 {
 		return errors.New("telescope.interfaces are named, but telescope.dark isn't: say which addresses are unused")
 	}
@@ -286,6 +291,13 @@ telescope:
     - 203.0.113.0/24
   tunnels: []                # gre, erspan, vxlan, ipip: how dark traffic reaches the sensor
   interfaces: []             # live capture, needs CAP_NET_RAW
+
+# notify:                    # how subscribers are told / 加入者への通知(docs/notify.md)
+#   operator:
+#     ja: {name: さきもり通信株式会社, site: www.isp.example, desk: ネットワーク安全相談窓口, phone: 0120-000-000}
+#     en: {name: Sakimori Telecom, site: www.isp.example, desk: Network Safety Desk, phone: 0120-000-000}
+#   mail: {host: mta.isp.example, from: notice@isp.example, bounce: bounce@isp.example, bounces: /var/mail/bounce}
+#   policy: {two_people: true}
 
 retention:
   minutes: 168h

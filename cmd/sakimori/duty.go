@@ -59,6 +59,9 @@ func (h *office) components(cfg *config, findings <-chan detect.Finding, log *sl
 			list = append(list, *c)
 		}
 	}
+	if h.notices != nil { // nil when only the configuration is looked at
+		list = append(list, h.notices.components(log)...)
+	}
 	const window, most = 30 * 24 * time.Hour, 1 << 20
 	for i := range cfg.Subscriber.Reports {
 		r := &cfg.Subscriber.Reports[i]
@@ -133,6 +136,7 @@ func (h *office) duty(ctx context.Context, ready func(), findings <-chan detect.
 		case <-recheck.C:
 			_, err := h.gate.Recheck(ctx)
 			said("the grants could not be checked", err)
+			said("the cases could not follow their notices", h.notices.follow(ctx))
 			_, err = h.desk.RunBulks(ctx)
 			said("an order about many cases could not be done", err)
 		case now := <-tick.C:

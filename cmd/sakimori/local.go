@@ -27,6 +27,7 @@ type asking struct {
 	config, data, format string
 
 	people bool   // about users: a data folder needn't be there, and the house is opened
+	office bool   // about notices: the office is opened
 	base   string // where browsers find the console
 }
 
@@ -75,7 +76,16 @@ func (a *asking) open(c *cobra.Command) (ask asker, done func() error, err error
 	}
 	done = k.Close
 	var known api.People
-	if a.people {
+	var told api.Notices
+	switch {
+	case a.office:
+		h, err := openOffice(c.Context(), &cfg)
+		if err != nil {
+			return nil, nil, errors.Join(err, k.Close())
+		}
+		done = func() error { return errors.Join(k.Close(), h.Close()) }
+		told = noticePort{h.notices}
+	case a.people:
 		h, err := openHouse(c.Context(), &cfg)
 		if err != nil {
 			return nil, nil, errors.Join(err, k.Close())
@@ -83,7 +93,7 @@ func (a *asking) open(c *cobra.Command) (ask asker, done func() error, err error
 		done = func() error { return errors.Join(k.Close(), h.Close()) }
 		known = h.people
 	}
-	ask, err = a.inside(c.Context(), &cfg, k, known)
+	ask, err = a.inside(c.Context(), &cfg, k, known, told)
 	if err != nil {
 		return nil, nil, errors.Join(err, done())
 	}
@@ -92,7 +102,7 @@ func (a *asking) open(c *cobra.Command) (ask asker, done func() error, err error
 
 // inside makes the API for this one command. The command line of the data
 // folder's owner sees own addresses as they are.
-func (a *asking) inside(ctx context.Context, cfg *config, k *keeper, known api.People) (asker, error) {
+func (a *asking) inside(ctx context.Context, cfg *config, k *keeper, known api.People, told api.Notices) (asker, error) {
 	table, err := cfg.places()
 	if err != nil {
 		return nil, err
@@ -102,12 +112,12 @@ func (a *asking) inside(ctx context.Context, cfg *config, k *keeper, known api.P
 		return nil, err
 	}
 	tokens := api.NewTokens(clock.System{})
-	secret, _, err := tokens.Issue(ctx, console.Token{Kind: console.APIToken, Roles: console.Admin, User: "command line"}, time.Hour)
+	secret, _, err := tokens.Issue(ctx, console.Token{Kind: console.APIToken, Roles: console.Admin, User: whoAmI()}, time.Hour)
 	if err != nil {
 		return nil, err
 	}
 	server, err := api.New(api.Deps{
-		Archive: archive{k.record}, Inputs: stored{c: k}, Tokens: tokens, People: known, Clock: clock.System{}, Findings: findings{k},
+		Archive: archive{k.record}, Inputs: stored{c: k}, Tokens: tokens, People: known, Notices: told, Clock: clock.System{}, Findings: findings{k},
 		Geo: places{table}, Research: research, IoT: api.IoT{Dated: telescope.IoTDated.Format(time.DateOnly), Ports: telescope.IoTKeys()},
 		Reference: reference(), Version: versionOf(),
 	})

@@ -33,6 +33,7 @@ type office struct {
 	vault   *vault.Vault
 	history *history.History
 	desk    *casework.Desk
+	notices *notices
 	own     []netip.Prefix     // the operator's; none: not told
 	rules   *translation.Rules // of computed translation; nil none
 
@@ -67,6 +68,9 @@ func openOffice(ctx context.Context, cfg *config) (*office, error) {
 	}
 	if err == nil {
 		err = h.settle(ctx, cfg)
+	}
+	if err == nil {
+		err = h.openNotices(ctx, cfg)
 	}
 	if err != nil {
 		return nil, errors.Join(err, h.Close())

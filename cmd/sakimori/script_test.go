@@ -32,9 +32,19 @@ func TestScripts(t *testing.T) {
 			e.Setenv("CORPUS", corpus(t))
 			return nil
 		},
-		Condition: func(cond string) (bool, error) { return cond == "corpus" && corpus(t) != "", nil },
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"mta": startMTA, "arrived": arrived},
+		Condition: func(cond string) (bool, error) {
+			if cond == "font" {
+				_, err := os.Stat(gothic)
+				return err == nil, nil //nolint:nilerr // without it the part on letters is left out
+			}
+			return cond == "corpus" && corpus(t) != "", nil
+		},
 	})
 }
+
+// gothic is the font of the letters in the scripts (Debian: fonts-ipafont-gothic).
+const gothic = "/usr/share/fonts/opentype/ipafont-gothic/ipag.ttf"
 
 // corpus is the folder of real captures, "" when there is none: then the
 // scripts that need it say so and pass, except on the machine that must have it.

@@ -124,6 +124,7 @@ func (s *Server) register() {
 	add(s, get, v1+"/stream", "stream", "What happens now (server-sent events)", s.stream)
 
 	s.registerPeople(v1)
+	s.registerNotices(v1)
 
 	s.mux.HandleFunc("GET "+v1+"/openapi.yaml", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/openapi+yaml")

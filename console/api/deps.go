@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -220,6 +221,7 @@ type Deps struct {
 	Inputs   Inputs
 	Tokens   Tokens
 	People   People      // nil: there are tokens alone
+	Notices  Notices     // nil: nobody is told anything
 	Clock    clock.Clock // the wall clock
 	Findings Findings
 	Jobs     Jobs
@@ -245,6 +247,9 @@ type Deps struct {
 	SessionTTL  time.Duration  // 0: 12 hours
 	ImportBytes int64          // largest body of an import; 0: 64 GiB
 }
+
+// ErrNoGrant is what a port returns where no grant in force allows what it takes one for.
+var ErrNoGrant = errors.New("no grant in force allows this")
 
 // ErrNotFound is what a port returns for something that isn't there.
 var ErrNotFound = console.ErrNotFound

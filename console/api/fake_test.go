@@ -318,6 +318,7 @@ type world struct {
 	live     *Live
 	secrets  map[console.Roles]string // bearers
 	sessions map[console.Roles]string // of the user with that role, as a cookie
+	notices  *memoryNotices
 }
 
 func newWorld(t *testing.T, change ...func(*Deps)) *world {
@@ -329,6 +330,7 @@ func newWorld(t *testing.T, change ...func(*Deps)) *world {
 	c := clock.System{}
 	w.tokens = NewTokens(c)
 	w.people = &memoryPeople{tokens: w.tokens}
+	w.notices = newMemoryNotices()
 	for i := range 60 {
 		e := observe.Event{
 			ID: uint64(i + 1), Source: foreign, Port: 23, Proto: 6, Kind: observe.KindTCPSyn, First: dataEnd.Add(time.Duration(i-60) * time.Hour / 2),
@@ -353,7 +355,7 @@ func newWorld(t *testing.T, change ...func(*Deps)) *world {
 	}
 	w.live = NewLive(c)
 	d := Deps{
-		Archive: w.archive, Inputs: w.inputs, Tokens: w.tokens, People: w.people, Clock: c, Findings: w.findings, Jobs: w.jobs,
+		Archive: w.archive, Inputs: w.inputs, Tokens: w.tokens, People: w.people, Notices: w.notices, Clock: c, Findings: w.findings, Jobs: w.jobs,
 		Geo: flatEarth{}, Research: oneSurvey{}, Rising: oneSurvey{}, Live: w.live, Own: ownAddr,
 		Facts: func() Facts {
 			return Facts{Dark: Dark{V4Addresses: 65536, V4Prefixes: 1, Hit: 9}, StoreBytes: 1 << 20, Attribution: []string{"geo data"}}

@@ -56,6 +56,8 @@ var problems = map[string]struct {
 	"cross_origin":       {403, "別のサイトからの要求のため拒否しました。", "Refused: the request came from another site."},
 	"loopback_only":      {403, "この操作は同じ機械からのみ行えます。", "This can only be asked for from the machine itself."},
 	"host_unknown":       {421, "このホスト名では応答しません。設定の hosts に加えるか、127.0.0.1 を使ってください。", "This console doesn't answer to that host name: add it to the hosts of the configuration, or use 127.0.0.1."},
+	"no_grant":           {403, "この契約者を特定できる有効な許可がありません。根拠を選んで許可を求めてください。", "No grant in force allows to name this subscriber: choose a ground, and ask the gate for one."},
+	"no_office":          {404, "加入者対応(案件・許可・台帳)はこの構成では動いていません。", "There is no office here: neither cases nor grants nor a ledger."},
 	"not_found":          {404, "見つかりません。", "There is nothing here by that name."},
 	"method_not_allowed": {405, "このパスではその操作はできません。", "This path doesn't take that method."},
 	"too_many_logins":    {429, "ログインの失敗が続きました。%d 秒後にもう一度試してください。", "Too many failed logins: try again in %d seconds."},
@@ -115,6 +117,8 @@ func explain(err error) *Problem {
 		p = fail("token_invalid")
 	case errors.Is(err, console.ErrIssuer):
 		p = fail("issuer_failed")
+	case errors.Is(err, ErrNoGrant):
+		p = fail("no_grant")
 	case errors.Is(err, ErrNotFound):
 		p = fail("not_found")
 	case errors.Is(err, context.DeadlineExceeded):

@@ -11,6 +11,9 @@ const (
 	readers   = console.Readers  // not a wall
 	operators = console.Operator | console.Admin
 	admins    = console.Admin
+
+	deskReaders = console.Operator | console.Abuse | console.Legal | console.Admin
+	desks       = console.Abuse | console.Admin // who deal with subscribers
 )
 
 // permissions lists every route with who may use it. A route that isn't here is
@@ -50,6 +53,18 @@ var permissions = map[string]console.Roles{
 	"GET /api/v1/tokens":             admins,
 	"POST /api/v1/tokens":            admins,
 	"DELETE /api/v1/tokens/{id}":     admins,
+
+	"GET /api/v1/notices":                deskReaders,
+	"GET /api/v1/notices/channels":       deskReaders,
+	"GET /api/v1/notices/{id}":           deskReaders,
+	"GET /api/v1/notices/{id}/preview":   deskReaders,
+	"POST /api/v1/notices/{id}/preview":  desks, // with a grant
+	"POST /api/v1/notices/{id}/approve":  desks,
+	"POST /api/v1/notices/{id}/withdraw": desks,
+	"POST /api/v1/notices/{id}/resolve":  desks,
+	"POST /api/v1/notices/{id}/confirm":  desks,
+	"POST /api/v1/notices/letters":       desks,
+	"POST /api/v1/cases/{id}/notices":    desks,
 
 	"GET /api/v1/openapi.yaml":       everyone,
 	"GET /api/v1/status":             everyone,

@@ -36,7 +36,7 @@ type Batch struct {
 // no new one is begun: so no letter is ever in two. One process prints at a time.
 func (d *Desk) PrintBatch(ctx context.Context, grants Grants, by string, most int) (Batch, error) {
 	if d.Press == nil {
-		return Batch{}, errors.New("the channel letter isn't configured")
+		return Batch{}, fmt.Errorf("%w: %s", ErrChannel, Letter)
 	}
 	open, err := list(ctx, d.DB, Query{State: Sending, Channel: Letter})
 	if err != nil {
@@ -126,7 +126,7 @@ func (d *Desk) letter(ctx context.Context, n *Notice, grants Grants, by string) 
 		return errors.Join(ErrRefused, err)
 	}
 	// The day of the claim is the letter's date, also when a crash came between.
-	_, s, err := d.compose(ctx, n, g, n.Sent, d.Press.Write)
+	_, s, err := d.compose(ctx, n, g, by, n.Sent, d.Press.Write)
 	if err != nil {
 		_, err = d.unwritten(ctx, n, by, err)
 		return err

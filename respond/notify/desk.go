@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"sakimori/base/clock"
@@ -31,7 +32,7 @@ type Desk struct{ Deps }
 
 // Open prepares the tables. It sends nothing; call Recover before the first Send.
 func Open(ctx context.Context, d Deps) (*Desk, error) {
-	if err := d.Policy.check(); err != nil {
+	if err := d.Policy.Check(); err != nil {
 		return nil, err
 	}
 	if err := migrate(ctx, d.DB); err != nil {
@@ -91,12 +92,28 @@ func (d *Desk) History(ctx context.Context, id string) ([]Change, error) {
 // Approve lets a notice be sent, and one that couldn't be printed be tried again.
 func (d *Desk) Approve(ctx context.Context, id, by, why string) (Notice, error) {
 	return d.move(ctx, id, by, why, func(n *Notice) (State, error) {
-		if d.Policy.TwoPeople && n.State == Proposed && n.Proposer == by {
-			return "", fmt.Errorf("%s proposed this notice: somebody else must approve it", by)
+		if err := d.MayApprove(n, by); err != nil {
+			return "", err
 		}
 		n.Due = time.Time{}
 		return Approved, nil
 	})
+}
+
+// MayApprove tells what keeps somebody from approving a notice as it is.
+func (d *Desk) MayApprove(n *Notice, by string) error {
+	switch {
+	case n.State != Proposed && n.State != Unprintable:
+		return fmt.Errorf("%w: %s → %s", ErrOrder, n.State, Approved)
+	case d.Policy.TwoPeople && n.State == Proposed && person(n.Proposer) == person(by):
+		return ErrSecond
+	}
+	return nil
+}
+
+// person is a user without where they act from: cli:hanako is hanako.
+func person(who string) string {
+	return strings.ToLower(strings.TrimSpace(who[strings.LastIndexByte(who, ':')+1:]))
 }
 
 // Withdraw takes a notice back. One that was sent is taken back, too: whoever checks
@@ -156,7 +173,7 @@ func (d *Desk) move(ctx context.Context, id, by, why string, choose func(*Notice
 
 // Preview gives a notice as it would go out now, byte for byte but for the time and
 // the signature in it. Without a Grant the person is masked.
-func (d *Desk) Preview(ctx context.Context, id string, g lawful.Grant) (Sheet, error) {
+func (d *Desk) Preview(ctx context.Context, id string, g lawful.Grant, by string) (Sheet, error) {
 	n, err := d.Get(ctx, id)
 	if err != nil {
 		return Sheet{}, err
@@ -164,7 +181,7 @@ func (d *Desk) Preview(ctx context.Context, id string, g lawful.Grant) (Sheet, e
 	now := d.Clock.Now().UTC()
 	p := Masked
 	if g.Allows(lawful.Notify, lawful.Of(n.Subject), now) {
-		if p, err = d.People.Read(ctx, g, n.Subject); err != nil {
+		if p, err = d.People.Read(ctx, g, n.Subject, by, "to preview notice "+n.ID+" of case "+n.Case); err != nil {
 			return Sheet{}, err
 		}
 	}
@@ -186,7 +203,13 @@ func (d *Desk) writes(c Channel) (func(*Message) (Sheet, error), error) {
 	if carrier := d.Carriers[c]; carrier != nil {
 		return carrier.Write, nil
 	}
-	return nil, fmt.Errorf("the channel %s isn't configured", c)
+	return nil, fmt.Errorf("%w: %s", ErrChannel, c)
+}
+
+// Configured tells whether notices can go out by a channel.
+func (d *Desk) Configured(c Channel) bool {
+	_, err := d.writes(c)
+	return err == nil
 }
 
 func (d *Desk) message(n *Notice, p Person, now time.Time) (Message, error) {
@@ -214,27 +237,58 @@ type Answer struct {
 // is. A number that can't be one gives ErrMistyped. The caller limits how often
 // somebody may ask.
 func (d *Desk) Check(ctx context.Context, typed string) (Answer, error) {
-	reference, err := ReadReference(typed)
+	n, known, err := d.numbered(ctx, typed)
 	if err != nil {
 		return Answer{}, err
 	}
-	n, err := scan(d.DB.QueryRow(ctx, `SELECT `+columns+` FROM notice WHERE proof = $1`, d.References.proof(reference)))
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return Answer{}, fmt.Errorf("look a reference number up: %w", err)
+	return d.answer(&n, known), nil
+}
+
+// LookUp is Check for the subscriber: that they have the number shows that the notice
+// came to somebody, and is written down as Seen.
+func (d *Desk) LookUp(ctx context.Context, typed string) (Answer, error) {
+	n, known, err := d.numbered(ctx, typed)
+	if err != nil {
+		return Answer{}, err
 	}
-	if err != nil || n.Sent.IsZero() { // made, and never sent: nobody can have it from us
+	if known && n.State != Withdrawn {
+		if err := d.Answer(ctx, n.ID, Seen, "the reference number was looked up"); err != nil {
+			return Answer{}, err
+		}
+	}
+	return d.answer(&n, known), nil
+}
+
+// numbered finds the notice of a number, if one was sent with it.
+func (d *Desk) numbered(ctx context.Context, typed string) (n Notice, known bool, err error) {
+	reference, err := ReadReference(typed)
+	if err != nil {
+		return n, false, err
+	}
+	n, err = scan(d.DB.QueryRow(ctx, `SELECT `+columns+` FROM notice WHERE proof = $1`, d.References.proof(reference)))
+	if errors.Is(err, sql.ErrNoRows) {
+		return n, false, nil
+	}
+	if err != nil {
+		return n, false, fmt.Errorf("look a reference number up: %w", err)
+	}
+	return n, !n.Sent.IsZero(), nil // made, and never sent: nobody can have it from us
+}
+
+func (d *Desk) answer(n *Notice, known bool) Answer {
+	if !known {
 		return Answer{Text: detect.Text{
 			JA: "この番号のお知らせは、当社からお送りしていません。書かれている連絡先やリンクは使わず、当社の窓口にご連絡ください。",
 			EN: "We sent no notice with this number. Don't use the contacts or links in it; please call our desk.",
-		}}, nil
+		}}
 	}
 	a := Answer{Known: true, Withdrawn: n.State == Withdrawn, On: n.Sent.In(d.Policy.Zone).Format(time.DateOnly), Template: n.Template}
 	if a.Withdrawn {
 		a.Text = detect.Textf("%s に当社からお送りしたお知らせです。その後の確認により取り消しました。ご対応は不要です。",
 			"We sent this notice on %s, and have withdrawn it since. You needn't do anything.", a.On)
-		return a, nil
+		return a
 	}
 	a.Text = detect.Textf("%s に、回線につながる機器の安全について当社からお送りしたお知らせです。お知らせの手順に沿ってご対応ください。",
 		"We sent this notice on %s. It is about the safety of a device on your line: please follow its steps.", a.On)
-	return a, nil
+	return a
 }

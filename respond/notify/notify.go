@@ -111,7 +111,17 @@ type Change struct {
 	To     State
 	Who    string // a role or a user
 	Reason string
+	Said   Said // by the subscriber; "" it is no answer of theirs
 }
+
+// Said is what a subscriber lets us know.
+type Said string
+
+// What subscribers say.
+const (
+	Seen  Said = "seen"  // they opened the page, or looked the number up
+	Fixed Said = "fixed" // they say that the device is clean
+)
 
 // Errors that callers tell apart.
 var (
@@ -119,6 +129,8 @@ var (
 	ErrThrottle = errors.New("not now")
 	ErrRefused  = errors.New("no grant allows to notify this subscriber now")
 	ErrUnknown  = errors.New("there is no such notice")
+	ErrChannel  = errors.New("the channel isn't configured")
+	ErrSecond   = errors.New("whoever proposed a notice can't approve it: somebody else must")
 )
 
 // step brings n into its next state.

@@ -36,7 +36,9 @@ type Query struct {
 	Channel Channel
 	Batch   string
 	Due     time.Time // those that are due then
+	Newest  bool      // first, instead of those that were proposed first
 	Limit   int       // 0: all
+	Offset  int       // rows that are left out before, with a Limit
 }
 
 const columns = `id, casefile, subject, channel, family, device, service, language, seen, reference, state, reason, attempts, due, batch, rule, receipt, proposer, proposed, changed, sent`
@@ -66,27 +68,14 @@ func scan(row interface{ Scan(dest ...any) error }) (n Notice, err error) {
 
 // list reads notices, those first that were proposed first.
 func list(ctx context.Context, a relation.Asker, q Query) (found []Notice, err error) {
-	var where []string
-	var args []any
-	cond := func(text string, arg any) {
-		args = append(args, arg)
-		where = append(where, fmt.Sprintf(text, len(args)))
+	where, args := q.where()
+	order := ` ORDER BY proposed, id`
+	if q.Newest {
+		order = ` ORDER BY proposed DESC, id`
 	}
-	for column, value := range map[string]string{"casefile": q.Case, "subject": q.Subject, "state": string(q.State), "channel": string(q.Channel), "batch": q.Batch} {
-		if value != "" {
-			cond(column+" = $%d", value)
-		}
-	}
-	if !q.Due.IsZero() {
-		cond("due <= $%d", nano(q.Due))
-	}
-	text := `SELECT ` + columns + ` FROM notice`
-	if len(where) > 0 {
-		text += ` WHERE ` + strings.Join(where, " AND ")
-	}
-	text += ` ORDER BY proposed, id`
+	text := `SELECT ` + columns + ` FROM notice` + where + order
 	if q.Limit > 0 {
-		text += ` LIMIT ` + strconv.Itoa(q.Limit)
+		text += ` LIMIT ` + strconv.Itoa(q.Limit) + ` OFFSET ` + strconv.Itoa(max(q.Offset, 0))
 	}
 	rows, err := a.Query(ctx, text, args...)
 	if err != nil {
@@ -104,6 +93,27 @@ func list(ctx context.Context, a relation.Asker, q Query) (found []Notice, err e
 		return nil, fmt.Errorf("read notices: %w", err)
 	}
 	return found, nil
+}
+
+// where is the condition of a query with its arguments.
+func (q *Query) where() (text string, args []any) {
+	var where []string
+	cond := func(text string, arg any) {
+		args = append(args, arg)
+		where = append(where, fmt.Sprintf(text, len(args)))
+	}
+	for column, value := range map[string]string{"casefile": q.Case, "subject": q.Subject, "state": string(q.State), "channel": string(q.Channel), "batch": q.Batch} {
+		if value != "" {
+			cond(column+" = $%d", value)
+		}
+	}
+	if !q.Due.IsZero() {
+		cond("due <= $%d", nano(q.Due))
+	}
+	if len(where) == 0 {
+		return "", nil
+	}
+	return ` WHERE ` + strings.Join(where, " AND "), args
 }
 
 func get(ctx context.Context, a relation.Asker, id string) (Notice, error) {
@@ -149,8 +159,8 @@ func update(ctx context.Context, tx *relation.Tx, n *Notice, c Change) error {
 }
 
 func note(ctx context.Context, tx *relation.Tx, id string, c Change) error {
-	_, err := tx.Exec(ctx, `INSERT INTO notice_change (notice, n, made, before, after, who, why) VALUES ($1, (SELECT count(*) + 1 FROM notice_change WHERE notice = $1), $2, $3, $4, $5, $6)`,
-		id, nano(c.At), string(c.From), string(c.To), c.Who, c.Reason)
+	_, err := tx.Exec(ctx, `INSERT INTO notice_change (notice, n, made, before, after, who, why, said) VALUES ($1, (SELECT count(*) + 1 FROM notice_change WHERE notice = $1), $2, $3, $4, $5, $6, $7)`,
+		id, nano(c.At), string(c.From), string(c.To), c.Who, c.Reason, string(c.Said))
 	if err != nil {
 		return fmt.Errorf("write a notice's history: %w", err)
 	}
@@ -159,7 +169,7 @@ func note(ctx context.Context, tx *relation.Tx, id string, c Change) error {
 
 // history reads the changes of a notice in order.
 func history(ctx context.Context, a relation.Asker, id string) (found []Change, err error) {
-	rows, err := a.Query(ctx, `SELECT made, before, after, who, why FROM notice_change WHERE notice = $1 ORDER BY n`, id)
+	rows, err := a.Query(ctx, `SELECT made, before, after, who, why, said FROM notice_change WHERE notice = $1 ORDER BY n`, id)
 	if err != nil {
 		return nil, fmt.Errorf("read a notice's history: %w", err)
 	}
@@ -167,7 +177,7 @@ func history(ctx context.Context, a relation.Asker, id string) (found []Change, 
 	for rows.Next() {
 		var c Change
 		var made int64
-		if err := rows.Scan(&made, &c.From, &c.To, &c.Who, &c.Reason); err != nil {
+		if err := rows.Scan(&made, &c.From, &c.To, &c.Who, &c.Reason, &c.Said); err != nil {
 			return nil, fmt.Errorf("read a notice's history: %w", err)
 		}
 		c.At = moment(made)

@@ -2,6 +2,7 @@ package notify
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -31,13 +32,16 @@ func DefaultPolicy(zone *time.Location) Policy {
 	}
 }
 
-func (p *Policy) check() error {
+// Check says what is wrong with a policy.
+func (p *Policy) Check() error {
 	const day = 24 * time.Hour
 	switch {
 	case p.Most < 1 || p.Again < 1 || p.Window <= 0 || p.Tries < 1 || p.Backoff <= 0 || p.Longest < p.Backoff:
 		return fmt.Errorf("the policy of notices needs positive limits: %+v", *p)
 	case p.QuietFrom < 0 || p.QuietFrom >= day || p.QuietTo < 0 || p.QuietTo >= day:
 		return fmt.Errorf("quiet hours lie between 0 and 24 o'clock, not from %s to %s", p.QuietFrom, p.QuietTo)
+	case len(p.Order) == 0 || slices.ContainsFunc(p.Order, func(c Channel) bool { return !slices.Contains(Channels, c) }):
+		return fmt.Errorf("the order of channels names some of %v, not %v", Channels, p.Order)
 	case p.Zone == nil:
 		return fmt.Errorf("quiet hours need a time zone")
 	}

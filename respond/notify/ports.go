@@ -48,9 +48,10 @@ var Masked = Person{
 }
 
 // People gives the person behind a pseudonym. It checks the Grant itself and writes
-// the look-up down.
+// the look-up down: who reads, and why. Of somebody who isn't known it returns an
+// *Unwritable.
 type People interface {
-	Read(ctx context.Context, g lawful.Grant, subject string) (Person, error)
+	Read(ctx context.Context, g lawful.Grant, subject, who, why string) (Person, error)
 }
 
 // Deed is what is about to happen, for the ledger.

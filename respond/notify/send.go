@@ -39,12 +39,12 @@ func (d *Desk) Send(ctx context.Context, id string, g lawful.Grant, by string) (
 	}
 	carrier := d.Carriers[n.Channel]
 	if carrier == nil {
-		return n, fmt.Errorf("the channel %s isn't configured", n.Channel)
+		return n, fmt.Errorf("%w: %s", ErrChannel, n.Channel)
 	}
 	if err := d.may(ctx, d.DB, &n, now); err != nil { // asked again when it counts
 		return n, err
 	}
-	m, s, err := d.compose(ctx, &n, g, now, carrier.Write)
+	m, s, err := d.compose(ctx, &n, g, by, now, carrier.Write)
 	if err != nil {
 		return d.unwritten(ctx, &n, by, err)
 	}
@@ -68,8 +68,8 @@ func (d *Desk) Send(ctx context.Context, id string, g lawful.Grant, by string) (
 }
 
 // compose reads the person and writes the message.
-func (d *Desk) compose(ctx context.Context, n *Notice, g lawful.Grant, now time.Time, write func(*Message) (Sheet, error)) (m Message, s Sheet, err error) {
-	p, err := d.People.Read(ctx, g, n.Subject)
+func (d *Desk) compose(ctx context.Context, n *Notice, g lawful.Grant, by string, now time.Time, write func(*Message) (Sheet, error)) (m Message, s Sheet, err error) {
+	p, err := d.People.Read(ctx, g, n.Subject, by, "to send notice "+n.ID+" of case "+n.Case)
 	if err != nil {
 		return m, s, err
 	}

@@ -231,11 +231,11 @@ func TestPreview(t *testing.T) {
 	house := notifytest.NewHouse(1)
 	desk := house.Desk(t, relationtest.Open(t, relationtest.Place(t, "sqlite")), channels(c), nil)
 	n := notifytest.Approved(t, desk, "S-0", notify.Mail)
-	masked, err := desk.Preview(t.Context(), n.ID, lawful.Grant{})
+	masked, err := desk.Preview(t.Context(), n.ID, lawful.Grant{}, "abuse:hanako")
 	if err != nil || strings.Contains(text(t, masked.Content), "花子") || !strings.Contains(text(t, masked.Content), "●●●● 様") || house.Reads != 0 {
 		t.Errorf("%v\n%s", err, text(t, masked.Content))
 	}
-	s, err := desk.Preview(t.Context(), n.ID, house.Grant(t, "S-0"))
+	s, err := desk.Preview(t.Context(), n.ID, house.Grant(t, "S-0"), "abuse:hanako")
 	if err != nil || !strings.Contains(text(t, s.Content), "花子0 様") {
 		t.Errorf("%v\n%s", err, text(t, s.Content))
 	}

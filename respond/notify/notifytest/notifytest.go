@@ -83,7 +83,7 @@ func (h *House) Pass(d time.Duration) {
 }
 
 // Read gives a person.
-func (h *House) Read(_ context.Context, g lawful.Grant, subject string) (notify.Person, error) {
+func (h *House) Read(_ context.Context, g lawful.Grant, subject, _, _ string) (notify.Person, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !g.Allows(lawful.Notify, lawful.Of(subject), h.now) {

@@ -29,7 +29,7 @@ var policy = func() string {
 
 // phrases are the page's own words.
 type phrases struct {
-	Other, OtherLang, Number, What, Steps, Check, Contact, Go, Left, Released, None, Free, FreeTitle string
+	Other, OtherLang, Number, What, Steps, Check, Contact, Go, Left, Released, None, Free, FreeTitle, Clean, Done, Heard string
 }
 
 var said = map[string]phrases{
@@ -38,12 +38,14 @@ var said = map[string]phrases{
 		Go: "インターネットを使う", Left: "手順がお済みになったら、または急ぎのときは、下のボタンで %s の間インターネットをお使いいただけます(あと %d 回)。",
 		Released: "%s までインターネットをお使いいただけます。それまでに手順をお済ませください。",
 		None:     "ご自身で再開できる回数を使い終えました。下の窓口にご連絡ください。", FreeTitle: "お知らせはありません", Free: "この回線へのお知らせはありません。そのままインターネットをお使いいただけます。",
+		Clean: "手順がお済みになりましたら、お知らせください。しばらく様子を確認し、問題がなければこのお知らせを終了します。", Done: "対処を済ませました", Heard: "ご連絡ありがとうございます。しばらく様子を確認します。",
 	},
 	"en": {
 		Other: "日本語", OtherLang: "ja", Number: "Reference number", What: "What has happened", Steps: "What to do", Check: "How to check this notice", Contact: "Contact",
 		Go: "Use the Internet", Left: "When you have followed the steps, or when it is urgent, the button below lets you use the Internet for %s (%d more times).",
 		Released: "You can use the Internet until %s. Please follow the steps before then.",
 		None:     "You can't let yourself through any more. Please call the desk below.", FreeTitle: "There is no notice", Free: "There is no notice for this line. You can use the Internet as usual.",
+		Clean: "When you have followed the steps, please let us know. We watch for a while, and end this notice when nothing is seen any more.", Done: "I have cleaned it", Heard: "Thank you. We watch for a while now.",
 	},
 }
 
@@ -76,6 +78,12 @@ var page = template.Must(template.New("page").Parse(`<!doctype html>
 {{- if .Button}}
 <form method="post" action="/release"><button type="submit">{{.P.Go}}</button></form>
 {{- end}}
+{{- if .Heard}}
+<p role="status">{{.P.Heard}}</p>
+{{- else}}
+<p>{{.P.Clean}}</p>
+<form method="post" action="/fixed"><button type="submit">{{.P.Done}}</button></form>
+{{- end}}
 {{- if .Open}}
 <p>{{.Open}}</p>
 {{- end}}
@@ -105,32 +113,40 @@ func (p *Portal) page(w http.ResponseWriter, r *http.Request) {
 		var err error
 		if words, err = p.Writer.Write(&s.notice, words.Language); err != nil {
 			p.Log.ErrorContext(r.Context(), "the words of a notice are missing", slog.String("notice", s.notice.ID), slog.Any("error", err))
-			http.Error(w, "しばらくしてからもう一度お試しください。 / Please try again in a moment.", http.StatusServiceUnavailable)
+			http.Error(w, later, http.StatusServiceUnavailable)
 			return
 		}
 	}
+	s.heard = r.URL.Query().Get("said") == "fixed"
 	content, err := p.render(words, s)
 	if err != nil {
 		p.Log.ErrorContext(r.Context(), "the portal's page can't be made", slog.Any("error", err))
-		http.Error(w, "しばらくしてからもう一度お試しください。 / Please try again in a moment.", http.StatusServiceUnavailable)
+		http.Error(w, later, http.StatusServiceUnavailable)
 		return
 	}
+	if write(w, http.StatusOK, words.Language, content) != nil {
+		return // the visitor went away before the notice was there
+	}
+	if s.walled {
+		if err := p.Desk.Answer(r.Context(), s.notice.ID, notify.Seen, "the portal's page was opened"); err != nil {
+			p.Log.WarnContext(r.Context(), "that a notice was seen couldn't be written down", slog.String("notice", s.notice.ID), slog.Any("error", err))
+		}
+	}
+}
+
+// write sends a page that nothing can be put into, and that nobody keeps.
+func write(w http.ResponseWriter, status int, lang string, content []byte) error {
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Language", words.Language)
+	h.Set("Content-Language", lang)
 	h.Set("Content-Security-Policy", policy)
 	h.Set("Referrer-Policy", "same-origin")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "private, no-store")
 	h.Set("Vary", "Accept-Language")
-	if _, err := w.Write(content); err != nil { //nolint:gosec // html/template made it
-		return // the visitor went away before the notice was there
-	}
-	if s.walled && s.notice.State != notify.Delivered {
-		if _, err := p.Desk.Confirm(r.Context(), s.notice.ID, notify.Delivered, "subscriber", "the portal's page was opened"); err != nil {
-			p.Log.WarnContext(r.Context(), "that a notice was seen couldn't be written down", slog.String("notice", s.notice.ID), slog.Any("error", err))
-		}
-	}
+	w.WriteHeader(status)
+	_, err := w.Write(content) //nolint:gosec // html/template made it
+	return err
 }
 
 // render makes the page. No name, address or contract of a person is known to it.
@@ -138,13 +154,13 @@ func (p *Portal) render(words notify.Words, s stay) ([]byte, error) {
 	ph := said[words.Language]
 	data := struct {
 		Lang, Operator, Title, Number, Status, Open string
-		Walled, Button                              bool
+		Walled, Button, Heard                       bool
 		P                                           phrases
 		W                                           notify.Words
 		Style                                       template.CSS
 	}{
 		Lang: words.Language, Operator: p.cfg.Operator.JA, Title: words.Title, Number: notify.Grouped(s.notice.Reference), Open: p.cfg.Open.JA,
-		Walled: s.walled, P: ph, W: words, Style: style,
+		Walled: s.walled, Heard: s.heard, P: ph, W: words, Style: style,
 	}
 	if words.Language == "en" {
 		data.Operator, data.Open = p.cfg.Operator.EN, p.cfg.Open.EN

@@ -41,9 +41,10 @@ type Walled interface {
 	Release(ctx context.Context, a netip.Addr, n notify.Notice, until time.Time) error
 }
 
-// Confirmer hears that a notice was seen. A *notify.Desk is one.
-type Confirmer interface {
-	Confirm(ctx context.Context, id string, became notify.State, by, why string) (notify.Notice, error)
+// Desk hears what subscribers let us know, and what they ask. A *notify.Desk is one.
+type Desk interface {
+	Answer(ctx context.Context, id string, s notify.Said, why string) error
+	LookUp(ctx context.Context, typed string) (notify.Answer, error)
 }
 
 // Config is what a Portal is made with.
@@ -69,7 +70,7 @@ type Deps struct {
 	DB     *relation.DB
 	Clock  clock.Clock
 	Walled Walled
-	Desk   Confirmer
+	Desk   Desk
 	Writer notify.Writer
 	Log    *slog.Logger
 }
@@ -79,19 +80,13 @@ type Deps struct {
 type Portal struct {
 	cfg Config
 	Deps
+	asked visits // at the page that checks numbers
 }
 
 // Open prepares the table.
 func Open(ctx context.Context, cfg Config, d Deps) (*Portal, error) {
-	u, err := url.Parse(cfg.URL)
-	if err != nil || u.Scheme != "https" || u.Host == "" {
-		return nil, errors.New("portal: the URL of the page must be https (RFC 8908, section 5)")
-	}
-	if cfg.Zone == nil {
-		return nil, errors.New("portal: the page needs a time zone")
-	}
-	if cfg.Most < 0 || cfg.Pass <= 0 {
-		return nil, errors.New("portal: how often, and how long, somebody may let themselves through must be positive")
+	if err := cfg.Check(); err != nil {
+		return nil, err
 	}
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
@@ -100,15 +95,33 @@ func Open(ctx context.Context, cfg Config, d Deps) (*Portal, error) {
 	if err := d.DB.Migrate(ctx, "portal", files); err != nil {
 		return nil, err
 	}
-	return &Portal{cfg: cfg, Deps: d}, nil
+	return &Portal{cfg: cfg, Deps: d, asked: visits{clock: d.Clock, by: map[netip.Addr]visit{}}}, nil
 }
 
-// Handler serves GET /captive-portal/api, GET / and POST /release.
+// Check says what is wrong with a configuration.
+func (c *Config) Check() error {
+	u, err := url.Parse(c.URL)
+	switch {
+	case err != nil || u.Scheme != "https" || u.Host == "":
+		return errors.New("portal: the URL of the page must be https (RFC 8908, section 5)")
+	case c.Zone == nil:
+		return errors.New("portal: the page needs a time zone")
+	case c.Most < 0 || c.Pass <= 0:
+		return errors.New("portal: how often, and how long, somebody may let themselves through must be positive")
+	}
+	return nil
+}
+
+// Handler serves GET /captive-portal/api, GET /, POST /release and POST /fixed, and for
+// everybody GET and POST /check.
 func (p *Portal) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /captive-portal/api", p.api)
 	mux.HandleFunc("GET /{$}", p.page)
 	mux.HandleFunc("POST /release", p.release)
+	mux.HandleFunc("POST /fixed", p.fixed)
+	mux.HandleFunc("GET /check", p.check)
+	mux.HandleFunc("POST /check", p.check)
 	// A page of somebody else's can't use up a visitor's releases.
 	return http.NewCrossOriginProtection().Handler(http.MaxBytesHandler(mux, 4<<10))
 }
@@ -119,6 +132,7 @@ type stay struct {
 	walled   bool      // there is a notice
 	released time.Time // until when it is let through; zero not
 	left     int       // times that they may let themselves through
+	heard    bool      // they have just said that it is clean
 }
 
 // stay looks a line up.
@@ -182,7 +196,7 @@ func (p *Portal) look(w http.ResponseWriter, r *http.Request) (stay, bool) {
 	if err != nil {
 		p.Log.WarnContext(r.Context(), "the captive portal can't tell who is walled", slog.Any("error", err))
 		w.Header().Set("Retry-After", "30")
-		http.Error(w, "しばらくしてからもう一度お試しください。 / Please try again in a moment.", http.StatusServiceUnavailable)
+		http.Error(w, later, http.StatusServiceUnavailable)
 		return s, false
 	}
 	return s, true
@@ -227,12 +241,32 @@ func (p *Portal) release(w http.ResponseWriter, r *http.Request) {
 		}
 		if err != nil {
 			p.Log.ErrorContext(r.Context(), "a line couldn't be let through", slog.String("notice", s.notice.ID), slog.Any("error", err))
-			http.Error(w, "しばらくしてからもう一度お試しください。 / Please try again in a moment.", http.StatusServiceUnavailable)
+			http.Error(w, later, http.StatusServiceUnavailable)
 			return
 		}
 	}
 	http.Redirect(w, r, "/", http.StatusSeeOther)
 }
+
+// fixed hears that the device is clean. The wall stays until somebody has looked: what
+// is seen of the line decides.
+func (p *Portal) fixed(w http.ResponseWriter, r *http.Request) {
+	s, ok := p.look(w, r)
+	if !ok {
+		return
+	}
+	if s.walled {
+		if err := p.Desk.Answer(r.Context(), s.notice.ID, notify.Fixed, "said so on the portal's page"); err != nil {
+			p.Log.ErrorContext(r.Context(), "a subscriber's answer couldn't be written down", slog.String("notice", s.notice.ID), slog.Any("error", err))
+			http.Error(w, later, http.StatusServiceUnavailable)
+			return
+		}
+	}
+	http.Redirect(w, r, "/?said=fixed", http.StatusSeeOther)
+}
+
+// later is what a visitor reads when something of ours fails.
+const later = "しばらくしてからもう一度お試しください。 / Please try again in a moment."
 
 var errUsed = errors.New("portal: the releases of this notice are used up")
 

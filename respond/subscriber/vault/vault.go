@@ -30,7 +30,7 @@ type Person struct {
 	Code      string   `json:"code"`  // postal code
 	Lines     []string `json:"lines"` // of the postal address
 	Language  string   `json:"language"`
-	Sensitive string   `json:"sensitive"` // business, medical, alarm: never cut off by itself
+	Sensitive string   `json:"sensitive"` // home, or business, medical, alarm; "" not known: what isn't a home's is never cut off by itself
 }
 
 // Look is a reading of an identity, as it is written down before it happens.
