@@ -20,6 +20,7 @@ import (
 	"sakimori/lawful"
 	"sakimori/lawful/consent"
 	"sakimori/lawful/register"
+	"sakimori/observe"
 	"sakimori/respond/casework"
 )
 
@@ -101,15 +102,22 @@ func (c consents) Record(ctx context.Context, x consent.Change) error {
 	return err
 }
 
-// known tells the gate how things stand: a case that is open is an infection that lasts.
+// known tells the gate how things stand: a case of which something was seen lately is an
+// infection that lasts. A device that only stands open attacks nobody.
 type known struct{ desk *casework.Desk }
 
 func (k known) Open(ctx context.Context, id string) (lawful.Finding, error) {
-	c, _, _, err := k.desk.Get(ctx, id)
+	c, _, signs, err := k.desk.Get(ctx, id)
 	if isUnknown(err) {
 		return lawful.Finding{}, nil
 	}
-	return lawful.Finding{Detector: "infected", Subject: c.Subject, Open: c.State.Open()}, err
+	f := lawful.Finding{Detector: "exposed", Subject: c.Subject, Open: k.desk.Lasts(&c)}
+	for i := range signs {
+		if !signs[i].Withdrawn && signs[i].Claim != string(observe.ClaimExposed) {
+			f.Detector = "infected"
+		}
+	}
+	return f, err
 }
 
 func newLawfulGrant(rules *string) *cobra.Command {

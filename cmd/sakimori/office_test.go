@@ -10,6 +10,7 @@ import (
 	"sakimori/base/clock"
 	"sakimori/base/store"
 	"sakimori/detect"
+	"sakimori/lawful"
 	"sakimori/respond/casework"
 	"sakimori/respond/subscriber"
 )
@@ -139,4 +140,40 @@ func TestCatchUp(t *testing.T) {
 	if list, err := h.desk.Cases(t.Context(), casework.Query{Open: true}); err != nil || len(list) != 1 {
 		t.Errorf("%+v, %v", list, err)
 	}
+}
+
+// TestKnown: what the gate is told of a case: only what attacks, and was seen lately, is
+// an infection that lasts.
+func TestKnown(t *testing.T) {
+	h := opened(t, t.TempDir())
+	defer func() {
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	now := time.Now()
+	take := func(id, subject, claim string, at time.Time) string {
+		t.Helper()
+		c, err := h.desk.Take(t.Context(), casework.Sign{ID: id, Subject: subject, Source: "shadowserver", Claim: claim, At: at, Verdict: "unique"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	is := func(id string, want lawful.Finding) {
+		t.Helper()
+		if f, err := (known{h.desk}).Open(t.Context(), id); err != nil || f != want {
+			t.Errorf("%+v, %v, want %+v", f, err, want)
+		}
+	}
+	open := take("1", "S-1", "exposed", now)
+	is(open, lawful.Finding{Detector: "exposed", Subject: "S-1", Open: true})
+	take("2", "S-1", "infected", now)
+	is(open, lawful.Finding{Detector: "infected", Subject: "S-1", Open: true})
+	if err := h.desk.Withdraw(t.Context(), "2", "feed", "a mistake"); err != nil {
+		t.Fatal(err)
+	}
+	is(open, lawful.Finding{Detector: "exposed", Subject: "S-1", Open: true})
+	is(take("3", "S-2", "infected", now.Add(-30*24*time.Hour)), lawful.Finding{Detector: "infected", Subject: "S-2"})
+	is("C-1999-000001", lawful.Finding{})
 }

@@ -6,6 +6,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -30,9 +31,10 @@ func TestScripts(t *testing.T) {
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("LANG", "C")
 			e.Setenv("CORPUS", corpus(t))
+			e.Setenv("DAY", yesterday().Format(time.DateOnly))
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"mta": startMTA, "arrived": arrived},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"mta": startMTA, "arrived": arrived, "dated": dated},
 		Condition: func(cond string) (bool, error) {
 			if cond == "font" {
 				_, err := os.Stat(gothic)

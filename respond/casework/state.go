@@ -131,3 +131,9 @@ func (r *Rules) statute(id string) (Statute, bool) {
 	}
 	return r.Statutes[i], true
 }
+
+// Lasts tells whether what a case is about goes on: it is open, and something was seen of
+// it within its quiet period.
+func (d *Desk) Lasts(c *Case) bool {
+	return c.State.Open() && d.clock.Now().Sub(c.Seen) < d.rules.quiet(c.Family)
+}
