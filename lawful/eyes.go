@@ -76,7 +76,7 @@ func (g *Gate) second(id, who string) (*waiting, error) {
 	case person(who) == "":
 		return nil, errors.New("say who decides")
 	case person(who) == person(w.asked.Who):
-		return nil, fmt.Errorf("%w: %s was asked for by the same person; somebody else approves it", ErrRefused, id)
+		return nil, fmt.Errorf("%w: %s: %w", ErrRefused, id, ErrSamePerson)
 	}
 	delete(g.waiting, id)
 	return w, nil

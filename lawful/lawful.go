@@ -180,4 +180,7 @@ var (
 	ErrWaiting = errors.New("a second person must agree") // not yet: see Pending
 	ErrUnknown = errors.New("the gate knows no such grant")
 	ErrForged  = errors.New("a kept grant was altered")
+
+	// ErrSamePerson is an ErrRefused, too.
+	ErrSamePerson = errors.New("it was asked for by the same person; somebody else approves it")
 )

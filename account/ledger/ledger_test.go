@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -298,6 +299,13 @@ func TestPrivate(t *testing.T) {
 		}
 		if r := verified(t, b, nil, nil); len(r.Faults) > 0 || r.Private != 2 || r.Erased != 2 || r.Entries != 13 {
 			t.Errorf("%+v", r)
+		}
+		if kept, err := b.Kept(t.Context(), 1, 9); err != nil || !maps.Equal(kept, map[uint64]bool{1: true}) {
+			t.Errorf("%v, %v", kept, err)
+		}
+		counts, err := b.Count(t.Context(), ledger.Query{From: epoch.Add(13 * time.Second)})
+		if last, failed := b.Last(t.Context()); err != nil || failed != nil || !maps.Equal(counts, map[account.Kind]uint64{account.Erased: 1}) || last.Seq != 13 || last.Kind != account.Erased {
+			t.Errorf("%v, %+v, %v, %v", counts, last, err, failed)
 		}
 		n, err := b.Prune(t.Context(), "retention", epoch.Add(9*time.Second))
 		if err != nil || n != 8 {

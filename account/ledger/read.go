@@ -29,14 +29,86 @@ type Query struct {
 
 // Entries reads entries in order; with Before the newest first.
 func (b *Book) Entries(ctx context.Context, q Query) (list []account.Entry, err error) {
-	err = b.each(ctx, q, func(e account.Entry) error {
+	err = b.Each(ctx, q, func(e account.Entry) error {
 		list = append(list, e)
 		return nil
 	})
 	return list, err
 }
 
-func (b *Book) each(ctx context.Context, q Query, do func(account.Entry) error) error {
+// Each hands entries on as Entries gives them, one by one.
+func (b *Book) Each(ctx context.Context, q Query, do func(account.Entry) error) error {
+	text, args := q.where(`SELECT ` + columns + ` FROM ledger_entry`)
+	text += " ORDER BY seq"
+	if q.Before > 0 {
+		text += " DESC"
+	}
+	if q.Limit > 0 {
+		text += " LIMIT " + strconv.Itoa(q.Limit)
+	}
+	rows, err := b.db.Query(ctx, text, args...)
+	if err != nil {
+		return fmt.Errorf("read the ledger: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		e, err := scan(rows)
+		if err != nil {
+			return fmt.Errorf("read the ledger: %w", err)
+		}
+		if err := do(e); err != nil {
+			return err
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("read the ledger: %w", err)
+	}
+	return nil
+}
+
+// Count counts the entries that match, by kind.
+func (b *Book) Count(ctx context.Context, q Query) (map[account.Kind]uint64, error) {
+	text, args := q.where(`SELECT kind, count(*) FROM ledger_entry`)
+	rows, err := b.db.Query(ctx, text+` GROUP BY kind`, args...)
+	if err != nil {
+		return nil, fmt.Errorf("count the ledger: %w", err)
+	}
+	defer rows.Close()
+	counts := map[account.Kind]uint64{}
+	for rows.Next() {
+		var k string
+		var n int64
+		if err := rows.Scan(&k, &n); err != nil {
+			return nil, fmt.Errorf("count the ledger: %w", err)
+		}
+		counts[account.Kind(k)] = uint64(n) //nolint:gosec // a count
+	}
+	return counts, rows.Err()
+}
+
+// Kept tells of which entries, from one to another, the personal data are still there.
+func (b *Book) Kept(ctx context.Context, from, to uint64) (map[uint64]bool, error) {
+	rows, err := b.db.Query(ctx, `SELECT seq FROM ledger_private WHERE seq >= $1 AND seq <= $2`, int64(from), int64(to)) //nolint:gosec // counts entries
+	if err != nil {
+		return nil, fmt.Errorf("read the ledger: %w", err)
+	}
+	defer rows.Close()
+	kept := map[uint64]bool{}
+	for rows.Next() {
+		var seq int64
+		if err := rows.Scan(&seq); err != nil {
+			return nil, fmt.Errorf("read the ledger: %w", err)
+		}
+		kept[uint64(seq)] = true //nolint:gosec // counts entries
+	}
+	return kept, rows.Err()
+}
+
+// Last is the newest entry, the zero one of an empty book.
+func (b *Book) Last(ctx context.Context) (account.Entry, error) { return last(ctx, b.db) }
+
+// where adds the condition of a query to a text, with its arguments.
+func (q *Query) where(text string) (string, []any) {
 	var where []string
 	var args []any
 	cond := func(text string, arg any) {
@@ -63,37 +135,13 @@ func (b *Book) each(ctx context.Context, q Query, do func(account.Entry) error) 
 	if q.After > 0 {
 		cond("seq > $%d", int64(q.After)) //nolint:gosec // counts entries
 	}
-	order := " ORDER BY seq"
 	if q.Before > 0 {
 		cond("seq < $%d", int64(min(q.Before, 1<<62)))
-		order += " DESC"
 	}
-	text := `SELECT ` + columns + ` FROM ledger_entry`
 	if len(where) > 0 {
 		text += ` WHERE ` + strings.Join(where, " AND ")
 	}
-	text += order
-	if q.Limit > 0 {
-		text += " LIMIT " + strconv.Itoa(q.Limit)
-	}
-	rows, err := b.db.Query(ctx, text, args...)
-	if err != nil {
-		return fmt.Errorf("read the ledger: %w", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		e, err := scan(rows)
-		if err != nil {
-			return fmt.Errorf("read the ledger: %w", err)
-		}
-		if err := do(e); err != nil {
-			return err
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return fmt.Errorf("read the ledger: %w", err)
-	}
-	return nil
+	return text, args
 }
 
 // ErrErased is what Private returns when the personal data of an entry aren't there
@@ -203,7 +251,7 @@ func (b *Book) Export(ctx context.Context, w io.Writer, format, who string, q Qu
 			return 0, err
 		}
 	}
-	err = b.each(ctx, q, func(e account.Entry) error {
+	err = b.Each(ctx, q, func(e account.Entry) error {
 		n++
 		prev, hash := hex.EncodeToString(e.Prev[:]), hex.EncodeToString(e.Hash[:])
 		if format == "csv" {

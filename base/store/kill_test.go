@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -221,9 +222,17 @@ func TestSecondProcessIsRefused(t *testing.T) {
 			}
 		}
 	}
+	if owner, err := store.Owner(dir); err != nil || owner == nil || owner.PID != cmd.Process.Pid || owner.Address != "http://127.0.0.1:8630" {
+		t.Errorf("the owner is said to be %+v, %v", owner, err)
+	}
 	_ = in.Close()
 	if err := cmd.Wait(); err != nil {
 		t.Fatal(err)
+	}
+	for _, free := range []string{dir, filepath.Join(dir, "none")} {
+		if owner, err := store.Owner(free); err != nil || owner != nil {
+			t.Errorf("%s is said to be %+v's, %v", free, owner, err)
+		}
 	}
 	open(t, dir) // free again
 

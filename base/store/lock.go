@@ -94,6 +94,26 @@ func readLock(dir string, f *os.File) *ErrBusy {
 	return busy
 }
 
+// Owner tells which process has a data folder, nil when none does.
+func Owner(dir string) (*ErrBusy, error) {
+	f, err := os.Open(filepath.Join(dir, "lock"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil //nolint:nilnil // nobody
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look for who has the data folder: %w", err)
+	}
+	defer f.Close()
+	busy := readLock(dir, f)
+	if busy.PID == 0 { // who leaves in order empties the file
+		return nil, nil //nolint:nilnil // nobody
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+		return busy, nil
+	}
+	return nil, nil //nolint:nilnil // it was killed
+}
+
 func (l *lock) free() error {
 	if !l.shared {
 		if err := l.f.Truncate(0); err != nil {

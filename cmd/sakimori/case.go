@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"sakimori/base/clock"
+	"sakimori/console/api"
 	"sakimori/detect"
-	"sakimori/observe/feed"
 	"sakimori/respond/casework"
 )
 
@@ -37,7 +38,7 @@ couldn't be given to anybody, and why.
 案件を一覧します。加入者は仮名です。--nobody は誰のものか特定できなかった兆候とその理由を示します。`,
 		Example: "  sakimori case list --data sakimori-data --state notified\n  sakimori case list --data sakimori-data --nobody -o csv",
 		RunE: func(c *cobra.Command, _ []string) error {
-			return f.office(c, func(ctx context.Context, h *office, w io.Writer) error {
+			return f.desk(c, func(ctx context.Context, h *office, w io.Writer) error {
 				if nobody {
 					return printSigns(ctx, h, w, f.format)
 				}
@@ -97,7 +98,7 @@ func newCaseShow() *cobra.Command {
 			if len(args) != 1 {
 				return usage("name one case, like C-2026-000001")
 			}
-			return f.office(c, func(ctx context.Context, h *office, w io.Writer) error {
+			return f.desk(c, func(ctx context.Context, h *office, w io.Writer) error {
 				x, history, signs, err := h.desk.Get(ctx, args[0])
 				if err != nil {
 					return err
@@ -146,7 +147,7 @@ func changing(use, short, example string, args int, do func(ctx context.Context,
 			if len(got) != args || why == "" {
 				return usage("%s takes %d arguments, and --why (see: %s --help)", c.CommandPath(), args, c.CommandPath())
 			}
-			return f.office(c, func(ctx context.Context, h *office, _ io.Writer) error { return do(ctx, h.desk, got, why) })
+			return f.desk(c, func(ctx context.Context, h *office, _ io.Writer) error { return do(ctx, h.desk, got, why) })
 		},
 	}
 	f.flags(c)
@@ -198,7 +199,7 @@ func newCaseTick() *cobra.Command {
 		Use: "tick", Short: "Do what time brings: quiet periods that ran out, orders that waited / 静穏期間の満了と一括処理を反映する", Args: noArgs,
 		Example: "  sakimori case tick --data sakimori-data",
 		RunE: func(c *cobra.Command, _ []string) error {
-			return f.office(c, func(ctx context.Context, h *office, w io.Writer) error {
+			return f.desk(c, func(ctx context.Context, h *office, w io.Writer) error {
 				if _, err := h.desk.RunBulks(ctx); err != nil {
 					return err
 				}
@@ -220,8 +221,7 @@ func newCaseTick() *cobra.Command {
 
 func newImportReports() *cobra.Command {
 	var f withBook
-	var o feed.Options
-	var format, zone string
+	var o api.ReportFile
 	c := &cobra.Command{
 		Use:   "reports --source NAME --format FORMAT FILE…",
 		Short: "Import what others report of our addresses / 外部からの通報を取り込む",
@@ -233,70 +233,70 @@ accuses nobody: see "sakimori case list --nobody".
 通報では誰も疑いません。`,
 		Example: "  sakimori import reports --source shadowserver --format shadowserver --data sakimori-data 2026-11-26-event4_sinkhole.csv",
 		RunE: func(c *cobra.Command, files []string) error {
-			if len(files) == 0 || o.Source == "" || format == "" {
+			if len(files) == 0 || o.Source == "" || o.Format == "" {
 				return usage("name files, --source and --format (see: %s --help)", c.CommandPath())
 			}
-			o.Format = feed.Format(format)
-			if zone != "" {
-				z, err := time.LoadLocation(zone)
-				if err != nil {
-					return usage("--zone %s: name a zone like Asia/Tokyo", zone)
-				}
-				o.Zone = z
+			cl, err := f.through(c)
+			if err != nil {
+				return err
+			}
+			if cl != nil {
+				return takeReports(c.OutOrStdout(), f.format, files, func(file *os.File) (st api.ReportStats, err error) {
+					err = cl.send(c.Context(), "/api/v1/reports"+query("name", filepath.Base(file.Name()), "source", o.Source, "format", o.Format, "type", o.Type, "zone", o.Zone), nil, file, &st)
+					return st, err
+				})
 			}
 			return f.office(c, func(ctx context.Context, h *office, w io.Writer) error {
-				const window, most = 30 * 24 * time.Hour, 1 << 20
-				in := feed.NewIntake(reports{h}, feed.NewSeen(window, most), clock.System{})
-				o.Public = h.own
-				var all []feed.Stats
-				for _, name := range files {
-					s, err := in.File(ctx, name, o)
-					if err != nil {
-						return fmt.Errorf("%s: %w", name, err)
-					}
-					all = append(all, s)
-				}
-				return printReports(w, f.format, files, all)
+				in := newIntake(h)
+				return takeReports(w, f.format, files, func(file *os.File) (api.ReportStats, error) {
+					one := o
+					one.Name = filepath.Base(file.Name())
+					return in.Reports(ctx, file, one, whoAmI())
+				})
 			})
 		},
 	}
 	f.flags(c)
 	fl := c.Flags()
 	fl.StringVar(&o.Source, "source", "", "who reports")
-	fl.StringVar(&format, "format", "", "shadowserver, xarf, mail, intelmq, csv or ndjson")
+	fl.StringVar(&o.Format, "format", "", "shadowserver, xarf, mail or intelmq")
 	fl.StringVar(&o.Type, "type", "", "Shadowserver's type, where the file's name doesn't tell it")
-	fl.StringVar(&zone, "zone", "", "of times that don't name one")
+	fl.StringVar(&o.Zone, "zone", "", "of times that don't name one")
 	return c
 }
 
-func printReports(w io.Writer, format string, files []string, all []feed.Stats) error {
+// takeReports takes in files one by one, and says what each came to.
+func takeReports(w io.Writer, format string, files []string, take func(file *os.File) (api.ReportStats, error)) error {
+	type one struct {
+		File string `json:"file"`
+		api.ReportStats
+	}
+	all := make([]one, 0, len(files))
+	for _, name := range files {
+		file, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		st, err := take(file)
+		if err = errors.Join(err, file.Close()); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		all = append(all, one{name, st})
+	}
 	if format == "json" {
-		type one struct {
-			File      string `json:"file"`
-			Rows      uint64 `json:"rows"`
-			Reports   uint64 `json:"reports"`
-			Malformed uint64 `json:"malformed"`
-			Mediated  uint64 `json:"mediated"`
-			Other     uint64 `json:"other"`
-		}
-		out := make([]one, 0, len(all))
-		for i, s := range all {
-			out = append(out, one{files[i], s.Rows, s.Reports, s.Malformed, s.Mediated, s.Other})
-		}
-		return printJSON(w, out)
+		return printJSON(w, all)
 	}
 	var rows [][]string
-	for i, s := range all {
-		rows = append(rows, []string{files[i], fmt.Sprint(s.Rows), fmt.Sprint(s.Reports), fmt.Sprint(s.Malformed), fmt.Sprint(s.Mediated), fmt.Sprint(s.Other)})
+	for i := range all {
+		s := &all[i]
+		rows = append(rows, []string{s.File, fmt.Sprint(s.Rows), fmt.Sprint(s.Reports), fmt.Sprint(s.Malformed), fmt.Sprint(s.Mediated), fmt.Sprint(s.Other)})
 	}
 	if err := printRows(w, format, []string{"file", "rows", "reports", "malformed", "mediated", "other"}, rows); err != nil || format != "table" {
 		return err
 	}
 	for i := range all {
-		if all[i].Malformed > 0 {
-			if err := all[i].Write(w, nil); err != nil {
-				return err
-			}
+		for _, e := range all[i].Errors {
+			fmt.Fprintf(w, "%s:%d: %s\n", all[i].File, e.Line, say(e.Reason.JA, e.Reason.EN))
 		}
 	}
 	return nil

@@ -28,7 +28,7 @@ which "case stop" takes it back. A case that has changed by then is left alone, 
 			if len(args) < 2 || why == "" {
 				return usage("name an action (move, assign, hold, release), cases, and --why")
 			}
-			return f.office(c, func(ctx context.Context, h *office, w io.Writer) error {
+			return f.desk(c, func(ctx context.Context, h *office, w io.Writer) error {
 				b, err := h.desk.Bulk(ctx, casework.Order{Action: casework.Action(args[0]), To: to, Cases: args[1:], Who: whoAmI(), Why: why})
 				if err != nil {
 					return err
@@ -54,7 +54,7 @@ func newCaseOrders() *cobra.Command {
 		Use: "orders", Short: "List orders about many cases, and what became of them / 一括処理の一覧", Args: noArgs,
 		Example: "  sakimori case orders --data sakimori-data",
 		RunE: func(c *cobra.Command, _ []string) error {
-			return f.office(c, func(ctx context.Context, h *office, w io.Writer) error {
+			return f.desk(c, func(ctx context.Context, h *office, w io.Writer) error {
 				const newest = 100
 				list, err := h.desk.Bulks(ctx, newest)
 				if err != nil {

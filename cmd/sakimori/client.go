@@ -16,6 +16,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"sakimori/base/store"
 	"sakimori/console/api"
 )
@@ -64,12 +66,33 @@ func (c *client) raw(ctx context.Context, method, path string, body any, accept 
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Authorization", "Bearer "+c.token)
 	req.Header.Set("Accept", accept)
-	req.Header.Set("Accept-Language", say("ja", "en"))
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	return c.do(req)
+}
+
+// send does a request whose body is a file; out takes the JSON answer.
+func (c *client) send(ctx context.Context, path string, head map[string]string, file io.Reader, out any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+c.address+path, io.NopCloser(file)) // whoever opened it closes it
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/octet-stream")
+	for k, v := range head {
+		req.Header.Set(k, v)
+	}
+	b, err := c.do(req)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(b, out)
+}
+
+func (c *client) do(req *http.Request) ([]byte, error) {
+	req.Header.Set("Authorization", "Bearer "+c.token)
+	req.Header.Set("Accept-Language", say("ja", "en"))
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("the process that has the data doesn't answer: %w", err)
@@ -79,7 +102,26 @@ func (c *client) raw(ctx context.Context, method, path string, body any, accept 
 	if err != nil {
 		return nil, err
 	}
-	return b, problemOf(res.StatusCode, method+" "+path, b)
+	return b, problemOf(res.StatusCode, req.Method+" "+req.URL.Path, b)
+}
+
+// through is a client of the serve that has the office, nil when none runs: then the
+// office can be opened.
+func (f *withBook) through(c *cobra.Command) (*client, error) {
+	cfg, err := f.settings()
+	if err != nil {
+		return nil, err
+	}
+	busy, err := store.Owner(cfg.Data)
+	if err != nil || busy == nil || busy.Address == "" {
+		return nil, err
+	}
+	cl, err := newClient(cfg.Data, busy)
+	if err != nil {
+		return nil, err
+	}
+	_, _ = io.WriteString(c.ErrOrStderr(), "sakimori: "+cl.notice()+"\n") // a note
+	return cl, nil
 }
 
 // importFiles has files imported, and waits for each.

@@ -19,9 +19,13 @@ func dated(ts *testscript.TestScript, neg bool, files []string) {
 	if neg || len(files) == 0 {
 		ts.Fatalf("usage: dated FILE…")
 	}
-	day := yesterday()
-	r := strings.NewReplacer("2026-11-26", day.Format(time.DateOnly), "Nov 26 2026", day.Format("Jan _2 2006"), "Thu Nov 26 ", day.Format("Mon Jan _2 "), "00:00 2026", "00:00 "+day.Format("2006"))
 	for _, f := range files {
-		ts.Check(os.WriteFile(ts.MkAbs(f), []byte(r.Replace(ts.ReadFile(f))), 0o600))
+		ts.Check(os.WriteFile(ts.MkAbs(f), []byte(ofYesterday(ts.ReadFile(f))), 0o600))
 	}
+}
+
+// ofYesterday is a text about the 26th of November 2026, about yesterday.
+func ofYesterday(text string) string {
+	day := yesterday()
+	return strings.NewReplacer("2026-11-26", day.Format(time.DateOnly), "Nov 26 2026", day.Format("Jan _2 2006"), "Thu Nov 26 ", day.Format("Mon Jan _2 "), "00:00 2026", "00:00 "+day.Format("2006")).Replace(text)
 }

@@ -62,7 +62,6 @@ func (h *office) components(cfg *config, findings <-chan detect.Finding, log *sl
 	if h.notices != nil { // nil when only the configuration is looked at
 		list = append(list, h.notices.components(log)...)
 	}
-	const window, most = 30 * 24 * time.Hour, 1 << 20
 	for i := range cfg.Subscriber.Reports {
 		r := &cfg.Subscriber.Reports[i]
 		f := feed.DefaultFolder()
@@ -74,7 +73,7 @@ func (h *office) components(cfg *config, findings <-chan detect.Finding, log *sl
 				return nil, fmt.Errorf("subscriber.reports: zone %q: name one like Asia/Tokyo", r.Zone)
 			}
 		}
-		w, err := feed.NewWatch(f, feed.NewIntake(reports{h}, feed.NewSeen(window, most), clock.System{}), clock.System{}, log)
+		w, err := feed.NewWatch(f, feed.NewIntake(reports{h: h}, feed.NewSeen(seenWindow, seenMost), clock.System{}), clock.System{}, log)
 		if err != nil {
 			return nil, fmt.Errorf("subscriber.reports: %w", err)
 		}

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -42,6 +44,7 @@ func (h *office) openGate(ctx context.Context, rules string) error {
 	if h.consents, err = consent.Open(ctx, h.db, clock.System{}, consents{h.book}); err != nil {
 		return err
 	}
+	h.guideline = g
 	h.gate, err = lawful.New(lawful.Deps{
 		Guideline: g, Recorder: decisions{h.book}, Findings: known{h.desk}, Consents: h.consents, Keeper: kept, Key: key, Clock: clock.System{},
 	})
@@ -143,11 +146,17 @@ says what is missing.
 			}
 			r.Who = whoAmI()
 			f.rules = *rules
+			cl, err := f.through(c)
+			if err != nil {
+				return err
+			}
+			if cl != nil {
+				return askThrough(c, cl, &r, f.format)
+			}
 			return f.office(c, func(ctx context.Context, h *office, w io.Writer) error {
 				g, err := h.gate.Ask(ctx, r)
 				if p, is := errors.AsType[*lawful.Pending](err); is {
-					fmt.Fprintf(w, say("%s は二人目の承認待ちです。\n", "%s waits for a second person.\n"), p.Decision.ID)
-					return &exitError{exitFailed, nil}
+					return printWaiting(w, p.Decision.ID)
 				}
 				if x, is := errors.AsType[*lawful.Refusal](err); is {
 					return errors.New(pick(x.Text()))
@@ -155,17 +164,51 @@ says what is missing.
 				if err != nil {
 					return err
 				}
-				if f.format == "json" {
-					return printJSON(w, map[string]any{"grant": g.ID(), "rule": g.Rule(), "until": g.Until()})
-				}
-				_, err = fmt.Fprintf(w, say("%s(規則 %s、%s まで)\n", "%s, by rule %s, until %s\n"), g.ID(), g.Rule(), g.Until().Format(time.RFC3339))
-				return err
+				return printGrant(w, f.format, g.ID(), g.Rule(), g.Until())
 			})
 		},
 	}
 	f.flags(c)
 	c.Flags().StringVarP(&path, "facts", "f", "", "file with the measure, its scope and the facts")
 	return c
+}
+
+func printGrant(w io.Writer, format, id, rule string, until time.Time) error {
+	if format == "json" {
+		return printJSON(w, map[string]any{"grant": id, "rule": rule, "until": until})
+	}
+	_, err := fmt.Fprintf(w, say("%s(規則 %s、%s まで)\n", "%s, by rule %s, until %s\n"), id, rule, until.Format(time.RFC3339))
+	return err
+}
+
+// printWaiting says that nothing is granted yet.
+func printWaiting(w io.Writer, id string) error {
+	fmt.Fprintf(w, say("%s は二人目の承認待ちです。\n", "%s waits for a second person.\n"), id)
+	return &exitError{exitFailed, nil}
+}
+
+// askThrough asks the gate of a running serve.
+func askThrough(c *cobra.Command, cl *client, r *lawful.Request, format string) error {
+	body := map[string]any{"measure": r.Measure, "purpose": r.Purpose, "rule": r.Rule, "scope": r.Scope, "facts": r.Facts}
+	if !r.Until.IsZero() {
+		body["until"] = r.Until
+	}
+	var a struct {
+		Outcome  lawful.Outcome
+		ID, Rule string
+		Until    time.Time
+		Text     lawful.Text
+	}
+	if err := cl.call(c.Context(), http.MethodPost, "/api/v1/lawful/ask", body, &a); err != nil {
+		return err
+	}
+	switch a.Outcome {
+	case lawful.Granted:
+		return printGrant(c.OutOrStdout(), format, a.ID, a.Rule, a.Until)
+	case lawful.Waiting:
+		return printWaiting(c.OutOrStdout(), a.ID)
+	}
+	return errors.New(pick(a.Text))
 }
 
 func newLawfulGrants(rules *string) *cobra.Command {
@@ -175,24 +218,39 @@ func newLawfulGrants(rules *string) *cobra.Command {
 		Example: "  sakimori lawful grants --data sakimori-data",
 		RunE: func(c *cobra.Command, _ []string) error {
 			f.rules = *rules
+			cl, err := f.through(c)
+			if err != nil {
+				return err
+			}
+			if cl != nil {
+				var all struct{ Grants, Waiting []lawful.Decision }
+				if err := cl.call(c.Context(), http.MethodGet, "/api/v1/lawful/grants", nil, &all); err != nil {
+					return err
+				}
+				return printDecisions(c.OutOrStdout(), f.format, append(all.Grants, all.Waiting...))
+			}
 			return f.office(c, func(ctx context.Context, h *office, w io.Writer) error {
 				if _, err := h.gate.Recheck(ctx); err != nil {
 					return err
 				}
-				list := append(h.gate.InForce(), h.gate.Waiting()...)
-				if f.format == "json" {
-					return printJSON(w, append([]lawful.Decision{}, list...))
-				}
-				var rows [][]string
-				for _, d := range list {
-					rows = append(rows, []string{d.ID, string(d.Outcome), string(d.Measure), d.Rule, d.Who, d.Until.Format(time.RFC3339), d.Purpose})
-				}
-				return printRows(w, f.format, []string{"grant", "outcome", "measure", "rule", "who", "until", "purpose"}, rows)
+				return printDecisions(w, f.format, append(h.gate.InForce(), h.gate.Waiting()...))
 			})
 		},
 	}
 	f.flags(c)
 	return c
+}
+
+func printDecisions(w io.Writer, format string, list []lawful.Decision) error {
+	if format == "json" {
+		return printJSON(w, append([]lawful.Decision{}, list...))
+	}
+	var rows [][]string
+	for i := range list {
+		d := &list[i]
+		rows = append(rows, []string{d.ID, string(d.Outcome), string(d.Measure), d.Rule, d.Who, d.Until.Format(time.RFC3339), d.Purpose})
+	}
+	return printRows(w, format, []string{"grant", "outcome", "measure", "rule", "who", "until", "purpose"}, rows)
 }
 
 func newLawfulRevoke(rules *string) *cobra.Command {
@@ -205,6 +263,13 @@ func newLawfulRevoke(rules *string) *cobra.Command {
 				return usage("name one grant, and say --why")
 			}
 			f.rules = *rules
+			cl, err := f.through(c)
+			if err != nil {
+				return err
+			}
+			if cl != nil {
+				return cl.call(c.Context(), http.MethodPost, "/api/v1/lawful/grants/"+url.PathEscape(args[0])+"/revoke", map[string]string{"why": why}, nil)
+			}
 			return f.office(c, func(ctx context.Context, h *office, _ io.Writer) error {
 				return h.gate.Revoke(ctx, args[0], whoAmI(), why)
 			})
@@ -224,6 +289,17 @@ func newLawfulApprove(rules *string) *cobra.Command {
 				return usage("name one request")
 			}
 			f.rules = *rules
+			cl, err := f.through(c)
+			if err != nil {
+				return err
+			}
+			if cl != nil {
+				if err := cl.call(c.Context(), http.MethodPost, "/api/v1/lawful/grants/"+url.PathEscape(args[0])+"/approve", nil, nil); err != nil {
+					return err
+				}
+				_, err := fmt.Fprintln(c.OutOrStdout(), args[0])
+				return err
+			}
 			return f.office(c, func(ctx context.Context, h *office, w io.Writer) error {
 				g, err := h.gate.Approve(ctx, args[0], whoAmI())
 				if err != nil {

@@ -26,6 +26,7 @@ type house struct {
 	db     *relation.DB
 	book   *ledger.Book
 	people *people.Register
+	cli    string // id of the command line's token, while serve runs
 }
 
 // houseFile is the store of a house that names no server.
@@ -189,9 +190,19 @@ func (h *house) cliToken(ctx context.Context, path string) error {
 			return err
 		}
 	}
-	secret, _, err := h.people.MakeToken(ctx, name, console.Token{Name: name, Roles: console.Admin}, 365*24*time.Hour)
+	secret, made, err := h.people.MakeToken(ctx, name, console.Token{Name: name, Roles: console.Admin}, 365*24*time.Hour)
 	if err != nil {
 		return err
 	}
+	h.cli = made.ID
 	return os.WriteFile(path, []byte(secret), 0o600)
+}
+
+// local tells whether a token is of who works at this machine: the command line's own,
+// or a session that was opened by the address printed at the start.
+func (h *house) local(t console.Token) (who string, is bool) {
+	if t.UserID != "" || t.ID != h.cli && (t.Kind != console.SessionToken || t.Parent != "") {
+		return "", false
+	}
+	return whoAmI(), true
 }

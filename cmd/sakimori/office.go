@@ -37,8 +37,9 @@ type office struct {
 	own     []netip.Prefix     // the operator's; none: not told
 	rules   *translation.Rules // of computed translation; nil none
 
-	gate     *lawful.Gate
-	consents *consent.Register
+	gate      *lawful.Gate
+	guideline lawful.Guideline // by which it decides
+	consents  *consent.Register
 }
 
 // What an office has in the data folder.
@@ -47,8 +48,8 @@ const (
 	historyDir = "addresses"
 )
 
-// openOffice opens everything.
-func openOffice(ctx context.Context, cfg *config) (*office, error) {
+// openDesk opens the cases alone: other processes may have them open, too.
+func openDesk(ctx context.Context, cfg *config) (*office, error) {
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return nil, err
 	}
@@ -57,11 +58,20 @@ func openOffice(ctx context.Context, cfg *config) (*office, error) {
 		return nil, err
 	}
 	h := &office{house: base, dir: cfg.Data}
+	if h.desk, err = casework.Open(ctx, h.db, changes{h.book}, clock.System{}, casework.DefaultRules()); err != nil {
+		return nil, errors.Join(err, h.Close())
+	}
+	return h, nil
+}
+
+// openOffice opens everything.
+func openOffice(ctx context.Context, cfg *config) (*office, error) {
+	h, err := openDesk(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
 	if h.keys, err = vault.LoadKeys(filepath.Join(h.dir, vaultKeys), time.Now()); err == nil {
 		h.vault, err = vault.Open(ctx, h.db, h.keys, looks{h.book}, clock.System{})
-	}
-	if err == nil {
-		h.desk, err = casework.Open(ctx, h.db, changes{h.book}, clock.System{}, casework.DefaultRules())
 	}
 	if err == nil {
 		h.history, err = history.Open(filepath.Join(h.dir, historyDir), history.Options{Pseudonym: h.keys.Pseudonym, Silence: cfg.Subscriber.silence})

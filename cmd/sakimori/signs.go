@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -39,6 +40,12 @@ var doubts = map[subscriber.Verdict]detect.Text{
 	subscriber.NoPort:    {JA: "共有アドレスで、ポートが分かりません", EN: "the address is shared, and the port isn't told"},
 }
 
+// Why what was reported accuses nobody.
+var (
+	mediated = detect.Text{JA: "リゾルバー越しの観測で、問い合わせた利用者が分かりません", EN: "seen through a resolver: who asked it isn't known"}
+	untold   = detect.Text{JA: "加入者に知らせるような内容ではありません", EN: "it says nothing that a subscriber would be told"}
+)
+
 // finding takes a finding about one of our own addresses. What lasts gives a sign an
 // hour, so that a case knows when it was seen last.
 func (h *office) finding(ctx context.Context, f *detect.Finding) error {
@@ -50,7 +57,7 @@ func (h *office) finding(ctx context.Context, f *detect.Finding) error {
 		return nil //nolint:nilerr // of a port or a network: nobody's
 	}
 	if f.Confidence == 0 { // it was taken back, whenever it said so before
-		signs, err := h.desk.SignsOf(ctx, f.ID+"@")
+		signs, err := h.desk.SignsOf(ctx, signsOf(f))
 		for _, sign := range signs {
 			err = errors.Join(err, h.withdraw(ctx, sign, "the finding was taken back"))
 		}
@@ -66,8 +73,15 @@ func (h *office) finding(ctx context.Context, f *detect.Finding) error {
 	return err
 }
 
+// signsOf is what the names of all signs of a finding begin with. Its id names the
+// address, and a sign's is written into the ledger.
+func signsOf(f *detect.Finding) string {
+	sum := sha256.Sum256([]byte(f.ID))
+	return "telescope:" + hex.EncodeToString(sum[:16]) + "@"
+}
+
 // signOf names the sign that a finding gives at its time.
-func signOf(f *detect.Finding) string { return f.ID + "@" + f.Changed.UTC().Format("2006010215") }
+func signOf(f *detect.Finding) string { return signsOf(f) + f.Changed.UTC().Format("2006010215") }
 
 // catchUp gives to their cases the findings that came while there was no office, or that
 // a crash kept from it; and asks again about those that were nobody's.
@@ -108,8 +122,12 @@ func (h *office) withdraw(ctx context.Context, sign, why string) error {
 	return err
 }
 
-// reports takes what others say.
-type reports struct{ h *office }
+// reports takes what others say. told, if not nil, hears of each, and whose case it
+// was given to, "" nobody's.
+type reports struct {
+	h    *office
+	told func(b *observe.Report, id string)
+}
 
 // Take gives each report to the subscriber's case, or to nobody's.
 func (r reports) Take(ctx context.Context, batch []observe.Report) error {
@@ -121,14 +139,18 @@ func (r reports) Take(ctx context.Context, batch []observe.Report) error {
 		}
 		switch {
 		case b.Mediated:
-			s.Verdict, s.Doubt = "mediated", "seen through a resolver: who asked it isn't known"
+			s.Verdict, s.Doubt = "mediated", mediated.EN
 		case b.Claim == observe.ClaimOther:
-			s.Verdict, s.Doubt = "other", "it says nothing that a subscriber would be told"
+			s.Verdict, s.Doubt = "other", untold.EN
 		default:
 			s = r.h.attributed(s, b.Address, b.Port, b.Proto, b.Slack)
 		}
-		if _, err := r.h.desk.Take(ctx, s); err != nil {
+		to, err := r.h.desk.Take(ctx, s)
+		if err != nil {
 			return fmt.Errorf("keep a report: %w", err)
+		}
+		if r.told != nil {
+			r.told(b, to)
 		}
 	}
 	return nil

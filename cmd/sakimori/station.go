@@ -95,7 +95,8 @@ func newStation(ctx context.Context, cfg config, log *slog.Logger, demo bool, sp
 	s.engine.Glance = s.feed.see
 	s.jobs = newJobs(s)
 	s.api, err = api.New(api.Deps{
-		Archive: archive{s.keeper.record}, Inputs: s, Tokens: s.house.people, People: s.house.people, Notices: noticePort{s.office.notices}, Clock: clock.System{}, Findings: findings{s.keeper}, Jobs: s.jobs,
+		Archive: archive{s.keeper.record}, Inputs: s, Tokens: s.house.people, People: s.house.people, Clock: clock.System{}, Findings: findings{s.keeper}, Jobs: s.jobs,
+		Office: s.office.ports(), Notices: noticePort{s.office.notices}, Local: s.house.local,
 		Geo: places{s.table}, Research: s.research, Rising: rises{s}, Live: s.live, Log: log, Facts: s.facts, Own: s.keeper.isOwn,
 		Static: web.FS(), IoT: api.IoT{Dated: telescope.IoTDated.Format(time.DateOnly), Ports: telescope.IoTKeys()}, Reference: reference(),
 		Version: versionOf(), Demo: demo, Speed: speed, Hosts: cfg.hosts(), Secret: key,

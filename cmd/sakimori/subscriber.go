@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -19,6 +20,7 @@ import (
 	"github.com/zeebo/xxh3"
 
 	"sakimori/base/clock"
+	"sakimori/console/api"
 	"sakimori/respond/subscriber"
 	"sakimori/respond/subscriber/access"
 	"sakimori/respond/subscriber/history"
@@ -82,23 +84,30 @@ type imported struct {
 }
 
 func (i *imported) add(s *subscriber.Stats) {
-	i.Records += s.Records
-	i.Malformed += s.Malformed
-	i.Ignored += s.Ignored
-	for r, n := range s.Reasons {
+	one := imported{Records: s.Records, Malformed: s.Malformed, Ignored: s.Ignored, Reasons: s.Reasons, Examples: s.Examples}
+	if s.Records > 0 {
+		first, last := s.First.UTC(), s.Last.UTC()
+		one.First, one.Last = &first, &last
+	}
+	i.join(&one)
+}
+
+func (i *imported) join(o *imported) {
+	i.Records += o.Records
+	i.Sessions += o.Sessions
+	i.Open += o.Open
+	i.Inferred += o.Inferred
+	i.Malformed += o.Malformed
+	i.Ignored += o.Ignored
+	for r, n := range o.Reasons {
 		i.Reasons[r] += n
 	}
-	i.Examples = append(i.Examples, s.Examples...)
-	if s.Records == 0 {
-		return
+	i.Examples = append(i.Examples, o.Examples...)
+	if o.First != nil && (i.First == nil || o.First.Before(*i.First)) {
+		i.First = o.First
 	}
-	if i.First == nil || s.First.Before(*i.First) {
-		t := s.First.UTC()
-		i.First = &t
-	}
-	if i.Last == nil || s.Last.After(*i.Last) {
-		t := s.Last.UTC()
-		i.Last = &t
+	if o.Last != nil && (i.Last == nil || o.Last.After(*i.Last)) {
+		i.Last = o.Last
 	}
 }
 
@@ -107,19 +116,11 @@ func (f *subscriberFlags) run(c *cobra.Command, files []string) (err error) {
 		return &exitError{exitUsage, err}
 	}
 	ctx := c.Context()
-	// What the files come to by themselves is found in a history of their own.
-	dir, err := os.MkdirTemp("", "sakimori-import-")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	own, err := history.Open(dir, history.Options{Pseudonym: transient})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, own.Close()) }()
-	sinks := []access.Sink{own}
+	var sinks []access.Sink
 	if f.data != "" {
+		if cl, err := f.through(c); cl != nil || err != nil {
+			return f.hand(c, cl, err, files)
+		}
 		cfg, err := f.settings()
 		if err != nil {
 			return err
@@ -129,21 +130,78 @@ func (f *subscriberFlags) run(c *cobra.Command, files []string) (err error) {
 			return err
 		}
 		defer func() { err = errors.Join(err, h.Close()) }()
+		if err := h.taking(ctx, whoAmI(), map[string]any{"action": "take in records", "kind": f.kind}); err != nil {
+			return err
+		}
 		sinks = append(sinks, h)
 	}
-	out := imported{Reasons: map[string]uint64{}, Examples: []string{}}
 	bar := newProgress(c.ErrOrStderr(), "auto")
-	for _, name := range files {
-		stats, err := f.read(ctx, name, sinks, bar)
-		out.add(&stats)
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+	out, err := f.summed(sinks, func(sinks []access.Sink, out *imported) error {
+		for _, name := range files {
+			file, err := os.Open(name)
+			if err != nil {
+				return err
+			}
+			stats, err := f.read(ctx, filepath.Base(name), file, sinks, bar)
+			out.add(&stats)
+			if err = errors.Join(err, file.Close()); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
 		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	bar.end()
+	return f.print(c.OutOrStdout(), &out)
+}
+
+// hand gives files to the serve that has the office.
+func (f *subscriberFlags) hand(c *cobra.Command, cl *client, err error, files []string) error {
+	if err == nil && f.kind == "table" {
+		err = errors.New(say("--kind table は serve の動作中には使えません(対応表はこの機械のファイルのため)。serve を止めてから実行してください", "--kind table isn't taken while serve runs, as its mapping is a file: stop serve first"))
+	}
+	if err != nil {
+		return err
+	}
+	sum := imported{Reasons: map[string]uint64{}, Examples: []string{}}
+	for _, name := range files {
+		file, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		var one imported
+		err = cl.send(c.Context(), "/api/v1/subscriber/records"+query("name", filepath.Base(name), "kind", f.kind, "source", f.source, "zone", f.zone, "line", f.line),
+			map[string]string{"X-Radius-Secret": f.secret}, file, &one)
+		if err = errors.Join(err, file.Close()); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		sum.join(&one)
+	}
+	return f.print(c.OutOrStdout(), &sum)
+}
+
+// summed gives records to sinks, and finds what they come to by themselves in a history
+// of their own.
+func (f *subscriberFlags) summed(sinks []access.Sink, read func(sinks []access.Sink, out *imported) error) (out imported, err error) {
+	out = imported{Reasons: map[string]uint64{}, Examples: []string{}}
+	dir, err := os.MkdirTemp("", "sakimori-import-")
+	if err != nil {
+		return out, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	own, err := history.Open(dir, history.Options{Pseudonym: transient})
+	if err != nil {
+		return out, err
+	}
+	defer func() { err = errors.Join(err, own.Close()) }()
+	if err := read(append([]access.Sink{own}, sinks...), &out); err != nil {
+		return out, err
+	}
 	z := own.Sum()
 	out.Sessions, out.Open, out.Inferred = z.Sessions, z.Open, z.Inferred
-	return f.print(c.OutOrStdout(), &out)
+	return out, nil
 }
 
 // transient names contracts for a history that is thrown away.
@@ -243,13 +301,8 @@ func kindOf(head []byte) string {
 // atOnce is how many records are kept together.
 const atOnce = 1000
 
-func (f *subscriberFlags) read(ctx context.Context, name string, sinks []access.Sink, bar *bar) (stats subscriber.Stats, err error) {
-	file, err := os.Open(name)
-	if err != nil {
-		return stats, err
-	}
-	defer file.Close()
-	in := bufio.NewReaderSize(file, 1<<16)
+func (f *subscriberFlags) read(ctx context.Context, name string, from io.Reader, sinks []access.Sink, bar *bar) (stats subscriber.Stats, err error) {
+	in := bufio.NewReaderSize(from, 1<<16)
 	kind := f.kind
 	if kind == "auto" {
 		head, err := in.Peek(4096)
@@ -258,7 +311,7 @@ func (f *subscriberFlags) read(ctx context.Context, name string, sinks []access.
 		}
 		kind = kindOf(head)
 	}
-	readers, err := f.readers(cmp.Or(f.source, filepath.Base(name)))
+	readers, err := f.readers(cmp.Or(f.source, name))
 	if err != nil {
 		return stats, err
 	}
@@ -271,12 +324,12 @@ func (f *subscriberFlags) read(ctx context.Context, name string, sinks []access.
 	flush := func() error {
 		for _, s := range sinks {
 			if err := s.Take(ctx, lot); err != nil {
-				return err
+				return fmt.Errorf("%w: %w", errNotKept, err)
 			}
 		}
 		n += uint64(len(lot))
 		lot = lot[:0]
-		bar.show(progress{File: filepath.Base(name), Step: kind, Packets: n})
+		bar.show(progress{File: name, Step: kind, Packets: n})
 		return nil
 	}
 	stats, err = read(in, func(r *subscriber.Record) error {
@@ -321,7 +374,23 @@ is missing. It never guesses.
 			if err != nil {
 				return usage("--at %s: write it like 2026-11-26T03:00:00+09:00", at)
 			}
+			cl, err := f.through(c)
+			if err != nil {
+				return err
+			}
+			if cl != nil {
+				var a whoAnswer
+				if err := cl.call(c.Context(), http.MethodPost, "/api/v1/who", map[string]any{
+					"address": addr, "port": port, "protocol": proto, "at": t, "skew_seconds": skew.Seconds(), "grant": grant,
+				}, &a); err != nil {
+					return err
+				}
+				return printWho(c.OutOrStdout(), f.format, a)
+			}
 			return f.office(c, func(ctx context.Context, h *office, w io.Writer) error {
+				if err := h.asked(ctx, api.AddressQuery{Address: addr, Port: port, Protocol: proto, At: t, Skew: skew}, whoAmI()); err != nil {
+					return err
+				}
 				a := h.who(addr, port, proto, t, skew)
 				if grant != "" && a.Verdict.Certain() {
 					g, err := h.gate.Find(ctx, grant)
@@ -346,7 +415,16 @@ is missing. It never guesses.
 }
 
 // office opens everything for a command.
-func (f *withBook) office(c *cobra.Command, do func(ctx context.Context, h *office, w io.Writer) error) (err error) {
+func (f *withBook) office(c *cobra.Command, do func(ctx context.Context, h *office, w io.Writer) error) error {
+	return f.with(c, openOffice, do)
+}
+
+// desk opens the cases for a command: a running serve isn't disturbed by it.
+func (f *withBook) desk(c *cobra.Command, do func(ctx context.Context, h *office, w io.Writer) error) error {
+	return f.with(c, openDesk, do)
+}
+
+func (f *withBook) with(c *cobra.Command, open func(context.Context, *config) (*office, error), do func(ctx context.Context, h *office, w io.Writer) error) (err error) {
 	cfg, err := f.settings()
 	if err != nil {
 		return err
@@ -354,7 +432,7 @@ func (f *withBook) office(c *cobra.Command, do func(ctx context.Context, h *offi
 	if _, err := os.Stat(cfg.Data); err != nil {
 		return fmt.Errorf("there is no data folder %s: name it with --data", cfg.Data)
 	}
-	h, err := openOffice(c.Context(), &cfg)
+	h, err := open(c.Context(), &cfg)
 	if err != nil {
 		return err
 	}
@@ -390,6 +468,7 @@ type piece struct {
 	To        *time.Time `json:"to"`
 	Open      bool       `json:"open"`
 	Inferred  bool       `json:"inferred_end"`
+	Rule      string     `json:"rule,omitempty"` // of a computed translation
 }
 
 // who answers: through a translator, by rule or by its log, to the subscriber behind it.
@@ -426,7 +505,8 @@ func (h *office) who(addr netip.Addr, port uint16, proto uint8, at time.Time, sk
 
 // ruled is what a computed translation says; false when no rule speaks of the address.
 func (h *office) ruled(rule translation.Answer, from, to time.Time) (out whoAnswer, is bool) {
-	out.Evidence = []piece{{Pseudonym: rule.Inside.String(), Source: strings.TrimSpace(rule.Rule + " " + rule.Version)}}
+	name := strings.TrimSpace(rule.Rule + " " + rule.Version)
+	out.Evidence = []piece{{Pseudonym: rule.Inside.String(), Source: name, Rule: name}}
 	switch rule.Reason {
 	case translation.Found:
 	case translation.NoRule:

@@ -222,6 +222,7 @@ type Deps struct {
 	Tokens   Tokens
 	People   People      // nil: there are tokens alone
 	Notices  Notices     // nil: nobody is told anything
+	Office   *Office     // nil: nothing is known of subscribers
 	Clock    clock.Clock // the wall clock
 	Findings Findings
 	Jobs     Jobs
@@ -233,6 +234,10 @@ type Deps struct {
 	Facts    func() Facts
 	Own      func(netip.Addr) bool // the operator's own subscribers; their addresses are masked
 	Static   fs.FS                 // the built pages, nil for an API alone
+
+	// Local tells whether a token is that of who works at this machine, and who it is.
+	// Nil: nobody does.
+	Local func(console.Token) (who string, is bool)
 
 	IoT       IoT
 	Reference []RefYear

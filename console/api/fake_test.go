@@ -315,6 +315,7 @@ type world struct {
 	findings *memoryFindings
 	inputs   *memoryInputs
 	jobs     *memoryJobs
+	office   *memoryOffice
 	live     *Live
 	secrets  map[console.Roles]string // bearers
 	sessions map[console.Roles]string // of the user with that role, as a cookie
@@ -354,7 +355,11 @@ func newWorld(t *testing.T, change ...func(*Deps)) *world {
 		{Finding: detect.Finding{ID: "surge-1", Detector: "surge", Subject: "2323/tcp", State: detect.Closed, Severity: detect.Note, Opened: dataEnd.Add(-time.Hour)}},
 	}
 	w.live = NewLive(c)
+	var office *Office
+	w.office, office = newOffice(t, c)
 	d := Deps{
+		Office: office,
+
 		Archive: w.archive, Inputs: w.inputs, Tokens: w.tokens, People: w.people, Notices: w.notices, Clock: c, Findings: w.findings, Jobs: w.jobs,
 		Geo: flatEarth{}, Research: oneSurvey{}, Rising: oneSurvey{}, Live: w.live, Own: ownAddr,
 		Facts: func() Facts {

@@ -205,9 +205,6 @@ func (s *Server) letterbox() (Notices, error) {
 	return s.deps.Notices, nil
 }
 
-// doer is who acts on notices.
-func doer(ctx context.Context) string { return callOf(ctx).who.user }
-
 func (b *noticesBody) table() [][]string {
 	rows := [][]string{{"id", "case", "subject", "channel", "family", "device", "language", "reference", "state", "reason", "attempts", "due", "batch", "rule", "receipt", "proposer", "proposed", "changed", "sent"}}
 	maybe := func(t *time.Time) string {
@@ -268,7 +265,7 @@ func (s *Server) proposeNotice(ctx context.Context, in *proposeInput) (*output[n
 	if err != nil {
 		return nil, err
 	}
-	return acted(d.Propose(ctx, in.ID, in.Body.Channel, in.Body.Language, doer(ctx), strings.TrimSpace(in.Body.Why)))
+	return acted(d.Propose(ctx, in.ID, in.Body.Channel, in.Body.Language, s.actor(ctx), strings.TrimSpace(in.Body.Why)))
 }
 
 func (s *Server) previewMasked(ctx context.Context, in *idInput) (*output[NoticePreview], error) {
@@ -284,7 +281,7 @@ func (s *Server) preview(ctx context.Context, id, grant string) (*output[NoticeP
 	if err != nil {
 		return nil, err
 	}
-	p, err := d.Preview(ctx, id, grant, doer(ctx))
+	p, err := d.Preview(ctx, id, grant, s.actor(ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -297,7 +294,11 @@ func (s *Server) approveNotice(ctx context.Context, in *approveNoticeInput) (*ou
 	if err != nil {
 		return nil, err
 	}
-	return acted(d.Approve(ctx, in.ID, doer(ctx), strings.TrimSpace(in.Body.Why), in.Body.Facts))
+	who, err := s.human(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return acted(d.Approve(ctx, in.ID, who, strings.TrimSpace(in.Body.Why), in.Body.Facts))
 }
 
 func (s *Server) withdrawNotice(ctx context.Context, in *noticeWhyInput) (*output[noticeBody], error) {
@@ -305,7 +306,7 @@ func (s *Server) withdrawNotice(ctx context.Context, in *noticeWhyInput) (*outpu
 	if err != nil {
 		return nil, err
 	}
-	return acted(d.Withdraw(ctx, in.ID, doer(ctx), strings.TrimSpace(in.Body.Why)))
+	return acted(d.Withdraw(ctx, in.ID, s.actor(ctx), strings.TrimSpace(in.Body.Why)))
 }
 
 func (s *Server) resolveNotice(ctx context.Context, in *resolveInput) (*output[noticeBody], error) {
@@ -313,7 +314,7 @@ func (s *Server) resolveNotice(ctx context.Context, in *resolveInput) (*output[n
 	if err != nil {
 		return nil, err
 	}
-	return acted(d.Resolve(ctx, in.ID, in.Body.Sent, doer(ctx), strings.TrimSpace(in.Body.Why)))
+	return acted(d.Resolve(ctx, in.ID, in.Body.Sent, s.actor(ctx), strings.TrimSpace(in.Body.Why)))
 }
 
 func (s *Server) confirmNotice(ctx context.Context, in *confirmInput) (*output[noticeBody], error) {
@@ -321,7 +322,7 @@ func (s *Server) confirmNotice(ctx context.Context, in *confirmInput) (*output[n
 	if err != nil {
 		return nil, err
 	}
-	return acted(d.Confirm(ctx, in.ID, in.Body.Became, doer(ctx), strings.TrimSpace(in.Body.Why)))
+	return acted(d.Confirm(ctx, in.ID, in.Body.Became, s.actor(ctx), strings.TrimSpace(in.Body.Why)))
 }
 
 func acted(n Notice, err error) (*output[noticeBody], error) {
@@ -336,7 +337,7 @@ func (s *Server) printLetters(ctx context.Context, _ *empty) (*output[NoticeBatc
 	if err != nil {
 		return nil, err
 	}
-	b, err := d.Letters(ctx, doer(ctx))
+	b, err := d.Letters(ctx, s.actor(ctx))
 	if err != nil {
 		return nil, err
 	}

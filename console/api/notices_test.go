@@ -57,7 +57,7 @@ func TestNotices(t *testing.T) {
 	if b := read[channelsBody](w, console.Legal, "/api/v1/notices/channels"); len(b.Channels) != 1 || b.Policy.Most != 3 {
 		t.Errorf("%+v", b)
 	}
-	if !slices.Equal(w.notices.acts, []string{"abuse looks"}) {
+	if !slices.Equal(w.notices.acts, []string{"abuse:abuse looks"}) {
 		t.Errorf("%q", w.notices.acts)
 	}
 }
@@ -86,7 +86,7 @@ func TestNoticeActs(t *testing.T) {
 	do("notices/n2/withdraw", `{"why":""}`, 422, "why")
 	do("notices/none/withdraw", `{"why":"clean"}`, 404, "not_found")
 	do("notices/letters", `{}`, 200, `"unprintable":1`)
-	want := []string{"abuse proposes letteren: reported", "abuse approves: looked at", "abuse resolves: the log has it", "abuse confirms: it came back", "abuse withdraws: clean", "abuse prints"}
+	want := []string{"abuse:abuse proposes letteren: reported", "abuse:abuse approves: looked at", "abuse:abuse resolves: the log has it", "abuse:abuse confirms: it came back", "abuse:abuse withdraws: clean", "abuse:abuse prints"}
 	if !slices.Equal(w.notices.acts, want) {
 		t.Errorf("%q\nnot %q", w.notices.acts, want)
 	}

@@ -81,6 +81,15 @@ func (s *Server) describe(op *huma.Operation) {
 				Schema: &huma.Schema{Type: "string", Format: "binary"},
 			}},
 		}
+	case "importReports", "importRecords":
+		op.RequestBody = &huma.RequestBody{
+			Description: "the file", Required: true,
+			Content: map[string]*huma.MediaType{"application/octet-stream": {Schema: &huma.Schema{Type: "string", Format: "binary"}}},
+		}
+	case "exportLedger":
+		op.Responses = map[string]*huma.Response{"200": {Description: "The entries in their order, as docs/ledger.md says", Content: map[string]*huma.MediaType{
+			"application/x-ndjson": {Schema: &huma.Schema{Type: "string"}}, "text/csv": {Schema: &huma.Schema{Type: "string"}},
+		}}}
 	case "importPath":
 		op.DefaultStatus = http.StatusAccepted
 	case "readyz":

@@ -57,6 +57,8 @@ var problems = map[string]struct {
 	"loopback_only":      {403, "この操作は同じ機械からのみ行えます。", "This can only be asked for from the machine itself."},
 	"host_unknown":       {421, "このホスト名では応答しません。設定の hosts に加えるか、127.0.0.1 を使ってください。", "This console doesn't answer to that host name: add it to the hosts of the configuration, or use 127.0.0.1."},
 	"no_grant":           {403, "この契約者を特定できる有効な許可がありません。根拠を選んで許可を求めてください。", "No grant in force allows to name this subscriber: choose a ground, and ask the gate for one."},
+	"own_request":        {403, "自分が求めた許可は、自分では承認・却下できません。別の人が行ってください。", "Nobody decides on what they asked for themselves: somebody else does."},
+	"ask_invalid":        {422, "この内容では許可を求められません：%s", "The gate can't be asked like this: %s"},
 	"no_office":          {404, "加入者対応(案件・許可・台帳)はこの構成では動いていません。", "There is no office here: neither cases nor grants nor a ledger."},
 	"not_found":          {404, "見つかりません。", "There is nothing here by that name."},
 	"method_not_allowed": {405, "このパスではその操作はできません。", "This path doesn't take that method."},

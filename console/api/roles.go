@@ -13,7 +13,10 @@ const (
 	admins    = console.Admin
 
 	deskReaders = console.Operator | console.Abuse | console.Legal | console.Admin
-	desks       = console.Abuse | console.Admin // who deal with subscribers
+	desks       = console.Abuse | console.Admin                 // who deal with subscribers
+	lawyers     = console.Legal | console.Admin                 // who decide on grants, and read the whole ledger
+	askers      = console.Abuse | console.Legal | console.Admin // who may ask the gate
+	importers   = console.Operator | console.Abuse | console.Admin
 )
 
 // permissions lists every route with who may use it. A route that isn't here is
@@ -65,6 +68,36 @@ var permissions = map[string]console.Roles{
 	"POST /api/v1/notices/{id}/confirm":  desks,
 	"POST /api/v1/notices/letters":       desks,
 	"POST /api/v1/cases/{id}/notices":    desks,
+
+	"GET /api/v1/cases":                 deskReaders,
+	"GET /api/v1/cases/summary":         deskReaders,
+	"GET /api/v1/cases/{id}":            deskReaders,
+	"GET /api/v1/signs/nobody":          deskReaders,
+	"GET /api/v1/cases/bulk":            deskReaders,
+	"POST /api/v1/cases/bulk":           desks,
+	"POST /api/v1/cases/bulk/{id}/stop": desks,
+	"POST /api/v1/cases/{id}/move":      desks,
+	"POST /api/v1/cases/{id}/assign":    desks,
+	"POST /api/v1/cases/{id}/note":      desks,
+	"POST /api/v1/cases/{id}/hold":      desks,
+	"POST /api/v1/cases/{id}/merge":     desks,
+	"POST /api/v1/reports":              importers,
+	"POST /api/v1/subscriber/records":   desks,
+
+	"POST /api/v1/who":                        deskReaders, // with a grant: askers
+	"POST /api/v1/cases/{id}/identity":        askers,
+	"POST /api/v1/cases/{id}/ask":             askers,
+	"GET /api/v1/lawful/rules":                deskReaders,
+	"POST /api/v1/lawful/ask":                 askers,
+	"GET /api/v1/lawful/grants":               deskReaders,
+	"POST /api/v1/lawful/grants/{id}/approve": lawyers, // and a person, not the one who asked
+	"POST /api/v1/lawful/grants/{id}/decline": lawyers,
+	"POST /api/v1/lawful/grants/{id}/revoke":  lawyers,
+	"GET /api/v1/lawful/consents":             deskReaders,
+	"GET /api/v1/ledger":                      deskReaders,
+	"GET /api/v1/ledger/summary":              lawyers,
+	"POST /api/v1/ledger/verify":              lawyers,
+	"GET /api/v1/ledger/export":               lawyers,
 
 	"GET /api/v1/openapi.yaml":       everyone,
 	"GET /api/v1/status":             everyone,

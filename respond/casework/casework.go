@@ -168,8 +168,12 @@ func (d *Desk) assign(ctx context.Context, tx *relation.Tx, s *Sign, now time.Ti
 	}
 	why := "seen by " + s.Source
 	// Only what was seen after somebody was to be clean is a relapse: a report that
-	// comes late tells of before.
-	if fresh && s.At.After(c.Changed) && c.State.May(Relapsed) {
+	// comes late tells of before. But one of the quiet period says that it wasn't quiet.
+	since := c.Changed
+	if c.State == Clean {
+		since = since.Add(-d.rules.quiet(c.Family))
+	}
+	if fresh && s.At.After(since) && c.State.May(Relapsed) {
 		return c.ID, d.move(ctx, tx, &c, Relapsed, "sakimori", why, now)
 	}
 	if err := d.save(ctx, tx, &c); err != nil {

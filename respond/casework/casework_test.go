@@ -152,7 +152,7 @@ func TestLife(t *testing.T) {
 		r.is(id, casework.Clean)
 
 		late := r.sign("s2", "S-1", "shadowserver") // of long ago, and reported only now
-		late.At = r.Now().Add(-5 * day)
+		late.At = r.Now().Add(-7 * day)
 		r.take(late)
 		r.is(id, casework.Clean)
 		r.pass(20 * day)
@@ -211,6 +211,15 @@ func TestNobody(t *testing.T) {
 			t.Errorf("%v, %v", list, err)
 		}
 		if list, err := r.Signs(t.Context(), ""); err != nil || len(list) != 2 || list[0].Doubt == "" {
+			t.Errorf("%+v, %v", list, err)
+		}
+		later := r.sign("r3", "", "shadowserver")
+		later.At = later.At.Add(time.Minute)
+		r.take(later)
+		if list, total, err := r.Nobody(t.Context(), 2, 0); err != nil || total != 3 || len(list) != 2 || list[0].ID != "r3" {
+			t.Errorf("%+v, %d, %v", list, total, err)
+		}
+		if list, _, err := r.Nobody(t.Context(), 2, 2); err != nil || len(list) != 1 || list[0].ID != "r1" {
 			t.Errorf("%+v, %v", list, err)
 		}
 		s.Subject, s.Verdict = "S-1", "unique"

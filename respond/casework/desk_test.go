@@ -261,3 +261,22 @@ func TestSummary(t *testing.T) {
 		}
 	})
 }
+
+// TestLateReport: a report that comes after the end, of a time within the quiet period,
+// says that it wasn't quiet.
+func TestLateReport(t *testing.T) {
+	r := desk(t, relationtest.Open(t, relationtest.Place(t, "sqlite")))
+	id := r.take(r.sign("f1", "S-1", "telescope"))
+	r.move(id, casework.Lawful, casework.Notified, casework.ClaimedFixed)
+	r.pass(day)
+	r.tick()
+	r.pass(7 * day)
+	r.tick()
+	r.is(id, casework.Clean)
+	before, within := r.sign("s1", "S-1", "shadowserver"), r.sign("s2", "S-1", "shadowserver")
+	before.At, within.At = r.Now().Add(-7*day), r.Now().Add(-7*day+time.Second)
+	r.take(before)
+	r.is(id, casework.Clean)
+	r.take(within)
+	r.is(id, casework.Relapsed)
+}

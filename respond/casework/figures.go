@@ -66,8 +66,9 @@ func (d *Desk) Summary(ctx context.Context, from, to time.Time) (s Summary, err 
 
 // standing counts the cases as they are.
 func (d *Desk) standing(ctx context.Context, s *Summary, families, devices map[string]*Group) error {
-	rows, err := d.db.Query(ctx, `SELECT state, family, device, held, assignee = '', due > 0 AND due < $1, count(*)
-		FROM casework_case WHERE merged = '' GROUP BY 1, 2, 3, 4, 5, 6`, d.clock.Now().UnixNano())
+	rows, err := d.db.Query(ctx, `SELECT state, family, device, held, count(*),
+		sum(CASE WHEN assignee = '' THEN 1 ELSE 0 END), sum(CASE WHEN due > 0 AND due < $1 THEN 1 ELSE 0 END)
+		FROM casework_case WHERE merged = '' GROUP BY state, family, device, held`, d.clock.Now().UnixNano())
 	if err != nil {
 		return fmt.Errorf("count cases: %w", err)
 	}
@@ -75,9 +76,9 @@ func (d *Desk) standing(ctx context.Context, s *Summary, families, devices map[s
 	for rows.Next() {
 		var state State
 		var family, device string
-		var held, free, late bool
-		var n int
-		if err := rows.Scan(&state, &family, &device, &held, &free, &late, &n); err != nil {
+		var held bool
+		var n, free, late int
+		if err := rows.Scan(&state, &family, &device, &held, &n, &free, &late); err != nil {
 			return fmt.Errorf("count cases: %w", err)
 		}
 		s.States[state] += n
@@ -87,13 +88,10 @@ func (d *Desk) standing(ctx context.Context, s *Summary, families, devices map[s
 		s.Open += n
 		group(families, family).Open += n
 		group(devices, device).Open += n
-		for _, x := range []struct {
-			is    bool
-			count *int
-		}{{held, &s.Held}, {free, &s.Unassigned}, {late, &s.Overdue}} {
-			if x.is {
-				*x.count += n
-			}
+		s.Unassigned += free
+		s.Overdue += late
+		if held {
+			s.Held += n
 		}
 	}
 	return rows.Err()

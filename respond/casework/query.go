@@ -158,8 +158,22 @@ func (d *Desk) Get(ctx context.Context, id string) (c Case, history []Event, sig
 }
 
 // Signs are those of a case, or with "" those that are nobody's.
-func (d *Desk) Signs(ctx context.Context, id string) (list []Sign, err error) {
-	rows, err := d.db.Query(ctx, `SELECT id, case_id, source, claim, family, at, came, verdict, doubt, mediated, withdrawn FROM casework_sign WHERE case_id = $1 ORDER BY at, id`, id)
+func (d *Desk) Signs(ctx context.Context, id string) ([]Sign, error) {
+	return d.signs(ctx, `WHERE case_id = $1 ORDER BY at, id`, id)
+}
+
+// Nobody is a part of the signs that are nobody's, the latest first, and how many there
+// are.
+func (d *Desk) Nobody(ctx context.Context, limit, offset int) (list []Sign, total int, err error) {
+	if err := d.db.QueryRow(ctx, `SELECT count(*) FROM casework_sign WHERE case_id = ''`).Scan(&total); err != nil {
+		return nil, 0, fmt.Errorf("count signs: %w", err)
+	}
+	list, err = d.signs(ctx, fmt.Sprintf(`WHERE case_id = '' ORDER BY at DESC, id DESC LIMIT %d OFFSET %d`, limit, max(offset, 0)))
+	return list, total, err
+}
+
+func (d *Desk) signs(ctx context.Context, which string, args ...any) (list []Sign, err error) {
+	rows, err := d.db.Query(ctx, `SELECT id, case_id, source, claim, family, at, came, verdict, doubt, mediated, withdrawn FROM casework_sign `+which, args...)
 	if err != nil {
 		return nil, fmt.Errorf("read signs: %w", err)
 	}

@@ -1,0 +1,2 @@
+-- +goose Up
+CREATE INDEX ledger_entry_made ON ledger_entry (made, kind);
