@@ -309,6 +309,11 @@ func (s *Server) asked(ctx context.Context, r lawful.Request, try bool) (*output
 		d.ID = ""
 		return &output[answerBody]{Body: s.answer(&d)}, nil
 	}
+	if d.Outcome == lawful.Waiting { // two people are two people
+		if _, err := s.human(ctx); err != nil {
+			return nil, err
+		}
+	}
 	g, err := gate.Ask(ctx, r)
 	if p, is := errors.AsType[*lawful.Pending](err); is {
 		return &output[answerBody]{Body: s.answer(&p.Decision)}, nil

@@ -130,6 +130,13 @@ func TestFourEyes(t *testing.T) {
 	if tried.Outcome != "waiting" || tried.ID != "" || len(w.office.acts) > 0 || len(w.office.gate.Waiting()) > 0 {
 		t.Errorf("%+v %q", tried, w.office.acts)
 	}
+	machine, _, err := w.tokens.Issue(t.Context(), console.Token{Kind: console.APIToken, Roles: Admin, User: "script"}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := problemOf(t, w.ask(Public, "POST", "/api/v1/lawful/ask", body, header{"Authorization": "Bearer " + machine}).Body.Bytes()); p.Code != "no_account" {
+		t.Errorf("a machine is the first of two people: %+v", p)
+	}
 	a := answerOf[answerBody](t, w.ask(console.Legal, "POST", "/api/v1/lawful/ask", body, nil))
 	if a.Outcome != "waiting" || a.ID == "" {
 		t.Fatalf("%+v", a)
@@ -138,10 +145,6 @@ func TestFourEyes(t *testing.T) {
 		path := "/api/v1/lawful/grants/" + a.ID + "/" + act
 		if p := problemOf(t, w.ask(console.Legal, "POST", path, `{"why":"x"}`, nil).Body.Bytes()); p.Code != "own_request" {
 			t.Errorf("%s by who asked: %+v", act, p)
-		}
-		machine, _, err := w.tokens.Issue(t.Context(), console.Token{Kind: console.APIToken, Roles: Admin, User: "script"}, time.Hour)
-		if err != nil {
-			t.Fatal(err)
 		}
 		if p := problemOf(t, w.ask(Public, "POST", path, `{"why":"x"}`, header{"Authorization": "Bearer " + machine}).Body.Bytes()); p.Code != "no_account" {
 			t.Errorf("%s by a machine: %+v", act, p)
