@@ -7,6 +7,10 @@
 // same seed gives the same bytes. What was written is added up in a Truth, from
 // the packets themselves: a detector's findings are measured against it.
 //
+// A Town is an access network beside it: its Life is lines with sessions, addresses
+// that pass on, a translator, devices that are infected, cleaned and infected again.
+// It writes the logs that an operator would have of that, and a TownTruth.
+//
 // Everything is synthetic. Who plays a role by name (infected subscribers,
 // victims, research scanners) lives in documentation and benchmark ranges
 // (RFC 5737, RFC 2544, RFC 3849); the mass of sources is drawn at random from

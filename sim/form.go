@@ -97,6 +97,7 @@ type probe struct {
 	port     uint16
 	who      uint64 // the run: one source port, one distance, one operating system
 	k        uint64 // number of the packet in the run
+	low      uint16 // of the translator's ports, 0 none
 	role     Role
 }
 
@@ -166,6 +167,9 @@ func (f *frame) probe(p probe, r *rng) {
 		f.part = request(f.part[:0], p.port, r)
 		f.udp(h, ephemeral(), p.port, f.part)
 		return
+	}
+	if p.low != 0 {
+		t.sport = p.low + t.sport%blockPorts
 	}
 	f.tcp(h, t)
 }

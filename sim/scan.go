@@ -88,6 +88,8 @@ type Scan struct {
 	Targets  []netip.Addr // of AimGiven
 	Role     Role
 	Limit    int // packets, 0 for no limit
+	// FromPort is the first of the ports that a translator lends to it; 0: none does.
+	FromPort uint16
 	Pace
 	Span
 }
@@ -110,7 +112,7 @@ func (s Scan) streams(n *network, r *rng) ([]stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &scan{Scan: s, n: n, r: *r, p: probe{form: s.Form, src: src, who: r.u64() | 1, role: s.Role}}
+	a := &scan{Scan: s, n: n, r: *r, p: probe{form: s.Form, src: src, who: r.u64() | 1, role: s.Role, low: s.FromPort}}
 	if a.beat, err = newBeat(n, s.Span, s.Pace, r); err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sakimori/base/clock"
 	"sakimori/base/geo"
 	"sakimori/base/wire/packet"
 	"sakimori/base/yaml"
@@ -39,6 +40,17 @@ type config struct {
 	Notify     notifyConfig     `yaml:"notify"`
 	Geo        geoConfig        `yaml:"geo"`
 	Retention  retention        `yaml:"retention"`
+
+	clock clock.Clock // of the office; nil: the machine's
+	speed float64     // at which it goes; 0: as usual
+}
+
+// now is the clock of the office.
+func (c *config) now() clock.Clock {
+	if c.clock == nil {
+		return clock.System{}
+	}
+	return c.clock
 }
 
 type telescopeConfig struct {
@@ -64,6 +76,8 @@ type subscriberConfig struct {
 	// others; none or 0 for ever. Set it to a few intervals of the interim updates where
 	// there are any: a Stop that was lost, or tells no address, ends nothing.
 	Silence map[string]time.Duration `yaml:"silence"`
+	// Skew is by how much a source's clock may be off, in the same way.
+	Skew map[string]time.Duration `yaml:"skew"`
 }
 
 type darkEntry struct {
@@ -313,6 +327,7 @@ retention:
 #   syslog: {listen: ["0.0.0.0:5514"], senders: [192.0.2.20], zone: Asia/Tokyo}  # translators
 #   ipfix: {listen: ["0.0.0.0:4739"], senders: [192.0.2.21], names: {192.0.2.21: cgn1}}
 #   silence: {"": 0s, bng1: 2h}  # a session is over without a sign for so long / 無通信とみなす時間
+#   skew: {bng2: 45s}        # a clock that is known to be off / 時計のずれ
 #   reports: [{folder: /var/spool/reports, source: shadowserver, format: shadowserver}]
 `
 

@@ -31,11 +31,12 @@ func newDemo() *cobra.Command {
 		Use:   "demo",
 		Short: "Show a made-up day in the console / 見本の一日をコンソールで見る",
 		Long: `Makes up a day of autumn 2016 (nothing is sent, nothing is read from the network),
-replays it sixty times as fast, and opens the console. Everything shown is sample
-data. Nothing is kept when it ends.
+replays it sixty times as fast, and opens the console. An abuse desk has worked for two
+weeks on subscribers who don't exist: cases, grants, refusals, a ledger. Everything shown
+is sample data. Nothing is kept when it ends.
 
-2016年秋の一日を模擬して60倍速で再生し、コンソールを開きます。表示はすべて見本データで、
-終了すると何も残りません。`,
+2016年秋の一日を模擬して60倍速で再生し、コンソールを開きます。架空の加入者の感染対応(案件、許可、
+却下、台帳)も二週間分あります。表示はすべて見本データで、終了すると何も残りません。`,
 		Example: `  sakimori demo
   sakimori demo --no-open --listen 127.0.0.1:0`,
 		Args: noArgs,
@@ -70,10 +71,23 @@ func (d *demo) run(ctx context.Context, out, errs io.Writer) error {
 	defer os.RemoveAll(dir)
 	fmt.Fprintln(out, say("見本の一日を作っています…", "making up a day…"))
 	scene := sim.Autumn2016(d.seed)
-	file := filepath.Join(dir, "autumn2016.pcap")
-	if _, err := writeScene(scene, file); err != nil {
+	life, err := sampleTown(d.seed, scene.Start, scene.Own[0])
+	if err != nil {
 		return err
 	}
+	scene.Own = append(scene.Own, life.Own()...)
+	scene.Actors = append(scene.Actors, life.Actors(scene.Start)...)
+	file := filepath.Join(dir, "autumn2016.pcap")
+	written := make(chan error, 1) // while the office is made up
+	go func() {
+		defer close(written)
+		_, err := writeScene(scene, file)
+		written <- err
+	}()
+	defer func() { // before the folder goes
+		for range written {
+		}
+	}()
 	cfg := defaultConfig()
 	cfg.Data, cfg.Listen = filepath.Join(dir, "data"), d.listen
 	for _, p := range scene.Dark {
@@ -81,6 +95,14 @@ func (d *demo) run(ctx context.Context, out, errs io.Writer) error {
 	}
 	for _, p := range scene.Own {
 		cfg.Telescope.Own = append(cfg.Telescope.Own, p.String())
+		cfg.Subscriber.Own = append(cfg.Subscriber.Own, p.String())
+	}
+	truth := life.Truth()
+	cfg.Subscriber.Skew = map[string]time.Duration{truth.Skewed: truth.Skew}
+	now := &paced{}
+	cfg.clock, cfg.speed = now, d.speed
+	if err := sampleNotices(ctx, &cfg, dir); err != nil {
+		return err
 	}
 	r := researchEntry{Name: say("見本の調査機関", "a sample research scanner")}
 	for _, p := range scene.Research {
@@ -104,6 +126,13 @@ func (d *demo) run(ctx context.Context, out, errs io.Writer) error {
 	if err := s.house.cliToken(ctx, filepath.Join(cfg.Data, cliTokenFile)); err != nil {
 		return errors.Join(err, s.close())
 	}
+	subscribers, err := openSample(ctx, s, life, now, scene.Start.Add(d.ahead), d.speed)
+	if err != nil {
+		return errors.Join(err, s.close())
+	}
+	if err := <-written; err != nil {
+		return errors.Join(err, s.close())
+	}
 	p := &replay{s: s, file: file, start: scene.Start, ahead: d.ahead, speed: d.speed}
 	if err := p.begin(ctx); err != nil {
 		return errors.Join(err, s.close())
@@ -116,7 +145,7 @@ func (d *demo) run(ctx context.Context, out, errs io.Writer) error {
 	if !d.noOpen {
 		open(ctx, url)
 	}
-	all, err := s.components(run.Component{Name: "replay", Run: p.run})
+	all, err := s.components(run.Component{Name: "subscribers", Run: subscribers.run}, run.Component{Name: "replay", Run: p.run})
 	if err != nil {
 		return errors.Join(err, s.close())
 	}

@@ -41,7 +41,7 @@ type reportsConfig struct {
 // components are what an office does while serve runs.
 func (h *office) components(cfg *config, findings <-chan detect.Finding, log *slog.Logger) ([]run.Component, error) {
 	list := []run.Component{{Name: "cases", Run: func(ctx context.Context, ready func()) error {
-		return h.duty(ctx, ready, findings, cfg.Retention.Addresses, log)
+		return h.duty(ctx, ready, cfg, findings, log)
 	}}}
 	if len(cfg.Subscriber.Radius.Listen) > 0 {
 		s, err := cfg.Subscriber.Radius.server(h, log)
@@ -112,9 +112,9 @@ const (
 // duty gives findings to their cases, ends grants whose ground is gone, moves cases that
 // time moves, and once a day signs the ledger and forgets addresses of longer ago than
 // they are kept.
-func (h *office) duty(ctx context.Context, ready func(), findings <-chan detect.Finding, keep time.Duration, log *slog.Logger) error {
+func (h *office) duty(ctx context.Context, ready func(), cfg *config, findings <-chan detect.Finding, log *slog.Logger) error {
 	ready()
-	recheck, tick := time.NewTicker(recheckEvery), time.NewTicker(tickEvery)
+	recheck, tick := time.NewTicker(recheckEvery), time.NewTicker(time.Duration(float64(tickEvery)/max(cfg.speed, 1)))
 	defer recheck.Stop()
 	defer tick.Stop()
 	signed := time.Time{}
@@ -146,7 +146,7 @@ func (h *office) duty(ctx context.Context, ready func(), findings <-chan detect.
 				if said("the ledger could not be signed", err); err == nil {
 					signed = day
 				}
-				said("old addresses could not be removed", h.forget(ctx, keep, clock.System{}))
+				said("old addresses could not be removed", h.forget(ctx, cfg.Retention.Addresses, cfg.now()))
 			}
 		}
 	}

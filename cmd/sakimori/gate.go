@@ -18,7 +18,6 @@ import (
 
 	"sakimori/account"
 	"sakimori/account/ledger"
-	"sakimori/base/clock"
 	"sakimori/lawful"
 	"sakimori/lawful/consent"
 	"sakimori/lawful/register"
@@ -28,8 +27,8 @@ import (
 
 // openGate opens the gate of a house: what was granted before is in force again, unless
 // it was altered.
-func (h *office) openGate(ctx context.Context, rules string) error {
-	g, err := readGuideline(rules)
+func (h *office) openGate(ctx context.Context, cfg *config) error {
+	g, err := readGuideline(cfg.Rules)
 	if err != nil {
 		return err
 	}
@@ -41,12 +40,12 @@ func (h *office) openGate(ctx context.Context, rules string) error {
 	if err != nil {
 		return err
 	}
-	if h.consents, err = consent.Open(ctx, h.db, clock.System{}, consents{h.book}); err != nil {
+	if h.consents, err = consent.Open(ctx, h.db, cfg.now(), consents{h.book}); err != nil {
 		return err
 	}
 	h.guideline = g
 	h.gate, err = lawful.New(lawful.Deps{
-		Guideline: g, Recorder: decisions{h.book}, Findings: known{h.desk}, Consents: h.consents, Keeper: kept, Key: key, Clock: clock.System{},
+		Guideline: g, Recorder: decisions{h.book}, Findings: known{h.desk}, Consents: h.consents, Keeper: kept, Key: key, Clock: cfg.now(),
 	})
 	if err != nil {
 		return err

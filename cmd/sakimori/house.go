@@ -56,7 +56,7 @@ func openHouse(ctx context.Context, cfg *config) (*house, error) {
 	if h.db, err = relation.Open(ctx, where); err != nil {
 		return nil, err
 	}
-	if h.book, err = ledger.Open(ctx, h.db, clock.System{}); err == nil {
+	if h.book, err = ledger.Open(ctx, h.db, cfg.now()); err == nil {
 		h.people, err = people.Open(ctx, h.db, clock.System{}, recorder{h.book}, settings)
 	}
 	if err != nil {

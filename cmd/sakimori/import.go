@@ -2,12 +2,15 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/netip"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -16,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sakimori/base/store"
+	"sakimori/detect"
 	"sakimori/observe/telescope"
 )
 
@@ -118,8 +122,14 @@ func (f *importFlags) run(c *cobra.Command, args []string) error {
 		return fault
 	}
 	im.keeper, im.tell = k, bar.show
+	var told []detect.Finding
+	im.found = func(f detect.Finding) { told = append(told, f) }
 	doc, err := im.run(ctx, files)
 	bar.end()
+	if k != nil {
+		// Also those before an error are kept.
+		err = errors.Join(err, giveFindings(ctx, &cfg, f.data, told))
+	}
 	if err != nil {
 		return err
 	}
@@ -138,6 +148,28 @@ func (f *importFlags) run(c *cobra.Command, args []string) error {
 			fmt.Fprintln(c.ErrOrStderr(), "sakimori:", e.Message)
 		}
 		return &exitError{exitFailed, nil}
+	}
+	return nil
+}
+
+// giveFindings gives findings to the cases of a data folder in which there are any. It is
+// in the data folder that subscribers are known.
+func giveFindings(ctx context.Context, cfg *config, data string, list []detect.Finding) (err error) {
+	list = slices.DeleteFunc(list, func(f detect.Finding) bool { return f.Detector != "infected" })
+	if len(list) == 0 || !exists(filepath.Join(data, historyDir)) {
+		return nil
+	}
+	c := *cfg
+	c.Data = data
+	h, err := openOffice(ctx, &c)
+	if err != nil {
+		return fmt.Errorf("the findings are kept, but not given to cases: %w", err)
+	}
+	defer func() { err = errors.Join(err, h.Close()) }()
+	for i := range list {
+		if err := h.finding(ctx, &list[i]); err != nil {
+			return fmt.Errorf("the findings are kept, but not given to cases: %w", err)
+		}
 	}
 	return nil
 }

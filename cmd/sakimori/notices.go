@@ -18,7 +18,6 @@ import (
 
 	"sakimori/account"
 	"sakimori/account/ledger"
-	"sakimori/base/clock"
 	"sakimori/lawful"
 	"sakimori/respond/casework"
 	"sakimori/respond/notify"
@@ -57,7 +56,7 @@ func (h *office) openNotices(ctx context.Context, cfg *config) error {
 		return err
 	}
 	d := notify.Deps{
-		DB: h.db, Clock: clock.System{}, People: contacts{h.vault}, Recorder: deeds{h.book}, Writer: wordless{}, Carriers: map[notify.Channel]notify.Carrier{}, Policy: n.ways.policy,
+		DB: h.db, Clock: cfg.now(), People: contacts{h.vault}, Recorder: deeds{h.book}, Writer: wordless{}, Carriers: map[notify.Channel]notify.Carrier{}, Policy: n.ways.policy,
 	}
 	if d.References, err = notify.NewReferences(secret); err != nil {
 		return err
@@ -78,7 +77,7 @@ func (h *office) openNotices(ctx context.Context, cfg *config) error {
 		return err
 	}
 	if n.ways.portal != nil {
-		n.portal, err = portal.Open(ctx, *n.ways.portal, portal.Deps{DB: h.db, Clock: clock.System{}, Walled: walled{n}, Desk: n.Desk, Writer: d.Writer, Log: slog.New(slog.DiscardHandler)})
+		n.portal, err = portal.Open(ctx, *n.ways.portal, portal.Deps{DB: h.db, Clock: cfg.now(), Walled: walled{n}, Desk: n.Desk, Writer: d.Writer, Log: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			return err
 		}

@@ -12,7 +12,6 @@ import (
 
 	"sakimori/account"
 	"sakimori/account/ledger"
-	"sakimori/base/clock"
 	"sakimori/base/relation"
 	"sakimori/lawful"
 	"sakimori/lawful/consent"
@@ -58,7 +57,7 @@ func openDesk(ctx context.Context, cfg *config) (*office, error) {
 		return nil, err
 	}
 	h := &office{house: base, dir: cfg.Data}
-	if h.desk, err = casework.Open(ctx, h.db, changes{h.book}, clock.System{}, casework.DefaultRules()); err != nil {
+	if h.desk, err = casework.Open(ctx, h.db, changes{h.book}, cfg.now(), casework.DefaultRules()); err != nil {
 		return nil, errors.Join(err, h.Close())
 	}
 	return h, nil
@@ -71,10 +70,10 @@ func openOffice(ctx context.Context, cfg *config) (*office, error) {
 		return nil, err
 	}
 	if h.keys, err = vault.LoadKeys(filepath.Join(h.dir, vaultKeys), time.Now()); err == nil {
-		h.vault, err = vault.Open(ctx, h.db, h.keys, looks{h.book}, clock.System{})
+		h.vault, err = vault.Open(ctx, h.db, h.keys, looks{h.book}, cfg.now())
 	}
 	if err == nil {
-		h.history, err = history.Open(filepath.Join(h.dir, historyDir), history.Options{Pseudonym: h.keys.Pseudonym, Silence: cfg.Subscriber.silence})
+		h.history, err = history.Open(filepath.Join(h.dir, historyDir), history.Options{Pseudonym: h.keys.Pseudonym, Silence: cfg.Subscriber.silence, Skew: cfg.Subscriber.skew})
 	}
 	if err == nil {
 		err = h.settle(ctx, cfg)
@@ -96,9 +95,17 @@ func (c *subscriberConfig) silence(source string) time.Duration {
 	return c.Silence[""]
 }
 
+// skew is by how much a source's clock may be off.
+func (c *subscriberConfig) skew(source string) time.Duration {
+	if d, told := c.Skew[source]; told {
+		return max(d, 0)
+	}
+	return max(c.Skew[""], 0)
+}
+
 // settle takes what the configuration says of the operator's addresses and rules.
 func (h *office) settle(ctx context.Context, cfg *config) (err error) {
-	if err := h.openGate(ctx, cfg.Rules); err != nil {
+	if err := h.openGate(ctx, cfg); err != nil {
 		return err
 	}
 	for _, s := range cfg.Subscriber.Own {

@@ -177,3 +177,58 @@ func TestKnown(t *testing.T) {
 	is(take("3", "S-2", "infected", now.Add(-30*24*time.Hour)), lawful.Finding{Detector: "infected", Subject: "S-2"})
 	is("C-1999-000001", lawful.Finding{})
 }
+
+// TestPassedOn: an address that passes from one subscriber to another takes no finding
+// with it: what was seen while the first one had it is theirs, also when the finding ends a
+// day later; what may be either's is nobody's.
+func TestPassedOn(t *testing.T) {
+	h := opened(t, t.TempDir())
+	defer func() {
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	at := func(hour, minute int) time.Time { return time.Date(2026, 11, 26, hour, minute, 0, 0, time.UTC) }
+	session := func(line string, from, to time.Time) {
+		t.Helper()
+		r := subscriber.Record{Kind: subscriber.Begin, Source: "bng1", Session: line, Line: line, Address: netip.MustParsePrefix("203.0.113.1/32"), At: from}
+		end := r
+		end.Kind, end.At = subscriber.End, to
+		if err := h.Take(t.Context(), []subscriber.Record{r, end}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	session("a", at(8, 0), at(10, 0))
+	session("b", at(10, 5), at(23, 0))
+	first := subscriber.Subject(h.keys.Pseudonym("a"))
+	found := func(id string, last, changed time.Time, state detect.State) {
+		t.Helper()
+		f := detect.Finding{
+			ID: id, Detector: "infected", Subject: "203.0.113.1", State: state, Severity: detect.Soon, Confidence: 0.9, Opened: at(8, 30), Changed: changed,
+			Evidence: []detect.Fact{{Key: "first", Value: at(8, 30).Format(time.RFC3339)}, {Key: "last", Value: last.Format(time.RFC3339)}},
+		}
+		if err := h.finding(t.Context(), &f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	is := func(what string, theirs, nobodys int) {
+		t.Helper()
+		list, err := h.desk.Cases(t.Context(), casework.Query{})
+		if err != nil || len(list) != 1 || list[0].Subject != first {
+			t.Fatalf("%s: %+v, %v", what, list, err)
+		}
+		signs, err := h.desk.Signs(t.Context(), list[0].ID)
+		if err != nil || len(signs) != theirs {
+			t.Errorf("%s: of the case %+v, %v", what, signs, err)
+		}
+		if signs, err = h.desk.Signs(t.Context(), ""); err != nil || len(signs) != nobodys {
+			t.Errorf("%s: of nobody %+v, %v", what, signs, err)
+		}
+	}
+	found("F-1", at(9, 40), at(9, 41), detect.Changed)
+	is("while they had it", 1, 0)
+	found("F-1", at(9, 40), at(9, 40).Add(24*time.Hour), detect.Closed)
+	is("a day later", 1, 0)
+	found("F-2", at(11, 0), at(11, 1), detect.Changed)
+	is("somebody's packet from the address since", 1, 1)
+}

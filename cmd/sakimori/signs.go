@@ -20,10 +20,16 @@ import (
 // defaultSkew is how far clocks of those who report are off without saying so.
 const defaultSkew = 2 * time.Second
 
-// sign is a sign of one address, with what the attribution makes of it.
+// attributed says whose a sign is, of an address that was seen at a time; slack is how
+// far after it that may have been, as it was written.
 func (h *office) attributed(s casework.Sign, addr netip.Addr, port uint16, proto uint8, slack time.Duration) casework.Sign {
-	half := slack/2 + defaultSkew // what was written to the minute lies somewhere in it
-	a := h.who(addr, port, proto, s.At.Add(slack/2), half)
+	return h.held(s, addr, port, proto, s.At, s.At.Add(slack))
+}
+
+// held says whose a sign is that speaks of an address from one moment to another.
+func (h *office) held(s casework.Sign, addr netip.Addr, port uint16, proto uint8, from, to time.Time) casework.Sign {
+	half := to.Sub(from) / 2
+	a := h.who(addr, port, proto, from.Add(half), half+defaultSkew)
 	s.Verdict, s.Subject = string(a.Verdict), a.Pseudonym
 	if !a.Verdict.Certain() {
 		t := doubts[a.Verdict]
@@ -46,8 +52,9 @@ var (
 	untold   = detect.Text{JA: "加入者に知らせるような内容ではありません", EN: "it says nothing that a subscriber would be told"}
 )
 
-// finding takes a finding about one of our own addresses. What lasts gives a sign an
-// hour, so that a case knows when it was seen last.
+// finding takes a finding about one of our own addresses: a sign of when it was seen
+// last, one an hour. A finding knows its address and not who has it: so it is somebody's
+// only if nobody else had the address since its first packet.
 func (h *office) finding(ctx context.Context, f *detect.Finding) error {
 	if f.Detector != "infected" {
 		return nil
@@ -63,13 +70,15 @@ func (h *office) finding(ctx context.Context, f *detect.Finding) error {
 		}
 		return err
 	}
-	s := casework.Sign{ID: signOf(f), Source: "telescope", Claim: string(observe.ClaimInfected), At: f.Changed}
+	s := casework.Sign{ID: signOf(f), Source: "telescope", Claim: string(observe.ClaimInfected)}
+	first, last := seen(f)
+	s.At = last
 	for _, e := range f.Evidence {
 		if e.Key == "family" && e.Value != "unknown" {
 			s.Family = e.Value
 		}
 	}
-	_, err = h.desk.Take(ctx, h.attributed(s, addr, 0, 0, time.Minute))
+	_, err = h.desk.Take(ctx, h.held(s, addr, 0, 0, first, last.Add(time.Second)))
 	return err
 }
 
@@ -80,8 +89,25 @@ func signsOf(f *detect.Finding) string {
 	return "telescope:" + hex.EncodeToString(sum[:16]) + "@"
 }
 
-// signOf names the sign that a finding gives at its time.
-func signOf(f *detect.Finding) string { return signsOf(f) + f.Changed.UTC().Format("2006010215") }
+// seen is when a finding's address was seen first and last, to the second.
+func seen(f *detect.Finding) (first, last time.Time) {
+	first, last = f.Opened, f.Changed
+	for _, e := range f.Evidence {
+		switch t, err := time.Parse(time.RFC3339, e.Value); {
+		case e.Key == "first" && err == nil:
+			first = t
+		case e.Key == "last" && err == nil:
+			last = t
+		}
+	}
+	return first, last
+}
+
+// signOf names the sign that a finding gives: that it was seen last in this hour.
+func signOf(f *detect.Finding) string {
+	_, last := seen(f)
+	return signsOf(f) + last.UTC().Format("2006010215")
+}
 
 // catchUp gives to their cases the findings that came while there was no office, or that
 // a crash kept from it; and asks again about those that were nobody's.

@@ -23,7 +23,8 @@ func newSim() *cobra.Command {
 		Long: `Writes a capture of a small made-up Internet, and what is true of it. Nothing is
 ever sent. Scenes: ` + strings.Join(sim.Names(), ", ") + `
 
-小さな模擬インターネットのキャプチャと、その正解を書き出します。何も送信しません。`,
+小さな模擬インターネットのキャプチャと、その正解を書き出します。何も送信しません。
+加入者網の記録は sakimori sim subscribers で作ります。`,
 		Example: "  sakimori sim autumn2016 --out day.pcap --truth day.json",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
@@ -51,6 +52,7 @@ ever sent. Scenes: ` + strings.Join(sim.Names(), ", ") + `
 			return os.WriteFile(truth, b, 0o600)
 		},
 	}
+	c.AddCommand(newSimSubscribers())
 	c.Flags().StringVar(&out, "out", "sim.pcap", "capture to write")
 	c.Flags().StringVar(&truth, "truth", "", "JSON file for the truth")
 	c.Flags().Uint64Var(&seed, "seed", 1, "the same seed gives the same bytes")

@@ -33,8 +33,10 @@ type Config struct {
 	// Quiet is the silence, in data time, after which a finding closes and
 	// a candidate is forgotten.
 	Quiet time.Duration
-	// Every is the least time between two changed versions of a finding.
-	Every time.Duration
+	// Every is the least time between two changed versions of a finding, and
+	// Again the longest while it lasts: whoever follows it knows when it was
+	// seen last, although nothing about it is new.
+	Every, Again time.Duration
 
 	// The bounds of memory: at most Hosts addresses with, together, at most
 	// Entries pairs of port and kind; Pending sightings of the minute in
@@ -48,6 +50,7 @@ func DefaultConfig() Config {
 	return Config{
 		Quiet:   24 * time.Hour,
 		Every:   10 * time.Minute,
+		Again:   6 * time.Hour,
 		Hosts:   1 << 16,
 		Entries: 1 << 18,
 		Pending: 1 << 16,
@@ -101,6 +104,7 @@ func New(cfg Config, out detect.Findings) *Detector {
 	def := DefaultConfig()
 	cfg.Quiet = cmp.Or(cfg.Quiet, def.Quiet)
 	cfg.Every = cmp.Or(cfg.Every, def.Every)
+	cfg.Again = cmp.Or(cfg.Again, def.Again)
 	cfg.Hosts = cmp.Or(cfg.Hosts, def.Hosts)
 	cfg.Entries = cmp.Or(cfg.Entries, def.Entries)
 	cfg.Pending = cmp.Or(cfg.Pending, def.Pending)
@@ -341,7 +345,7 @@ func (d *Detector) judge(h *host) {
 		// of the same event disagreed.
 		d.emit(h, &v, detect.Closed, d.now)
 		h.Open, h.Waiting = false, false
-	case h.Open && h.material(&v) && !h.Waiting:
+	case h.Open && !h.Waiting && (h.material(&v) || d.now-h.Emitted >= int64(d.cfg.Again)):
 		h.Waiting = true
 		d.waiting = append(d.waiting, h.Addr)
 	}

@@ -3,6 +3,7 @@ package infected_test
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -130,6 +131,37 @@ func TestAccuses(t *testing.T) {
 				t.Errorf("accused as %q with %d findings, want %q", got, len(l), tc.want)
 			}
 		})
+	}
+}
+
+// A finding that lasts is told again and again, with when it was seen last, although
+// nothing about it is new; one that nobody sees any more isn't.
+func TestLasts(t *testing.T) {
+	var l log
+	d := infected.New(infected.Config{}, &l)
+	last := 0
+	for n := 0; n < 20*60; n += 7 {
+		d.Sight([]observe.Sighting{see(n, total(1), targets(3))})
+		d.Tick(minutes(n + 1))
+		last = n
+	}
+	for n := range 30 * 60 {
+		d.Tick(minutes(last + 1 + n))
+	}
+	var told []string
+	for _, f := range l {
+		for _, e := range f.Evidence {
+			if e.Key == "last" {
+				told = append(told, string(f.State)+" "+e.Value)
+			}
+		}
+	}
+	want := []string{ // at 04:03 there are ten times as many packets; then it only lasts
+		"opened 2016-10-01T03:00:30Z", "changed 2016-10-01T04:03:30Z", "changed 2016-10-01T10:07:30Z", "changed 2016-10-01T16:11:30Z",
+		"changed 2016-10-01T22:15:30Z", "closed 2016-10-01T22:57:30Z",
+	}
+	if !slices.Equal(told, want) {
+		t.Errorf("told %q, want %q", told, want)
 	}
 }
 

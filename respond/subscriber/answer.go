@@ -35,6 +35,7 @@ type Hold struct {
 	Open             bool   // no end was told: To is the last sign, and the holder may still have it
 	Inferred         bool   // the end was concluded: from the next holder, a restart of the source, silence, or a promise
 	Shared           bool   // of some ports alone
+	Skew             int64  // by how much the source's clock may be off, either way: in Earliest and Latest already
 }
 
 // Decision is the verdict with what it rests on.
@@ -53,14 +54,17 @@ type Limits struct {
 	// two and a half intervals of a source that sends Interim-Updates; 0 for ever.
 	Silence time.Duration
 	Resets  []int64 // when it began anew, ascending: all its sessions had ended then
+	// Skew is by how much its clock may be off, either way.
+	Skew time.Duration
 }
 
 // Decide says who had the address and port between from and to (both included, Unix
 // nanoseconds). spans are all that overlap it in address, ports and protocol, in any
 // order and however split; limits knows of each source.
 func Decide(spans []Span, port uint16, from, to int64, limits func(source uint16) Limits) Decision {
-	all := Holds(spans, limits)
+	all := claims(spans, limits)
 	holds := touching(all, from, to)
+	sortHolds(holds)
 	d := Decision{Holds: holds, Margin: -1}
 	switch {
 	case len(holds) == 0:
@@ -111,10 +115,10 @@ func cover(holds []Hold, from, to int64) (sure, near bool) {
 	at, begun := from, false
 	sorted := slices.SortedFunc(slices.Values(holds), func(a, b Hold) int { return cmp.Compare(a.From, b.From) })
 	for _, h := range sorted {
-		if h.From <= h.To && h.From <= at && h.To >= at {
-			at, begun = h.To, true
+		if h.From <= h.To && h.From+h.Skew <= at && h.To-h.Skew >= at {
+			at, begun = h.To-h.Skew, true
 		}
-		near = near || h.From <= to && from <= min(h.Latest, h.Believed) && h.From <= h.To
+		near = near || h.From-h.Skew <= to && from <= min(h.Latest, h.Believed) && h.From <= h.To
 	}
 	return begun && at >= to, near
 }
@@ -141,8 +145,22 @@ func margin(holds []Hold, holder Holder, from, to int64) time.Duration {
 // Holds turns spans into claims. What it makes of them doesn't depend on their order,
 // nor on how often or in how many pieces they were kept.
 func Holds(spans []Span, limits func(source uint16) Limits) []Hold {
+	holds := claims(spans, limits)
+	sortHolds(holds)
+	return holds
+}
+
+func sortHolds(holds []Hold) {
+	slices.SortFunc(holds, func(a, b Hold) int {
+		return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To), cmp.Compare(a.Source, b.Source), slices.Compare(a.ID[:], b.ID[:]))
+	})
+}
+
+// claims are the holds, in no order: an address may have had a hundred uses, of which a
+// question is about one or two.
+func claims(spans []Span, limits func(source uint16) Limits) []Hold {
 	spans = joined(spans)
-	var holds []Hold
+	holds := make([]Hold, 0, len(spans))
 	var points []Span
 	for i := range spans {
 		s := &spans[i]
@@ -167,10 +185,21 @@ func Holds(spans []Span, limits func(source uint16) Limits) []Hold {
 	}
 	holds = append(holds, paired(points, limits)...)
 	bound(holds)
-	slices.SortFunc(holds, func(a, b Hold) int {
-		return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To), cmp.Compare(a.Source, b.Source), slices.Compare(a.ID[:], b.ID[:]))
-	})
+	for i := range holds {
+		holds[i].doubt(limits(holds[i].Source).Skew)
+	}
 	return holds
+}
+
+// doubt widens a claim by what its source's clock may be off.
+func (h *Hold) doubt(skew time.Duration) {
+	h.Skew = int64(skew)
+	if h.Earliest > math.MinInt64+h.Skew {
+		h.Earliest -= h.Skew
+	}
+	if h.Latest < math.MaxInt64-h.Skew {
+		h.Latest += h.Skew
+	}
 }
 
 // limit ends what nobody ended: by the source's restart, by its silence, by what was
@@ -190,7 +219,8 @@ func limit(h *Hold, s *Span, l Limits) {
 
 // joined are the spans with those of one use in one piece, and without doubles.
 func joined(spans []Span) []Span {
-	out := slices.SortedFunc(slices.Values(spans), func(a, b Span) int { return a.Compare(&b) })
+	out := slices.Clone(spans)
+	slices.SortFunc(out, func(a, b Span) int { return a.Compare(&b) })
 	n := 0
 	for i := range out {
 		if n > 0 && out[n-1].Join(&out[i]) {
@@ -277,19 +307,22 @@ func paired(points []Span, limits func(source uint16) Limits) (holds []Hold) {
 // bound ends each open claim where another holder's begins for sure, and begins those
 // whose beginning isn't known after the last one that is vouched for.
 func bound(holds []Hold) {
-	var byFrom, byTo []Hold // what is vouched for
-	for _, h := range holds {
-		if h.From <= h.To {
-			byFrom = append(byFrom, h)
+	if !slices.ContainsFunc(holds, func(h Hold) bool { return h.Open || h.Earliest < h.From }) {
+		return
+	}
+	byFrom := make([]*Hold, 0, len(holds)) // what is vouched for
+	for i := range holds {
+		if holds[i].From <= holds[i].To {
+			byFrom = append(byFrom, &holds[i])
 		}
 	}
-	byTo = slices.Clone(byFrom)
-	slices.SortFunc(byFrom, func(a, b Hold) int { return cmp.Compare(a.From, b.From) })
-	slices.SortFunc(byTo, func(a, b Hold) int { return cmp.Compare(a.To, b.To) })
+	byTo := slices.Clone(byFrom)
+	slices.SortFunc(byFrom, func(a, b *Hold) int { return cmp.Compare(a.From, b.From) })
+	slices.SortFunc(byTo, func(a, b *Hold) int { return cmp.Compare(a.To, b.To) })
 	for i := range holds {
 		h := &holds[i]
 		if h.Open {
-			k, _ := slices.BinarySearchFunc(byFrom, h.To+1, func(o Hold, t int64) int { return cmp.Compare(o.From, t) })
+			k, _ := slices.BinarySearchFunc(byFrom, h.To+1, func(o *Hold, t int64) int { return cmp.Compare(o.From, t) })
 			for ; k < len(byFrom) && byFrom[k].Holder == h.Holder; k++ {
 			}
 			if k < len(byFrom) && byFrom[k].From < h.Latest {
@@ -297,7 +330,7 @@ func bound(holds []Hold) {
 			}
 		}
 		if h.Earliest < h.From {
-			k, _ := slices.BinarySearchFunc(byTo, h.From, func(o Hold, t int64) int { return cmp.Compare(o.To, t) })
+			k, _ := slices.BinarySearchFunc(byTo, h.From, func(o *Hold, t int64) int { return cmp.Compare(o.To, t) })
 			for k--; k >= 0 && byTo[k].Holder == h.Holder; k-- {
 			}
 			if k >= 0 {

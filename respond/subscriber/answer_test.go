@@ -325,3 +325,50 @@ func TestOrderAndPieces(t *testing.T) {
 		}
 	})
 }
+
+// TestClockOff: a source whose clock is off, by no more than is known, makes nothing
+// wrong that is certain.
+func TestClockOff(t *testing.T) {
+	certain, widened := 0, 0
+	rapid.Check(t, func(t *rapid.T) {
+		truth, spans, limits := life(t)
+		most := rapid.Int64Range(1, 8).Draw(t, "most") * minute
+		off := rapid.Int64Range(-most, most).Draw(t, "off")
+		for i := range spans {
+			s := &spans[i]
+			for _, p := range []*int64{&s.First, &s.Last, &s.Begin, &s.End, &s.Until} {
+				if *p != 0 {
+					*p += off
+				}
+			}
+		}
+		known := func(n uint16) subscriber.Limits {
+			l := limits(n)
+			l.Skew = time.Duration(most)
+			l.Resets = slices.Clone(l.Resets)
+			for i := range l.Resets {
+				l.Resets[i] += off
+			}
+			return l
+		}
+		for range 20 {
+			at := rapid.Int64Range(10, 300).Draw(t, "at") * minute
+			d := subscriber.Decide(spans, 0, at, at, known)
+			if without := subscriber.Decide(spans, 0, at, at, limits); without.Verdict.Certain() && !d.Verdict.Certain() {
+				widened++
+			}
+			if !d.Verdict.Certain() {
+				continue
+			}
+			certain++
+			for _, x := range truth {
+				if x.from*minute <= at && at <= x.to*minute && holder(x.who) != d.Holder {
+					t.Fatalf("%s names %q, and %s had it at %d, with clocks off by %d: %+v\n%+v", d.Verdict, d.Holder.ID, x.who, at, off, truth, d.Holds)
+				}
+			}
+		}
+	})
+	if certain == 0 || widened == 0 {
+		t.Errorf("%d certain answers, %d withheld for the clock", certain, widened)
+	}
+}

@@ -58,8 +58,20 @@ func (s *Span) Compare(o *Span) int {
 	if c := bytes.Compare(s.Addr[:], o.Addr[:]); c != 0 {
 		return c
 	}
-	return cmp.Or(cmp.Compare(s.Bits, o.Bits), cmp.Compare(s.Ports.First, o.Ports.First), cmp.Compare(s.Ports.Last, o.Ports.Last), cmp.Compare(s.Proto, o.Proto),
-		cmp.Compare(s.Source, o.Source), cmp.Compare(s.Session, o.Session), bytes.Compare(s.Holder.ID[:], o.Holder.ID[:]), cmp.Compare(s.First, o.First))
+	// One after the other: most differ in an early field, and there are many to compare.
+	switch {
+	case s.Bits != o.Bits:
+		return cmp.Compare(s.Bits, o.Bits)
+	case s.Ports != o.Ports:
+		return cmp.Or(cmp.Compare(s.Ports.First, o.Ports.First), cmp.Compare(s.Ports.Last, o.Ports.Last))
+	case s.Proto != o.Proto:
+		return cmp.Compare(s.Proto, o.Proto)
+	case s.Source != o.Source:
+		return cmp.Compare(s.Source, o.Source)
+	case s.Session != o.Session:
+		return cmp.Compare(s.Session, o.Session)
+	}
+	return cmp.Or(bytes.Compare(s.Holder.ID[:], o.Holder.ID[:]), cmp.Compare(s.First, o.First))
 }
 
 // Join adds o to s when both are of the same use, and close enough.

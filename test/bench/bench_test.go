@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"sakimori/base/wire/radius"
 	"sakimori/sim"
 )
 
@@ -38,6 +39,61 @@ func TestQuick(t *testing.T) {
 	}
 	if strings.Contains(text, "wrong") {
 		t.Errorf("wrong results:\n%s", text)
+	}
+}
+
+// TestQuickLedger runs part F: both stores have their row, and their chains hold.
+func TestQuickLedger(t *testing.T) {
+	if testing.Short() {
+		t.Skip("SKIPPED: it may have to build the program")
+	}
+	var out, errs bytes.Buffer
+	if err := command(t.Context(), []string{"-quick", "-parts", "F", "-dir", t.TempDir()}, &out, &errs); err != nil {
+		t.Fatalf("%v\n%s", err, errs.String())
+	}
+	for _, want := range []string{"\n| SQLite", "\n| PostgreSQL"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+}
+
+// What part E keeps it finds again.
+func TestKeep(t *testing.T) {
+	k, err := keep(t.Context(), t.TempDir(), 100_000, 10_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k.Records != 100_000 || k.Disk < 100_000 || k.Million <= 0 || k.P99 < k.P50 || k.Certain == 0 {
+		t.Errorf("%+v", k)
+	}
+}
+
+// A made-up request is what an accounting server takes.
+func TestAccounting(t *testing.T) {
+	secret := radius.NewSecret([]byte(nasSecret))
+	var before radius.Packet
+	for i := range uint64(5000) {
+		p, err := radius.Parse(accounting(nil, byte(i), i, 1000))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := secret.Check(p); err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Equal(before, p) {
+			t.Fatal("the same twice")
+		}
+		before = p
+	}
+	where, err := echo(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := nases{to: where, sockets: 2, lines: 1000}
+	s, err := n.send(t.Context(), 100*time.Millisecond)
+	if err != nil || s.answered == 0 || s.lost > 0 {
+		t.Errorf("%+v, %v", s, err)
 	}
 }
 

@@ -2,11 +2,13 @@
 
 // Bench measures sakimori on the machine at hand, side by side with the tools
 // of the field: whole imports (A), live capture (B), the console's questions (C),
-// and where the time of an import goes (D). `make bench` runs it.
+// where the time of an import goes (D), who had which address (E) and the ledger (F).
+// `make bench` runs it.
 package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -35,6 +37,8 @@ type options struct {
 	hourDays int    // days of which hours are kept, in part C
 	yearDays int    // days of the year, in part C
 	trial    time.Duration
+	kept     uint64 // records that part E keeps
+	keep     string // folder in which this process keeps them, for part E's own
 	quick    bool
 	write    bool
 	log      io.Writer
@@ -60,7 +64,9 @@ func command(ctx context.Context, args []string, out, errs io.Writer) error {
 	fl.Uint64Var(&o.long, "long", 30_000_000, "size of a longer capture, which only sakimori and tcpdump read; 0 none")
 	fl.IntVar(&o.rounds, "rounds", 3, "how often each command runs, in turn with the others")
 	fl.DurationVar(&o.timeout, "timeout", 10*time.Minute, "longest time for one command")
-	fl.StringVar(&o.parts, "parts", "ABCD", "A imports, B live, C console, D profile")
+	fl.StringVar(&o.parts, "parts", "ABCDEF", "A imports, B live, C console, D profile, E attribution, F ledger")
+	fl.Uint64Var(&o.kept, "kept", 10_000_000, "records that part E keeps")
+	fl.StringVar(&o.keep, "keep", "", "only keep so many records in this folder, and say what it took: part E runs itself so")
 	fl.StringVar(&o.dir, "dir", "", "where generated data is kept (default build/bench in the repository)")
 	fl.StringVar(&o.pgo, "pgo", "", "file in which part D keeps its profiles, for the compiler")
 	fl.StringVar(&o.year, "year", "", "folder in which part C keeps its year, however the sources change (default one below -dir for each state of them)")
@@ -74,13 +80,21 @@ func command(ctx context.Context, args []string, out, errs io.Writer) error {
 	o.yearDays, o.trial = 365, 2*time.Second
 	if o.quick {
 		o.packets, o.long, o.rounds, o.hourDays, o.yearDays, o.trial = min(o.packets, 200_000), min(o.long, 300_000), 1, 3, 70, 300*time.Millisecond
+		o.kept = min(o.kept, 200_000)
 	}
 	o.parts = strings.ToUpper(o.parts)
-	if strings.Trim(o.parts, "ABCD") != "" || o.parts == "" || fl.NArg() > 0 || o.packets < 10_000 || o.rounds < 1 || o.hourDays < 2 {
-		return errors.New("usage: bench [-parts ABCD] [-packets N ≥ 10000] [-rounds N] [-hour-days N ≥ 2] [-year DIR] [-quick] [-write]")
+	if strings.Trim(o.parts, "ABCDEF") != "" || o.parts == "" || fl.NArg() > 0 || o.packets < 10_000 || o.rounds < 1 || o.hourDays < 2 || o.kept < 1000 {
+		return errors.New("usage: bench [-parts ABCDEF] [-packets N ≥ 10000] [-rounds N] [-hour-days N ≥ 2] [-year DIR] [-kept N ≥ 1000] [-quick] [-write]")
 	}
-	if o.write && (o.quick || o.parts != "ABCD") {
+	if o.write && (o.quick || o.parts != "ABCDEF") {
 		return errors.New("-write needs a whole run: leave -quick and -parts away")
+	}
+	if o.keep != "" {
+		k, err := keep(ctx, o.keep, o.kept, 1_000_000)
+		if err != nil {
+			return err
+		}
+		return json.NewEncoder(out).Encode(k)
 	}
 	if err := o.prepare(ctx); err != nil {
 		return err
@@ -109,7 +123,7 @@ func measure(ctx context.Context, o *options, out io.Writer) (*report, error) {
 	for _, p := range []struct {
 		name string
 		run  func(context.Context, *options, *report) (section, error)
-	}{{"A", imports}, {"B", live}, {"D", profile}, {"C", console}} {
+	}{{"A", imports}, {"B", live}, {"D", profile}, {"C", console}, {"E", attribution}, {"F", books}} {
 		if !strings.Contains(o.parts, p.name) {
 			continue
 		}

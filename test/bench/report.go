@@ -27,6 +27,10 @@ type report struct {
 	slow     []string  // questions of the console beyond the aim
 	asked    int
 	latency  []step
+	taken    float64 // accounting records/s, live
+	memory   float64 // the same without sockets
+	kept     keeping
+	keptCost cost
 	faults   []string // results that aren't true
 }
 
@@ -118,6 +122,7 @@ func (r *report) verdict() string {
 			v.note("100 ms を超えた問い / questions beyond 100 ms: %s", strings.Join(r.slow, "; "))
 		}
 	}
+	r.subscribers(&v, met)
 	m := r.machine
 	v.note("測定中、ほかのプログラムが CPU の %.0f %%、仮想化基盤が %.0f %% を使った。/ Meanwhile other programs took %.0f %% of the processors, the hypervisor %.0f %%; load average %s at the start, %s at the end.",
 		100*m.others, 100*m.steal, 100*m.others, 100*m.steal, m.load0, m.load1)
@@ -128,6 +133,20 @@ func (r *report) verdict() string {
 		v.note("**誤り / wrong: %s**", f)
 	}
 	return v.text()
+}
+
+// subscribers are the aims of attribution.
+func (r *report) subscribers(v *section, met func(bool) string) {
+	if r.taken > 0 {
+		v.row("課金記録 10 万件/秒、送信側と同じ 2 コア / accounting taken live, beside its sender", thousands(uint64(r.taken))+" records/s", met(r.taken >= aimTaken))
+	}
+	if r.memory > 0 {
+		v.row("課金記録 10 万件/秒、ソケットなし / the same without sockets", thousands(uint64(r.memory))+" records/s", met(r.memory >= aimTaken))
+	}
+	if k := r.kept; k.Records > 0 {
+		v.row("通報 100 万行の特定 60 秒未満 / a million report rows attributed", seconds(k.Million)+" s", met(k.Million < aimMillion))
+		v.row("照会の p99 < 5 ms / one look-up", fmt.Sprintf("%.3f ms (%s records)", milli(k.P99), million(float64(k.Records))), met(k.P99 < aimLookUp))
+	}
 }
 
 // wrong is an error if a measured program gave a wrong answer: speed is

@@ -60,6 +60,11 @@ func TestGates(t *testing.T) {
 			})
 		}
 	})
+	var town []*detector
+	var about string
+	if !testing.Short() {
+		t.Run("town", func(t *testing.T) { town, about = judgeTown(t) })
+	}
 	if t.Failed() {
 		return // there is no table of half the scenes
 	}
@@ -80,10 +85,10 @@ func TestGates(t *testing.T) {
 			t.Errorf("%s: %s", d.name, why)
 		}
 	}
-	t.Logf("over %d scenes:\n%s", len(scenes), table(all))
+	t.Logf("over %d scenes:\n%s\nover a town:\n%s\n%s", len(scenes), table(all), table(town), about)
 	if *update && *seed == 0 && !t.Failed() && !testing.Short() {
 		page := filepath.Join(root, "docs", "gates.md")
-		if err := os.WriteFile(page, []byte(document(scenes, all)), 0o644); err != nil {
+		if err := os.WriteFile(page, []byte(document(scenes, all, town, about)), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -27,6 +27,8 @@ type Options struct {
 	// Silence is how long a session of a source is believed after its last sign; nil
 	// and 0 for ever. See subscriber.Limits.
 	Silence func(source string) time.Duration
+	// Skew is by how much a source's clock may be off; nil: by nothing.
+	Skew func(source string) time.Duration
 	// Rows is how many spans are in memory before they go into a file, some 250 bytes
 	// each; 0: 524,288. There may be twice as many while a file is written.
 	Rows int
@@ -355,7 +357,8 @@ func (h *History) unmap() (err error) {
 func (h *History) Who(addr netip.Addr, port uint16, proto uint8, from, to time.Time) subscriber.Decision {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	spans := h.spans(nil, addr.As16(), port, proto)
+	const usual = 64 // of an address, in some months
+	spans := h.spans(make([]subscriber.Span, 0, usual), addr.As16(), port, proto)
 	return subscriber.Decide(spans, port, nano(from), nano(to), h.limits)
 }
 
@@ -389,8 +392,14 @@ func (h *History) spans(list []subscriber.Span, a [16]byte, port uint16, proto u
 
 func (h *History) limits(source uint16) subscriber.Limits {
 	l := subscriber.Limits{Resets: h.resets[source]}
-	if h.opts.Silence != nil && int(source) < len(h.names) {
+	if int(source) >= len(h.names) {
+		return l
+	}
+	if h.opts.Silence != nil {
 		l.Silence = h.opts.Silence(h.names[source])
+	}
+	if h.opts.Skew != nil {
+		l.Skew = h.opts.Skew(h.names[source])
 	}
 	return l
 }

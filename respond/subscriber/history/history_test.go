@@ -423,3 +423,39 @@ func BenchmarkMillion(b *testing.B) {
 	b.ReportMetric(100*float64(certain)/rows, "%certain")
 	b.ReportMetric(float64(h.Size().Bytes)/records, "disk-B/record")
 }
+
+// BenchmarkDeep looks addresses up that had ninety uses each.
+func BenchmarkDeep(b *testing.B) {
+	h := open(b, b.TempDir(), 1<<18)
+	defer closed(b, h)
+	const lines, days = 10_000, 90
+	address := func(line int) netip.Prefix {
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(line >> 16), byte(line >> 8), byte(line)}), 32)
+	}
+	for day := range days {
+		lot := make([]subscriber.Record, 0, 2*lines)
+		for line := range lines {
+			r := subscriber.Record{
+				Kind: subscriber.Begin, Source: "nas", Session: fmt.Sprint(line, "-", day), Line: fmt.Sprint((line + day) % lines), Address: address(line),
+				At: epoch.Add(time.Duration(day)*24*time.Hour + time.Duration(line)*time.Second),
+			}
+			end := r
+			end.Kind, end.At = subscriber.End, r.At.Add(20*time.Hour)
+			lot = append(lot, r, end)
+		}
+		take(b, h, lot...)
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	certain := 0
+	b.ResetTimer()
+	for b.Loop() {
+		line := r.IntN(lines)
+		at := epoch.Add(time.Duration(r.IntN(days))*24*time.Hour + time.Duration(line)*time.Second + 10*time.Hour)
+		if h.Who(address(line).Addr(), 0, 0, at.Add(-2*time.Second), at.Add(2*time.Second)).Verdict == subscriber.Unique {
+			certain++
+		}
+	}
+	if certain != b.N {
+		b.Errorf("%d of %d", certain, b.N)
+	}
+}

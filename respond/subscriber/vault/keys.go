@@ -9,9 +9,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"io/fs"
 	"os"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -22,6 +24,7 @@ type Keys struct {
 	path string
 	file keyFile
 	aead map[int64]cipher.AEAD
+	macs sync.Pool // of hash.Hash with the pseudonyms' key
 }
 
 type keyFile struct {
@@ -126,9 +129,15 @@ func (k *Keys) Newest() int64 { return k.file.Seals[len(k.file.Seals)-1].Number 
 
 // Pseudonym is what a contract is called everywhere but here.
 func (k *Keys) Pseudonym(contract string) (id [16]byte) {
-	h := hmac.New(sha256.New, k.file.Pseudonym)
+	h, have := k.macs.Get().(hash.Hash)
+	if !have {
+		h = hmac.New(sha256.New, k.file.Pseudonym)
+	}
+	defer k.macs.Put(h)
+	h.Reset()
 	h.Write([]byte(contract))
-	copy(id[:], h.Sum(nil))
+	var sum [sha256.Size]byte
+	copy(id[:], h.Sum(sum[:0]))
 	return id
 }
 

@@ -82,12 +82,15 @@ const (
 // Keep keeps the names of contracts, so that their pseudonyms can be turned back. It
 // returns when they are on disk.
 func (v *Vault) Keep(ctx context.Context, names ...string) error {
+	ids := make([][16]byte, len(names))
+	for i, n := range names {
+		ids[i] = v.keys.Pseudonym(n)
+	}
 	fresh := map[[16]byte]string{}
 	v.mu.Lock()
-	for _, n := range names {
-		id := v.keys.Pseudonym(n)
+	for i, id := range ids {
 		if _, known := v.known[id]; !known {
-			fresh[id] = n
+			fresh[id] = names[i]
 		}
 	}
 	v.mu.Unlock()
