@@ -12,6 +12,7 @@ import (
 
 	"sakimori/account"
 	"sakimori/account/ledger"
+	"sakimori/base/clock"
 	"sakimori/base/relation"
 	"sakimori/lawful"
 	"sakimori/lawful/consent"
@@ -28,6 +29,7 @@ type office struct {
 	*house
 
 	dir     string
+	clock   clock.Clock
 	keys    *vault.Keys
 	vault   *vault.Vault
 	history *history.History
@@ -56,7 +58,7 @@ func openDesk(ctx context.Context, cfg *config) (*office, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &office{house: base, dir: cfg.Data}
+	h := &office{house: base, dir: cfg.Data, clock: cfg.now()}
 	if h.desk, err = casework.Open(ctx, h.db, changes{h.book}, cfg.now(), casework.DefaultRules()); err != nil {
 		return nil, errors.Join(err, h.Close())
 	}

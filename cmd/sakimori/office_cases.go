@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"sakimori/base/clock"
 	"sakimori/console"
 	"sakimori/console/api"
 	"sakimori/detect"
@@ -17,13 +18,17 @@ import (
 // ports are what the API asks of an office.
 func (h *office) ports() *api.Office {
 	return &api.Office{
-		Cases: deskPort{h.desk}, Subscribers: identities{h}, Gate: h.gate, Guideline: h.guideline, Consents: consentsPort{h.consents},
-		Ledger: &ledgerPort{book: h.book, dir: h.dir}, Intake: newIntake(h),
+		Cases: deskPort{h.desk, h.clock}, Subscribers: identities{h}, Gate: h.gate, Guideline: h.guideline, Consents: consentsPort{h.consents, h.clock},
+		Ledger: &ledgerPort{book: h.book, dir: h.dir}, Intake: newIntake(h), Clock: h.clock,
 	}
 }
 
 // deskPort is the desk, as the API asks it.
-type deskPort struct{ *casework.Desk }
+type deskPort struct {
+	*casework.Desk
+
+	clock clock.Clock
+}
 
 // deskError says in both languages what a desk says no to.
 func deskError(err error) error {
@@ -117,7 +122,7 @@ func (d deskPort) Page(ctx context.Context, q api.CaseQuery) ([]api.Case, int, e
 		x.States = append(x.States, casework.State(s))
 	}
 	list, total, err := d.Desk.Page(ctx, x)
-	now, out := time.Now(), make([]api.Case, 0, len(list))
+	now, out := d.clock.Now(), make([]api.Case, 0, len(list))
 	for i := range list {
 		out = append(out, shownCase(&list[i], now))
 	}
@@ -149,7 +154,7 @@ func groups(list []casework.Group) []api.CaseGroup {
 
 func (d deskPort) Case(ctx context.Context, id string) (api.Case, error) {
 	c, _, _, err := d.Get(ctx, id) // a merged one, too, and not the one that it was merged into
-	return shownCase(&c, time.Now()), deskError(err)
+	return shownCase(&c, d.clock.Now()), deskError(err)
 }
 
 func (d deskPort) File(ctx context.Context, id string) (api.CaseFile, error) {
@@ -157,7 +162,7 @@ func (d deskPort) File(ctx context.Context, id string) (api.CaseFile, error) {
 	if err != nil {
 		return api.CaseFile{}, deskError(err)
 	}
-	out := api.CaseFile{Case: shownCase(&c, time.Now()), Signs: shownSigns(signs), Why: c.Why(history)}
+	out := api.CaseFile{Case: shownCase(&c, d.clock.Now()), Signs: shownSigns(signs), Why: c.Why(history)}
 	for _, e := range history {
 		out.History = append(out.History, api.CaseEvent{N: e.N, At: e.At, Who: e.Who, What: e.What, Why: e.Why})
 	}

@@ -8,6 +8,7 @@ import (
 
 	"sakimori/account"
 	"sakimori/account/ledger"
+	"sakimori/base/clock"
 	"sakimori/console/api"
 	"sakimori/detect"
 	"sakimori/lawful"
@@ -86,7 +87,10 @@ func (i identities) Person(ctx context.Context, g lawful.Grant, subject, by, why
 }
 
 // consentsPort is the register of consents, as the API asks it.
-type consentsPort struct{ register *consent.Register }
+type consentsPort struct {
+	register *consent.Register
+	clock    clock.Clock
+}
 
 func (c consentsPort) Consents(ctx context.Context) (terms []api.Terms, counts []api.ConsentCount, err error) {
 	versions, err := c.register.Versions(ctx)
@@ -109,7 +113,7 @@ func (c consentsPort) Consents(ctx context.Context) (terms []api.Terms, counts [
 				continue
 			}
 			seen[p] = true
-			n, err := c.register.Count(ctx, p, time.Now())
+			n, err := c.register.Count(ctx, p, c.clock.Now())
 			if err != nil {
 				return nil, nil, err
 			}

@@ -214,7 +214,7 @@ func (s *Server) rules(context.Context, *empty) (*output[rulesBody], error) {
 	if s.deps.Office.Gate == nil {
 		return nil, noOffice()
 	}
-	g, now, grounds := &s.deps.Office.Guideline, s.deps.Clock.Now(), lawful.Grounds()
+	g, now, grounds := &s.deps.Office.Guideline, s.deps.Office.Clock.Now(), lawful.Grounds()
 	b := rulesBody{Rules: []ruleBody{}, Facts: []factBody{}}
 	for i := range g.Rules {
 		r := &g.Rules[i]
@@ -301,7 +301,7 @@ func (s *Server) asked(ctx context.Context, r lawful.Request, try bool) (*output
 		return nil, err
 	}
 	// A request that is wrong in itself is no refusal.
-	d, err := s.deps.Office.Guideline.Try(ctx, r, s.deps.Clock.Now())
+	d, err := s.deps.Office.Guideline.Try(ctx, r, s.deps.Office.Clock.Now())
 	if err != nil {
 		return nil, fail("ask_invalid", err)
 	}
@@ -436,7 +436,7 @@ func (s *Server) decline(ctx context.Context, in *grantWhyInput) (*output[decide
 	if err := gate.Decline(ctx, in.ID, who, in.Body.Why); err != nil {
 		return nil, gateProblem(err)
 	}
-	d.Outcome, d.Second, d.At, d.Until = lawful.Declined, who, s.deps.Clock.Now(), time.Time{}
+	d.Outcome, d.Second, d.At, d.Until = lawful.Declined, who, s.deps.Office.Clock.Now(), time.Time{}
 	return s.decided(&d), nil
 }
 
@@ -452,7 +452,7 @@ func (s *Server) revoke(ctx context.Context, in *grantWhyInput) (*output[decided
 	if err := gate.Revoke(ctx, in.ID, s.actor(ctx), in.Body.Why); err != nil {
 		return nil, gateProblem(err)
 	}
-	d.Outcome, d.Until = lawful.Revoked, s.deps.Clock.Now()
+	d.Outcome, d.Until = lawful.Revoked, s.deps.Office.Clock.Now()
 	return s.decided(&d), nil
 }
 

@@ -168,7 +168,7 @@ func (s *Server) between(q SpanQuery, otherwise time.Duration) (from, to time.Ti
 		return from, to, err
 	}
 	if otherwise > 0 && to.IsZero() {
-		to = s.deps.Clock.Now().UTC()
+		to = s.deps.Office.Clock.Now().UTC()
 	}
 	if otherwise > 0 && from.IsZero() {
 		from = to.Add(-otherwise)

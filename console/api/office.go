@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 
+	"sakimori/base/clock"
 	"sakimori/console"
 	"sakimori/lawful"
 )
@@ -18,12 +19,16 @@ type Office struct {
 	Consents    Consents
 	Ledger      Ledger
 	Intake      Intake
+	Clock       clock.Clock // the office's, by which its grants end; nil the server's
 }
 
 // registerOffice lists the routes of the office.
 func (s *Server) registerOffice(v1 string) {
 	if s.deps.Office == nil {
 		s.deps.Office = &Office{}
+	}
+	if s.deps.Office.Clock == nil {
+		s.deps.Office.Clock = s.deps.Clock
 	}
 	s.registerCases(v1)
 	s.registerIntake(v1)

@@ -133,7 +133,7 @@ func (s *Server) naming(ctx context.Context, id, subject string) (lawful.Grant, 
 	if errors.Is(err, lawful.ErrUnknown) {
 		return g, fail("no_grant")
 	}
-	if err == nil && !g.Allows(lawful.NameSubscriber, lawful.Of(subject), s.deps.Clock.Now()) {
+	if err == nil && !g.Allows(lawful.NameSubscriber, lawful.Of(subject), s.deps.Office.Clock.Now()) {
 		err = fail("no_grant")
 	}
 	return g, err

@@ -6,6 +6,7 @@ import { createServer } from 'node:http';
 import { extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as d from './data.mjs';
+import { office } from './office.mjs';
 
 const dist = fileURLToPath(new URL('../../dist/', import.meta.url));
 const types = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml', '.json': 'application/json' };
@@ -152,9 +153,17 @@ async function api(req, res, path, q, token) {
     streams.add(res);
     req.on('close', () => streams.delete(res));
     return;
-  } else return problem(res, 'not-found', 404, 'no such route');
+  } else {
+    out = office(req.method, path, q, req.method === 'POST' ? JSON.parse((await body(req)).text || '{}') : {});
+    if (!out) return problem(res, 'not-found', 404, 'no such route');
+    if (out.refusal) return problem(res, out.refusal.code, out.refusal.status, req.headers['accept-language']?.startsWith('ja') ? out.refusal.ja : out.refusal.en);
+    if (out.file) {
+      res.writeHead(200, { 'Content-Type': 'application/octet-stream', 'Content-Disposition': 'attachment; filename="sakimori-ledger"' });
+      return res.end(out.file);
+    }
+  }
   if (q.get('format') === 'csv') {
-    const rows = out.rows ?? out.points ?? [];
+    const rows = out.rows ?? out.points ?? out.cases ?? [];
     res.writeHead(200, { 'Content-Type': 'text/csv; charset=utf-8', 'Content-Disposition': 'attachment; filename="sakimori.csv"' });
     return res.end([Object.keys(rows[0] ?? { none: 0 }).join(','), ...rows.map((r) => flat(r).join(','))].join('\r\n') + '\r\n');
   }
@@ -166,7 +175,7 @@ function file(res, path) {
   let name = join(dist, normalize(path));
   if (!name.startsWith(dist) || !existsSync(name) || statSync(name).isDirectory()) name = join(dist, 'index.html');
   if (!existsSync(name)) name = join(dist, 'placeholder.html');
-  res.writeHead(200, { 'Content-Type': types[extname(name)] ?? 'application/octet-stream', 'Content-Security-Policy': "default-src 'self'", 'Cache-Control': 'no-store' });
+  res.writeHead(200, { 'Content-Type': types[extname(name)] ?? 'application/octet-stream', 'Content-Security-Policy': "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; frame-src blob:; object-src blob:", 'Cache-Control': 'no-store' });
   createReadStream(name).pipe(res);
 }
 

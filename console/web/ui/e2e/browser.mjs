@@ -55,7 +55,7 @@ export const close = async () => {
 export const page = async ({ lang = 'ja', theme = 'dark', zone = 'jst', guided = true, width = 1440, height = 900, loggedIn = true, routes = {}, reducedMotion = 'reduce', ...context } = {}) => {
   const c = await browser.newContext({ viewport: { width, height }, locale: lang === 'ja' ? 'ja-JP' : 'en-GB', baseURL: base, acceptDownloads: true, reducedMotion, ...(loggedIn && state ? { storageState: state } : {}), ...context });
   c.setDefaultTimeout(15_000);
-  await c.addInitScript((p) => localStorage.getItem('sakimori') ?? localStorage.setItem('sakimori', JSON.stringify(p)), { lang, theme, zone, guided });
+  await c.addInitScript((p) => self === top && (localStorage.getItem('sakimori') ?? localStorage.setItem('sakimori', JSON.stringify(p))), { lang, theme, zone, guided });
   const p = await c.newPage();
   p.problems = [];
   p.on('pageerror', (e) => p.problems.push(String(e.stack ?? e)));

@@ -15,6 +15,9 @@ describe('parseLocation', () => {
     ['/address/2001%3Adb8%3A%3A1', 'address', '2001:db8::1'],
     ['/address/', 'situation', ''],
     ['/address/%E0%A4%A', 'address', '%E0%A4%A'],
+    ['/infections', 'infections', ''],
+    ['/infections/C-2026-000123', 'infections', 'C-2026-000123'],
+    ['/legal', 'legal', ''],
     ['/attacks', 'situation', ''],
   ])('%s', (p, page, arg) => expect(parseLocation(p, '')).toMatchObject({ page, arg }));
   it('drops a one-time token', () => expect(parseLocation('/', '?token=secret&from=x').query.toString()).toBe('from=x'));
@@ -35,6 +38,21 @@ describe('router', () => {
     expect(location.pathname).toBe('/');
     expect(router.get('from')).toBe('2026-11-22T00:00:00Z');
     expect(router.get('dim')).toBeNull();
+  });
+  it('takes a stretch that nobody chose to no page with another usual one', () => {
+    router.set({ live: '24h' });
+    expect(router.href('legal')).toBe('/legal');
+    expect(router.href('system')).toContain('live=24h');
+    router.set({ live: '7d' });
+    expect(router.href('infections', 'C-2026-000123')).toBe('/infections/C-2026-000123?from=2026-11-22T00:00:00Z&to=2026-11-23T00:00:00Z&live=7d');
+  });
+  it('opens and closes on the same page, the filter stays', () => {
+    history.replaceState(null, '', '/infections?state=new');
+    dispatchEvent(new PopStateEvent('popstate'));
+    router.open('C-2026-000123');
+    expect(location.pathname + location.search).toBe('/infections/C-2026-000123?state=new');
+    router.open('');
+    expect(location.pathname + location.search).toBe('/infections?state=new');
   });
   it('writes readable times into the address', () => {
     router.set({ from: '2026-11-21T00:00:00Z' });

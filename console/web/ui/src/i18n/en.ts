@@ -2,10 +2,10 @@ import type { ja } from './ja';
 
 export const en = {
   skip: 'Skip to content',
-  nav: { label: 'Pages', situation: 'Situation', darknet: 'Darknet', address: 'Address', account: 'My account', system: 'Sharing & system', welcome: 'Welcome', wall: 'Wall display', collapse: 'Collapse menu', expand: 'Expand menu', import: 'Import' },
+  nav: { label: 'Pages', situation: 'Situation', darknet: 'Darknet', infections: 'Infections', legal: 'Legal & reports', address: 'Address', account: 'My account', system: 'Sharing & system', welcome: 'Welcome', wall: 'Wall display', collapse: 'Collapse menu', expand: 'Expand menu', import: 'Import' },
   top: {
     search: 'Search',
-    searchHint: 'Address, port, AS, country or region',
+    searchHint: 'Address, port, AS, region, case',
     searchNone: 'Nothing matches',
     range: 'Time range',
     back: 'Previous period',
@@ -375,10 +375,14 @@ export const en = {
       ['/', 'Search'],
       ['g s', 'Go to Situation'],
       ['g d', 'Go to Darknet'],
+      ['g i', 'Go to Infections'],
+      ['g l', 'Go to Legal & reports'],
       ['g t', 'To Sharing & system (admins)'],
       ['j k', 'Next, previous in the list'],
       ['Enter', 'Open'],
-      ['a', 'Acknowledge a finding (asks for a note)'],
+      ['a', 'Acknowledge a finding, assign a case'],
+      ['x', 'Select a case or not'],
+      ['n', 'Note on a case'],
       ['[ ]', 'Period before, after'],
       ['t', 'Time range'],
       ['u', 'UTC / JST'],

@@ -2,10 +2,10 @@
 
 export const ja = {
   skip: '本文へ移動',
-  nav: { label: '画面', situation: '状況', darknet: '観測', address: 'アドレス', account: 'アカウント', system: '共有・設定', welcome: 'ようこそ', wall: '壁面表示', collapse: 'メニューをたたむ', expand: 'メニューをひらく', import: '取り込み' },
+  nav: { label: '画面', situation: '状況', darknet: '観測', infections: '感染対応', legal: '法令・報告', address: 'アドレス', account: 'アカウント', system: '共有・設定', welcome: 'ようこそ', wall: '壁面表示', collapse: 'メニューをたたむ', expand: 'メニューをひらく', import: '取り込み' },
   top: {
     search: '検索',
-    searchHint: 'アドレス、ポート、AS、国・地域',
+    searchHint: 'アドレス、ポート、AS、国・地域、案件',
     searchNone: '一致するものがありません',
     range: '表示期間',
     back: '前の期間へ',
@@ -375,10 +375,14 @@ export const ja = {
       ['/', '検索'],
       ['g s', '状況へ'],
       ['g d', '観測へ'],
+      ['g i', '感染対応へ'],
+      ['g l', '法令・報告へ'],
       ['g t', '共有・設定へ(管理)'],
       ['j k', '一覧の次・前'],
       ['Enter', '開く'],
-      ['a', '検知を確認(記載を尋ねる)'],
+      ['a', '検知を確認、案件の担当を決める'],
+      ['x', '案件を選ぶ・外す'],
+      ['n', '案件に記載'],
       ['[ ]', '前・次の期間'],
       ['t', '表示期間'],
       ['u', 'UTC / JST'],

@@ -1,5 +1,5 @@
 import { Failure, get, request, send } from './api';
-import { router } from './router.svelte';
+import { router, usual } from './router.svelte';
 import { listen, type Message } from './stream';
 import { HOUR, MINUTE, iso, length, parse } from './time';
 import type { Finding, Job, MapFrame, Role, Session, Status } from './types';
@@ -152,6 +152,12 @@ class App {
     return this.dataTime === null ? null : Math.max(0, this.now + this.#lag - this.dataTime);
   }
 
+  /** The office's clock now, ms: by it cases are due and grants end. It is the
+   *  server's; a sample's office lives in the time of its replay. */
+  get officeNow(): number {
+    return (this.status?.demo ? this.dataTime : null) ?? this.now + this.#lag;
+  }
+
   /** The range on show, or null until it is known. */
   get range(): Range | null {
     const from = parse(router.get('from'));
@@ -188,13 +194,13 @@ class App {
 
   follow(): void {
     if (this.range && !this.live) return;
-    const name = this.live || '24h';
+    const name = this.live || usual(router.route.page);
     const r = this.#last(name);
     if (r) router.set({ from: iso(r.from), to: iso(r.to), live: name }, 'replace');
   }
 
   #last(name: string): Range | null {
-    const at = this.dataTime;
+    const at = usual(router.route.page) === '24h' ? this.dataTime : this.status && this.officeNow;
     const span = length(name);
     if (at === null || span === null) return null;
     // Whole minutes, and whole hours from a day on, so that the first bucket is

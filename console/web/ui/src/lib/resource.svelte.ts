@@ -1,6 +1,7 @@
 import { untrack } from 'svelte';
 import { Failure, get, type Query } from './api';
 import { app } from './app.svelte';
+import type { Answer } from './types';
 
 /**
  * What one panel shows: the last good answer, and how the latest request
@@ -15,11 +16,12 @@ export class Resource<T> {
   #again = $state(0);
 
   /** ask is read in an effect: whatever it reads, asks anew when it changes.
-   *  null means: not yet. Must be made while a component starts. */
-  constructor(ask: () => { path: string; query?: Query } | null) {
+   *  null means: not yet. Must be made while a component starts. What never
+   *  changes while one looks is asked once. */
+  constructor(ask: () => { path: string; query?: Query } | null, once = false) {
     $effect(() => {
       const question = ask();
-      void app.tick;
+      if (!once) void app.tick;
       void this.#again;
       if (question) untrack(() => void this.#load(question.path, question.query ?? {}));
     });
@@ -53,3 +55,12 @@ export class Resource<T> {
     this.loading = false;
   }
 }
+
+/** A resource as a panel takes it, for answers that don't say themselves how they
+ *  stand. An office that isn't there (404) is "not observed", and no failure. */
+export const standing = <T>(r: Resource<T>, empty: (data: T) => boolean = () => false): { data: Answer | null; failure: Failure | null; loading: boolean; retry: () => void } => {
+  const absent = r.failure?.status === 404 && !r.data;
+  const why = r.failure?.problem.detail ?? '';
+  const data: Answer | null = absent ? { state: 'none', reason: why ? { ja: why, en: why } : null } : r.data ? { state: empty(r.data) ? 'zero' : 'ok' } : null;
+  return { data, failure: absent ? null : r.failure, loading: r.loading, retry: r.retry };
+};

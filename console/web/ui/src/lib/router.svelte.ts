@@ -1,17 +1,17 @@
 // The address bar is the state. Times in it are absolute and in UTC, so that a
 // link shows a colleague in another zone the same thing.
 
-export type Page = 'situation' | 'darknet' | 'address' | 'wall' | 'system' | 'account' | 'welcome';
+export type Page = 'situation' | 'darknet' | 'infections' | 'legal' | 'address' | 'wall' | 'system' | 'account' | 'welcome';
 export type Route = { page: Page; arg: string; query: URLSearchParams };
 
-const paths: Record<string, Page> = { '': 'situation', darknet: 'darknet', address: 'address', wall: 'wall', system: 'system', account: 'account', welcome: 'welcome' };
+const paths: Record<string, Page> = { '': 'situation', darknet: 'darknet', infections: 'infections', legal: 'legal', address: 'address', wall: 'wall', system: 'system', account: 'account', welcome: 'welcome' };
 
 /** Reads a location; an unknown path is the first page. */
 export const parseLocation = (pathname: string, search: string): Route => {
   const [head = '', ...rest] = pathname.split('/').filter(Boolean);
   const page = paths[head] ?? 'situation';
   let arg = '';
-  if (page === 'address') {
+  if (page === 'address' || page === 'infections') {
     try {
       arg = decodeURIComponent(rest.join('/'));
     } catch {
@@ -25,7 +25,10 @@ export const parseLocation = (pathname: string, search: string): Route => {
 
 /** The path of a page. */
 export const path = (page: Page, arg = ''): string =>
-  page === 'situation' ? '/' : page === 'address' ? `/address/${encodeURIComponent(arg).replaceAll('%3A', ':')}` : `/${page}`;
+  page === 'situation' ? '/' : arg ? `/${page}/${encodeURIComponent(arg).replaceAll('%3A', ':')}` : `/${page}`;
+
+/** The stretch that a page shows unless told otherwise: the office counts days. */
+export const usual = (page: Page): string => (page === 'infections' || page === 'legal' ? '30d' : '24h');
 
 // What stays when one goes from page to page; the rest belongs to one page.
 const lasting = ['from', 'to', 'live', 'prev'];
@@ -55,12 +58,19 @@ class Router {
   /** Where go would lead: for links. */
   href(page: Page, arg = '', query: Record<string, string> = {}): string {
     const q = new URLSearchParams();
-    for (const name of lasting) {
+    // A page's usual stretch is nobody's choice: the next page begins with its own.
+    const chosen = usual(page) === usual(this.route.page) || this.get('live') !== usual(this.route.page);
+    for (const name of chosen ? lasting : []) {
       const v = this.get(name);
       if (v) q.set(name, v);
     }
     for (const [k, v] of Object.entries(query)) q.set(k, v);
     return path(page, arg) + suffix(q);
+  }
+
+  /** Opens something on this page, or with "" closes it; the query stays. */
+  open(arg: string): void {
+    this.#show(path(this.route.page, arg) + suffix(new URLSearchParams(this.route.query)), 'push', false);
   }
 
   /** Changes some of the query; null takes a name away. */
@@ -83,13 +93,13 @@ class Router {
     this.#show(a.pathname + a.search, 'push');
   };
 
-  #show(url: string, how: 'push' | 'replace'): void {
+  #show(url: string, how: 'push' | 'replace', top = true): void {
     if (how === 'push') history.pushState(null, '', url);
     else history.replaceState(null, '', url);
     const next = parseLocation(location.pathname, location.search);
     const moved = next.page !== this.route.page || next.arg !== this.route.arg;
     this.route = next;
-    if (moved && how === 'push') document.querySelector('main')?.scrollTo?.(0, 0);
+    if (moved && top && how === 'push') document.querySelector('main')?.scrollTo?.(0, 0);
   }
 }
 

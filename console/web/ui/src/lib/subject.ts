@@ -41,3 +41,6 @@ export const guess = (typed: string, names: ReadonlyMap<string, string>): Subjec
   }
   return [...exact, ...begins].slice(0, 6);
 };
+
+/** The number of a case as it is written: whole, in either case of letters. */
+export const isCaseID = (s: string): boolean => /^c-\d{4}-\d{6,}$/i.test(s.trim());
