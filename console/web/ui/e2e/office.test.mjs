@@ -63,28 +63,34 @@ const pages = {
 
 describe('each page of the office, in both languages and lights', () => {
   for (const [name, it] of Object.entries(pages))
-    for (const lang of ['ja', 'en'])
-      for (const theme of ['light', 'dark'])
-        office(`${name} ${lang} ${theme}`, async () => {
-          const p = await page({ lang, theme, routes: it.who });
-          await visit(p, it.path());
-          const words = await said(p);
-          assert.ok(words.length > 9, `only ${words.length} words`);
-          if (lang === 'en') assert.deepEqual(words.filter((s) => han.test(s)), []);
-          await fine(p, `office-${name}-${lang}-${theme}`);
-          await p.done();
-        });
-  for (const [width, height] of [[390, 844], [1280, 800], [1920, 1080]])
-    office(`nothing scrolls sideways at ${width} × ${height}`, async () => {
-      const p = await page({ width, height, lang: 'en', routes: as('demo', 'admin') });
-      for (const [name, it] of Object.entries(pages)) {
+    // Words don't depend on the light: each language once, each light once.
+    for (const [lang, theme] of [['ja', 'light'], ['en', 'dark']])
+      office(`${name} ${lang} ${theme}`, async () => {
+        const p = await page({ lang, theme, routes: it.who });
         await visit(p, it.path());
-        const over = await sideways(p);
-        assert.ok(over.every((n) => n <= 1), `${name}: ${over} px too wide`);
+        const words = await said(p);
+        assert.ok(words.length > 9, `only ${words.length} words`);
+        if (lang === 'en') assert.deepEqual(words.filter((s) => han.test(s)), []);
+        await fine(p, `office-${name}-${lang}-${theme}`);
+        await p.done();
+      });
+  office('nothing scrolls sideways at 390, 1280 and 1920', async () => {
+    const p = await page({ lang: 'en', routes: as('demo', 'admin') });
+    for (const [name, it] of Object.entries(pages)) {
+      await visit(p, it.path());
+      for (const [width, height] of [[390, 844], [1280, 800], [1920, 1080]]) {
+        await p.setViewportSize({ width, height });
+        let over = await sideways(p);
+        for (let tries = 0; over.some((n) => n > 1) && tries < 20; tries++) { // what follows a size follows it within a frame or two
+          await p.waitForTimeout(50);
+          over = await sideways(p);
+        }
+        assert.ok(over.every((n) => n <= 1), `${name} at ${width}: ${over} px too wide`);
         await shot(p, `office-${name}-${width}`);
       }
-      await p.done();
-    });
+    }
+    await p.done();
+  });
 });
 
 describe('who may see what', () => {
