@@ -47,18 +47,14 @@ func (r *Record) writeBuckets(ctx context.Context, tx *store.Tx, part uint64, bu
 		return nil
 	}
 	buckets = slices.Clone(buckets) // those of the caller aren't packed
-	type place struct {
-		grain observe.Grain
-		start int64
-	}
-	twice := map[place]bool{}
+	twice := map[slot]bool{}
 	months := map[int64]bool{}
 	for i := range buckets {
 		b := &buckets[i]
 		if b.Grain > observe.Day || b.Start%b.Grain.Seconds() != 0 {
 			return fmt.Errorf("bucket at %d is not the start of a %s", b.Start, b.Grain)
 		}
-		p := place{b.Grain, b.Start}
+		p := slot{b.Grain, b.Start}
 		if twice[p] {
 			return fmt.Errorf("the %s at %d is twice in one batch", b.Grain, b.Start)
 		}
@@ -68,15 +64,18 @@ func (r *Record) writeBuckets(ctx context.Context, tx *store.Tx, part uint64, bu
 			m, _ := monthOf(b.Start)
 			months[m] = true
 		}
-		// Numbers of 64 bits stand in the text, here and elsewhere: database/sql
-		// refuses a uint64 parameter with its highest bit set.
-		// The small table knows whether there is anything to look for in the big ones.
-		n, err := tx.Count(ctx, fmt.Sprintf(`DELETE FROM telescope_bucket WHERE grain = %d AND start = %d AND part = %d`, b.Grain, b.Start, part))
-		if err != nil {
-			return err
-		}
-		if n == 0 {
+	}
+	there, err := placesOf(ctx, tx, part, buckets)
+	if err != nil {
+		return err
+	}
+	for i := range buckets {
+		b := &buckets[i]
+		if !there[slot{b.Grain, b.Start}] {
 			continue
+		}
+		if err := tx.Exec(ctx, fmt.Sprintf(`DELETE FROM telescope_bucket WHERE grain = %d AND start = %d AND part = %d`, b.Grain, b.Start, part)); err != nil {
+			return err
 		}
 		if err := tx.DropBlob(ctx, sheetName(level(b.Grain), b.Start, part)); err != nil {
 			return err
@@ -130,6 +129,37 @@ func (r *Record) writeBuckets(ctx context.Context, tx *store.Tx, part uint64, bu
 }
 
 // putFiles keeps what of a bucket stands in files.
+// slot is where a bucket stands, of one part.
+type slot struct {
+	grain observe.Grain
+	start int64
+}
+
+// placesOf are the places of a part that are taken, where buckets are to stand: the small
+// table knows whether there is anything to look for in the big ones.
+func placesOf(ctx context.Context, tx *store.Tx, part uint64, buckets []Bucket) (map[slot]bool, error) {
+	first, last := buckets[0].Start, buckets[0].Start
+	for i := range buckets {
+		first, last = min(first, buckets[i].Start), max(last, buckets[i].Start)
+	}
+	// Numbers of 64 bits stand in the text, here and elsewhere: database/sql refuses a
+	// uint64 parameter with its highest bit set.
+	rows, err := tx.Query(ctx, fmt.Sprintf(`SELECT grain, start FROM telescope_bucket WHERE part = %d AND start BETWEEN %d AND %d`, part, first, last))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	there := map[slot]bool{}
+	for rows.Next() {
+		var p slot
+		if err := rows.Scan(&p.grain, &p.start); err != nil {
+			return nil, fmt.Errorf("read which buckets there are: %w", err)
+		}
+		there[p] = true
+	}
+	return there, rows.Err()
+}
+
 func (r *Record) putFiles(ctx context.Context, tx *store.Tx, part uint64, b *Bucket) error {
 	if b.Grain != observe.Minute {
 		return putSheet(ctx, tx, level(b.Grain), b.Start, part, b.Rows)
