@@ -31,7 +31,11 @@ type report struct {
 	Told
 
 	family string
+	device string // its kind, "" not seen
 }
+
+// devices are what is infected, by the number of the line; that of every fourth isn't seen.
+var devices = [...]string{"ip-camera", "dvr", "router", ""}
 
 // The types of reports that a town gets.
 const (
@@ -74,6 +78,7 @@ func (l *Life) reportVisit(v *visit, r *rng, add func(report)) {
 		if s.Family != "mirai" {
 			x.family = "gafgyt"
 		}
+		x.device = devices[l.sessions[v.session].line%int32(len(devices))]
 		switch {
 		case low != 0 && r.below(8) == 0:
 			x.Port, x.Line, x.Why = 0, "", "no_port"
@@ -152,7 +157,7 @@ func (l *Life) movedOn(x *report) bool {
 // Reports writes those of one type, of a time from one moment to just before another, as
 // Shadowserver writes them, and says how many.
 func (l *Life) Reports(w io.Writer, typ string, from, until time.Time) (n int, err error) {
-	if _, err := io.WriteString(w, `"timestamp","protocol","src_ip","src_port","src_asn","src_geo","dst_ip","dst_port","tag","infection","family"`+"\n"); err != nil {
+	if _, err := io.WriteString(w, `"timestamp","protocol","src_ip","src_port","src_asn","src_geo","device_type","dst_ip","dst_port","tag","infection","family"`+"\n"); err != nil {
 		return 0, err
 	}
 	for i := range l.reports {
@@ -169,8 +174,8 @@ func (l *Life) Reports(w io.Writer, typ string, from, until time.Time) (n int, e
 		case typ == typeVictim:
 			asked, proto, tag = "123", "udp", "ddos-amp"
 		}
-		if _, err := fmt.Fprintf(w, "\"%s\",\"%s\",\"%s\",\"%s\",\"64500\",\"JP\",\"192.0.2.10\",\"%s\",\"%s\",\"%s\",\"%s\"\n",
-			x.At.Format(time.DateTime), proto, x.Address, port, asked, tag, x.family, x.family); err != nil {
+		if _, err := fmt.Fprintf(w, "\"%s\",\"%s\",\"%s\",\"%s\",\"64500\",\"JP\",\"%s\",\"192.0.2.10\",\"%s\",\"%s\",\"%s\",\"%s\"\n",
+			x.At.Format(time.DateTime), proto, x.Address, port, x.device, asked, tag, x.family, x.family); err != nil {
 			return n, err
 		}
 		n++

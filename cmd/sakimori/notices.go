@@ -242,7 +242,7 @@ func kindOfDevice(told string) notify.Device {
 		kind  notify.Device
 		words []string
 	}{
-		{notify.Camera, []string{"camera", "ipcam", "webcam"}},
+		{notify.Camera, []string{"camera", "ip-cam", "ipcam", "webcam"}},
 		{notify.DVR, []string{"dvr", "nvr", "recorder"}},
 		{notify.NAS, []string{"nas", "qnap", "synology"}},
 		{notify.Router, []string{"router", "gateway", "modem", "cpe"}},

@@ -11,6 +11,7 @@ import (
 	"sakimori/base/store"
 	"sakimori/detect"
 	"sakimori/lawful"
+	"sakimori/observe"
 	"sakimori/respond/casework"
 	"sakimori/respond/subscriber"
 )
@@ -231,4 +232,20 @@ func TestPassedOn(t *testing.T) {
 	is("a day later", 1, 0)
 	found("F-2", at(11, 0), at(11, 1), detect.Changed)
 	is("somebody's packet from the address since", 1, 1)
+}
+
+// TestDeviceOf: the kind of device is read off what a report tells, and what isn't known
+// stays as it was told.
+func TestDeviceOf(t *testing.T) {
+	for _, tt := range []struct{ told, kind, want string }{
+		{"", "", ""}, {"", "ip-camera", "camera"}, {"QNAP TS-251", "", "nas"}, {"Example X1", "router", "router"}, {"Example X1", "toaster", "toaster Example X1"},
+	} {
+		b := observe.Report{Device: tt.told}
+		if tt.kind != "" {
+			b.Fields = []observe.Field{{Name: "country", Value: "JP"}, {Name: "device_type", Value: tt.kind}}
+		}
+		if got := deviceOf(&b); got != tt.want {
+			t.Errorf("%+v is %q", tt, got)
+		}
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"sakimori/detect"
@@ -14,6 +15,7 @@ import (
 	"sakimori/observe"
 	"sakimori/observe/feed"
 	"sakimori/respond/casework"
+	"sakimori/respond/notify"
 	"sakimori/respond/subscriber"
 )
 
@@ -155,13 +157,28 @@ type reports struct {
 	told func(b *observe.Report, id string)
 }
 
+// deviceOf is the kind of device that a report speaks of, or else what it calls it, "" not
+// told. Feeds have columns for the kind of their own: Shadowserver's is device_type.
+func deviceOf(b *observe.Report) string {
+	told := b.Device
+	for _, f := range b.Fields {
+		if f.Name == "device_type" {
+			told = f.Value + " " + told
+		}
+	}
+	if k := kindOfDevice(told); k != notify.Unknown {
+		return string(k)
+	}
+	return strings.TrimSpace(told)
+}
+
 // Take gives each report to the subscriber's case, or to nobody's.
 func (r reports) Take(ctx context.Context, batch []observe.Report) error {
 	for i := range batch {
 		b := &batch[i]
 		id := feed.ID(b)
 		s := casework.Sign{
-			ID: b.Source + ":" + hex.EncodeToString(id[:]), Source: b.Source, Claim: string(b.Claim), Family: b.Family, Device: b.Device, At: b.At, Mediated: b.Mediated,
+			ID: b.Source + ":" + hex.EncodeToString(id[:]), Source: b.Source, Claim: string(b.Claim), Family: b.Family, Device: deviceOf(b), At: b.At, Mediated: b.Mediated,
 		}
 		switch {
 		case b.Mediated:
