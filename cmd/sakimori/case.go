@@ -222,6 +222,7 @@ func newCaseTick() *cobra.Command {
 func newImportReports() *cobra.Command {
 	var f withBook
 	var o api.ReportFile
+	var mapping string
 	c := &cobra.Command{
 		Use:   "reports --source NAME --format FORMAT FILE…",
 		Short: "Import what others report of our addresses / 外部からの通報を取り込む",
@@ -231,10 +232,18 @@ accuses nobody: see "sakimori case list --nobody".
 
 通報を読み、時刻から加入者(仮名)を特定して案件にします。特定できない通報や、リゾルバー越しの
 通報では誰も疑いません。`,
-		Example: "  sakimori import reports --source shadowserver --format shadowserver --data sakimori-data 2026-11-26-event4_sinkhole.csv",
+		Example: `  sakimori import reports --source shadowserver --format shadowserver --data sakimori-data 2026-11-26-event4_sinkhole.csv
+  sakimori import reports --source partner --format csv --mapping partner.yaml --data sakimori-data hits.csv`,
 		RunE: func(c *cobra.Command, files []string) error {
 			if len(files) == 0 || o.Source == "" || o.Format == "" {
 				return usage("name files, --source and --format (see: %s --help)", c.CommandPath())
+			}
+			if mapping != "" {
+				text, err := os.ReadFile(mapping)
+				if err != nil {
+					return err
+				}
+				o.Mapping = string(text)
 			}
 			cl, err := f.through(c)
 			if err != nil {
@@ -242,7 +251,7 @@ accuses nobody: see "sakimori case list --nobody".
 			}
 			if cl != nil {
 				return takeReports(c.OutOrStdout(), f.format, files, func(file *os.File) (st api.ReportStats, err error) {
-					err = cl.send(c.Context(), "/api/v1/reports"+query("name", filepath.Base(file.Name()), "source", o.Source, "format", o.Format, "type", o.Type, "zone", o.Zone), nil, file, &st)
+					err = cl.send(c.Context(), "/api/v1/reports"+query("name", filepath.Base(file.Name()), "source", o.Source, "format", o.Format, "type", o.Type, "zone", o.Zone, "mapping", o.Mapping), nil, file, &st)
 					return st, err
 				})
 			}
@@ -259,7 +268,8 @@ accuses nobody: see "sakimori case list --nobody".
 	f.flags(c)
 	fl := c.Flags()
 	fl.StringVar(&o.Source, "source", "", "who reports")
-	fl.StringVar(&o.Format, "format", "", "shadowserver, xarf, mail or intelmq")
+	fl.StringVar(&o.Format, "format", "", "shadowserver, xarf, mail, intelmq, csv or ndjson")
+	fl.StringVar(&mapping, "mapping", "", "of csv and ndjson: a file that says which column is what (see: sakimori docs reports)")
 	fl.StringVar(&o.Type, "type", "", "Shadowserver's type, where the file's name doesn't tell it")
 	fl.StringVar(&o.Zone, "zone", "", "of times that don't name one")
 	return c

@@ -36,6 +36,8 @@ type reportsConfig struct {
 	Source string `yaml:"source"`
 	Format string `yaml:"format"`
 	Zone   string `yaml:"zone"`
+	// Mapping is a file that says which column is what, of csv and ndjson.
+	Mapping string `yaml:"mapping"`
 }
 
 // components are what an office does while serve runs.
@@ -64,22 +66,36 @@ func (h *office) components(cfg *config, findings <-chan detect.Finding, log *sl
 	}
 	for i := range cfg.Subscriber.Reports {
 		r := &cfg.Subscriber.Reports[i]
-		f := feed.DefaultFolder()
-		f.Path = r.Folder
-		f.Options = feed.Options{Source: r.Source, Format: feed.Format(r.Format), Public: h.own}
-		if r.Zone != "" {
-			var err error
-			if f.Options.Zone, err = time.LoadLocation(r.Zone); err != nil {
-				return nil, fmt.Errorf("subscriber.reports: zone %q: name one like Asia/Tokyo", r.Zone)
-			}
-		}
-		w, err := feed.NewWatch(f, feed.NewIntake(reports{h: h}, feed.NewSeen(seenWindow, seenMost), clock.System{}), clock.System{}, log)
+		w, err := r.watch(h, log)
 		if err != nil {
-			return nil, fmt.Errorf("subscriber.reports: %w", err)
+			return nil, fmt.Errorf("subscriber.reports: %s: %w", r.Source, err)
 		}
 		list = append(list, run.Component{Name: "reports of " + r.Source, Run: w.Run})
 	}
 	return list, nil
+}
+
+// watch looks after the folder.
+func (r *reportsConfig) watch(h *office, log *slog.Logger) (*feed.Watch, error) {
+	f := feed.DefaultFolder()
+	f.Path = r.Folder
+	f.Options = feed.Options{Source: r.Source, Format: feed.Format(r.Format), Public: h.own}
+	var err error
+	if r.Zone != "" {
+		if f.Options.Zone, err = time.LoadLocation(r.Zone); err != nil {
+			return nil, fmt.Errorf("zone %q: name one like Asia/Tokyo", r.Zone)
+		}
+	}
+	var mapping []byte
+	if r.Mapping != "" {
+		if mapping, err = os.ReadFile(r.Mapping); err != nil {
+			return nil, fmt.Errorf("mapping: %w", err)
+		}
+	}
+	if f.Options.Mapping, err = mappingOf(r.Format, mapping); err != nil {
+		return nil, fmt.Errorf("mapping: %w", err)
+	}
+	return feed.NewWatch(f, feed.NewIntake(reports{h: h}, feed.NewSeen(seenWindow, seenMost), clock.System{}), clock.System{}, log)
 }
 
 func (r *radiusConfig) server(sink access.Sink, log *slog.Logger) (*access.Server, error) {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"sakimori/account"
 	"sakimori/account/ledger"
 	"sakimori/base/clock"
+	"sakimori/base/yaml"
 	"sakimori/console"
 	"sakimori/console/api"
 	"sakimori/detect"
@@ -48,6 +50,9 @@ func (i *intake) Reports(ctx context.Context, r io.Reader, o api.ReportFile, by 
 			return st, console.Refuse("タイムゾーン %q が分かりません。Asia/Tokyo のように指定してください。", "There is no time zone %q: name one like Asia/Tokyo.", o.Zone)
 		}
 	}
+	if options.Mapping, err = mappingOf(o.Format, []byte(o.Mapping)); err != nil {
+		return st, console.Refuse("列の対応(mapping)に誤りがあります: %v", "The mapping can't be used: %v", err)
+	}
 	path, err := spool(i.h.dir, r)
 	if err != nil {
 		return st, err
@@ -77,6 +82,21 @@ func (i *intake) Reports(ctx context.Context, r io.Reader, o api.ReportFile, by 
 		return st, &console.Refusal{Text: detect.Text{JA: u.JA, EN: u.EN}}
 	}
 	return st, err
+}
+
+// mappingOf reads which column is what; nil where a format says it itself.
+func mappingOf(format string, text []byte) (*feed.Mapping, error) {
+	if f := feed.Format(format); f != feed.CSV && f != feed.NDJSON {
+		if len(text) > 0 {
+			return nil, fmt.Errorf("%s says itself which column is what", format)
+		}
+		return nil, nil //nolint:nilnil // none is needed
+	}
+	var m feed.Mapping
+	if err := yaml.Decode(text, &m); err != nil {
+		return nil, err
+	}
+	return &m, m.Check()
 }
 
 // spool puts what comes into a file that only its owner reads.

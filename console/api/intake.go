@@ -29,6 +29,8 @@ type ReportFile struct {
 	Format string
 	Type   string // Shadowserver's, where the name doesn't tell it
 	Zone   string // of times that don't name one
+	// Mapping says which column is what in csv and ndjson: YAML or JSON.
+	Mapping string
 }
 
 // ReportStats is what a file of reports came to.
@@ -93,9 +95,11 @@ type (
 
 		Name   string `query:"name" maxLength:"255" doc:"of the file: of Shadowserver's it tells the type"`
 		Source string `query:"source" required:"true" minLength:"1" maxLength:"64" doc:"who reports"`
-		Format string `query:"format" required:"true" enum:"shadowserver,xarf,mail,intelmq"`
+		Format string `query:"format" required:"true" enum:"shadowserver,xarf,mail,intelmq,csv,ndjson"`
 		Type   string `query:"type" maxLength:"64" doc:"Shadowserver's, where the file's name doesn't tell it"`
 		Zone   string `query:"zone" maxLength:"64" doc:"of times that don't name one, like Asia/Tokyo"`
+
+		Mapping string `query:"mapping" maxLength:"4096" doc:"of csv and ndjson: which column is what, as JSON or YAML (see the page on reports in the documentation)"`
 	}
 	recordsInput struct {
 		streamed
@@ -124,7 +128,7 @@ func (s *Server) importReports(ctx context.Context, in *reportsInput) (*output[R
 	if s.deps.Office.Intake == nil {
 		return nil, noOffice()
 	}
-	st, err := s.deps.Office.Intake.Reports(ctx, s.limited(in.body), ReportFile{Name: baseName(in.Name), Source: in.Source, Format: in.Format, Type: in.Type, Zone: in.Zone}, s.actor(ctx))
+	st, err := s.deps.Office.Intake.Reports(ctx, s.limited(in.body), ReportFile{Name: baseName(in.Name), Source: in.Source, Format: in.Format, Type: in.Type, Zone: in.Zone, Mapping: in.Mapping}, s.actor(ctx))
 	st.Errors = filled(st.Errors)
 	return &output[ReportStats]{Body: st}, err
 }
