@@ -399,16 +399,20 @@ func find(list []lawful.Decision, id string) (lawful.Decision, error) {
 	return list[i], nil
 }
 
+// seconding is the gate with a request that waits, and the second person who answers it.
+func (s *Server) seconding(ctx context.Context, id string) (gate Gate, who string, d lawful.Decision, err error) {
+	if gate, err = s.gate(); err != nil {
+		return nil, "", d, err
+	}
+	if who, err = s.human(ctx); err != nil {
+		return nil, "", d, err
+	}
+	d, err = find(gate.Waiting(), id)
+	return gate, who, d, err
+}
+
 func (s *Server) approve(ctx context.Context, in *grantInput) (*output[decidedBody], error) {
-	gate, err := s.gate()
-	if err != nil {
-		return nil, err
-	}
-	who, err := s.human(ctx)
-	if err != nil {
-		return nil, err
-	}
-	d, err := find(gate.Waiting(), in.ID)
+	gate, who, d, err := s.seconding(ctx, in.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -421,15 +425,7 @@ func (s *Server) approve(ctx context.Context, in *grantInput) (*output[decidedBo
 }
 
 func (s *Server) decline(ctx context.Context, in *grantWhyInput) (*output[decidedBody], error) {
-	gate, err := s.gate()
-	if err != nil {
-		return nil, err
-	}
-	who, err := s.human(ctx)
-	if err != nil {
-		return nil, err
-	}
-	d, err := find(gate.Waiting(), in.ID)
+	gate, who, d, err := s.seconding(ctx, in.ID)
 	if err != nil {
 		return nil, err
 	}
