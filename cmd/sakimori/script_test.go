@@ -32,6 +32,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("LANG", "C")
 			e.Setenv("CORPUS", corpus(t))
 			e.Setenv("DAY", yesterday().Format(time.DateOnly))
+			e.Setenv("WEEK", yesterday().AddDate(0, 0, -6).Format(time.DateOnly))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"mta": startMTA, "arrived": arrived, "dated": dated},
