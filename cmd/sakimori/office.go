@@ -65,8 +65,9 @@ func openDesk(ctx context.Context, cfg *config) (*office, error) {
 	return h, nil
 }
 
-// openOffice opens everything.
-func openOffice(ctx context.Context, cfg *config) (*office, error) {
+// openIdentities opens the cases and who the subscribers are. The keys mustn't change
+// meanwhile: who changes them has the addresses, too.
+func openIdentities(ctx context.Context, cfg *config) (*office, error) {
 	h, err := openDesk(ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -74,9 +75,19 @@ func openOffice(ctx context.Context, cfg *config) (*office, error) {
 	if h.keys, err = vault.LoadKeys(filepath.Join(h.dir, vaultKeys), time.Now()); err == nil {
 		h.vault, err = vault.Open(ctx, h.db, h.keys, looks{h.book}, cfg.now())
 	}
-	if err == nil {
-		h.history, err = history.Open(filepath.Join(h.dir, historyDir), history.Options{Pseudonym: h.keys.Pseudonym, Silence: cfg.Subscriber.silence, Skew: cfg.Subscriber.skew})
+	if err != nil {
+		return nil, errors.Join(err, h.Close())
 	}
+	return h, nil
+}
+
+// openOffice opens everything.
+func openOffice(ctx context.Context, cfg *config) (*office, error) {
+	h, err := openIdentities(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	h.history, err = history.Open(filepath.Join(h.dir, historyDir), history.Options{Pseudonym: h.keys.Pseudonym, Silence: cfg.Subscriber.silence, Skew: cfg.Subscriber.skew})
 	if err == nil {
 		err = h.settle(ctx, cfg)
 	}

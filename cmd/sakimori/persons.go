@@ -68,7 +68,7 @@ Others are passed over; --map names those that are called something else.
 				}
 				names[ours] = theirs
 			}
-			return f.office(c, func(ctx context.Context, h *office, w io.Writer) error {
+			return f.identities(c, func(ctx context.Context, h *office, w io.Writer) error {
 				return h.importPeople(ctx, files[0], names, f.format, w, newProgress(c.ErrOrStderr(), "auto"))
 			})
 		},
@@ -232,7 +232,7 @@ pseudonym that tells nothing then. It can't be undone.
 			if len(args) != 1 || why == "" {
 				return usage("name one pseudonym, and say --why")
 			}
-			return f.office(c, func(ctx context.Context, h *office, _ io.Writer) error {
+			return f.identities(c, func(ctx context.Context, h *office, _ io.Writer) error {
 				if _, err := h.book.Append(ctx, ledger.Line{Kind: account.Erased, Who: whoAmI(), What: map[string]string{"subject": args[0], "why": why}}); err != nil {
 					return err
 				}

@@ -419,6 +419,18 @@ func (f *withBook) office(c *cobra.Command, do func(ctx context.Context, h *offi
 	return f.with(c, openOffice, do)
 }
 
+// identities opens who the subscribers are for a command, beside a running serve, too:
+// that one has the addresses, so the keys stay as they are.
+func (f *withBook) identities(c *cobra.Command, do func(ctx context.Context, h *office, w io.Writer) error) error {
+	open := openOffice
+	if cl, err := f.through(c); err != nil {
+		return err
+	} else if cl != nil {
+		open = openIdentities
+	}
+	return f.with(c, open, do)
+}
+
 // desk opens the cases for a command: a running serve isn't disturbed by it.
 func (f *withBook) desk(c *cobra.Command, do func(ctx context.Context, h *office, w io.Writer) error) error {
 	return f.with(c, openDesk, do)
