@@ -51,15 +51,18 @@ func (h *office) components(cfg *config, findings <-chan detect.Finding, log *sl
 			return nil, fmt.Errorf("subscriber.radius: %w", err)
 		}
 		list = append(list, run.Component{Name: "radius", Run: s.Run})
+		h.watchRadius(s)
 	}
 	for name, t := range map[string]*translatorConfig{"syslog": &cfg.Subscriber.Syslog, "ipfix": &cfg.Subscriber.IPFIX} {
-		c, err := t.component(name, h, log)
+		if len(t.Listen) == 0 {
+			continue
+		}
+		l, err := t.listener(name, h, log)
 		if err != nil {
 			return nil, fmt.Errorf("subscriber.%s: %w", name, err)
 		}
-		if c != nil {
-			list = append(list, *c)
-		}
+		list = append(list, run.Component{Name: name, Run: l.Run})
+		h.watchListener(name, l)
 	}
 	if h.notices != nil { // nil when only the configuration is looked at
 		list = append(list, h.notices.components(log)...)

@@ -14,6 +14,7 @@ import (
 	"sakimori/account/ledger"
 	"sakimori/base/clock"
 	"sakimori/base/relation"
+	"sakimori/base/telemetry"
 	"sakimori/lawful"
 	"sakimori/lawful/consent"
 	"sakimori/respond/casework"
@@ -41,6 +42,8 @@ type office struct {
 	gate      *lawful.Gate
 	guideline lawful.Guideline // by which it decides
 	consents  *consent.Register
+
+	counts []telemetry.Metric // of what comes off the network
 }
 
 // What an office has in the data folder.

@@ -354,7 +354,7 @@ func (s *station) runConsole(ctx context.Context, ready func()) error {
 
 func (s *station) runMetrics(ctx context.Context, ready func()) error {
 	reg := telemetry.NewRegistry()
-	if err := reg.Add(s.metrics()...); err != nil {
+	if err := reg.Add(append(s.metrics(), s.office.counts...)...); err != nil {
 		return err
 	}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.cfg.Metrics)

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"sakimori/base/clock"
-	"sakimori/base/run"
 	"sakimori/base/yaml"
 	"sakimori/respond/subscriber"
 	"sakimori/respond/subscriber/access"
@@ -31,11 +30,8 @@ type translatorConfig struct {
 	Exclusive bool `yaml:"exclusive_bindings"`
 }
 
-// component takes a kind of log, nil when nothing is to be listened on.
-func (t *translatorConfig) component(name string, sink live.Sink, log *slog.Logger) (*run.Component, error) {
-	if len(t.Listen) == 0 {
-		return nil, nil //nolint:nilnil // nothing to run is fine
-	}
+// listener takes a kind of log.
+func (t *translatorConfig) listener(name string, sink live.Sink, log *slog.Logger) (*live.Listener, error) {
 	cfg := live.Config{Name: name, Listen: t.Listen}
 	for _, s := range t.Senders {
 		p, err := parsePrefix(s, "sender")
@@ -60,11 +56,7 @@ func (t *translatorConfig) component(name string, sink live.Sink, log *slog.Logg
 		}
 		open = func() (live.Reader, error) { return exports{event.New(events)}, nil }
 	}
-	l, err := live.New(cfg, open, sink, clock.System{}, log)
-	if err != nil {
-		return nil, err
-	}
-	return &run.Component{Name: name, Run: l.Run}, nil
+	return live.New(cfg, open, sink, clock.System{}, log)
 }
 
 // lines makes records of syslog.
