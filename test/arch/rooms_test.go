@@ -197,6 +197,7 @@ var doors = map[string]string{
 	"github.com/signintech/gopdf":    "respond/notify/letter",
 	"github.com/goccy/go-yaml":       "base/yaml",
 	"github.com/gopacket/":           "(tests only)",
+	"github.com/miekg/dns":           "respond/rpz/forward",
 }
 
 func TestDoors(t *testing.T) {
