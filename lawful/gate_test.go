@@ -44,6 +44,10 @@ func TestConsent(t *testing.T) {
 	if named.Allows(lawful.Block, in7, noon) || everybody.Allows(lawful.Block, lawful.Target{}, noon) {
 		t.Error("allowed on nobody who consents")
 	}
+	if named.AllowsAll(lawful.Block, noon) || !everybody.AllowsAll(lawful.Block, noon) || everybody.AllowsAll(lawful.Filter, noon) ||
+		everybody.AllowsAll(lawful.Block, everybody.Until()) || (lawful.Grant{}).AllowsAll(lawful.Block, noon) {
+		t.Error("who may act on all who consent is mistaken")
+	}
 	for name, change := range map[string]func(r *lawful.Request){
 		"stated, not given": func(r *lawful.Request) { r.Scope.Subjects[1], r.Facts = "S-9", lawful.Facts{"consent": true} },
 		"another purpose":   func(r *lawful.Request) { r.Scope = lawful.Scope{Consenting: "hits"} },
@@ -57,6 +61,9 @@ func TestConsent(t *testing.T) {
 		}
 	}
 	w.terms.OptOut = false
+	if _, err := gate.Recheck(t.Context()); err != nil || everybody.AllowsAll(lawful.Block, noon) {
+		t.Errorf("all may still be blocked without an opt-out in the terms: %v", err)
+	}
 	if _, err := gate.Ask(t.Context(), block()); !errors.Is(err, lawful.ErrRefused) {
 		t.Errorf("without an opt-out in the terms: %v", err)
 	}

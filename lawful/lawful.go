@@ -150,6 +150,14 @@ func (g Grant) Allows(m Measure, target Target, now time.Time) bool {
 	return err == nil && valid
 }
 
+// AllowsAll is asked, at the moment of acting, where the means itself leaves out who
+// doesn't consent: a list that is behind another of those who are to be left alone. It
+// holds of a Grant for everyone who consents alone, and while the terms do.
+func (g Grant) AllowsAll(m Measure, now time.Time) bool {
+	s := g.s
+	return s != nil && !s.ended.Load() && s.given.Measure == m && now.Before(s.given.Until) && s.scope.Consenting != ""
+}
+
 // ID is the number of the permission, "" of the zero Grant.
 func (g Grant) ID() string {
 	if g.s == nil {

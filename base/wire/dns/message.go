@@ -71,7 +71,7 @@ func (m *Message) Read(raw []byte) error {
 	f := binary.BigEndian.Uint16(raw[2:])
 	*m = Message{
 		Raw: raw, ID: binary.BigEndian.Uint16(raw), Response: f&0x8000 != 0, Opcode: uint8(f>>11) & 15,
-		Authority: f&0x400 != 0, Truncated: f&0x200 != 0, Desired: f&0x100 != 0, Available: f&0x80 != 0, Checked: f&0x20 != 0, Rcode: uint8(f) & 15,
+		Authority: f&0x400 != 0, Truncated: f&0x200 != 0, Desired: f&0x100 != 0, Available: f&0x80 != 0, Checked: f&0x20 != 0, Rcode: uint8(f & 15),
 	}
 	for i := range m.Counts {
 		m.Counts[i] = binary.BigEndian.Uint16(raw[4+2*i:])

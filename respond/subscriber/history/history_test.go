@@ -6,11 +6,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -101,6 +103,30 @@ func text(h *history.History, d subscriber.Decision) string {
 	return s
 }
 
+// testFails is a test, of properties too.
+type testFails interface {
+	Helper()
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+}
+
+// held is all that Held visits at a time, as text.
+func held(t testFails, h *history.History, at time.Time) map[netip.Prefix]string {
+	t.Helper()
+	m := map[netip.Prefix]string{}
+	err := h.Held(context.Background(), at, func(p netip.Prefix, holds []subscriber.Hold) error {
+		if m[p] != "" || len(holds) == 0 {
+			t.Fatalf("%s with %d claims, and before with\n%s", p, len(holds), m[p])
+		}
+		m[p] = text(h, subscriber.Decision{Holds: holds})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
 // TestLikeMemory: with tables of a few rows, files, merges and restarts at any time, the
 // answers are those of one that keeps everything in memory.
 func TestLikeMemory(t *testing.T) {
@@ -131,6 +157,27 @@ func TestLikeMemory(t *testing.T) {
 			want, got := text(memory, memory.Who(a, port, proto, at.Add(-skew), at.Add(skew))), text(disk, disk.Who(a, port, proto, at.Add(-skew), at.Add(skew)))
 			if want != got {
 				rt.Fatalf("%s port %d at %s ± %s:\n%s\nnot\n%s", a, port, at, skew, got, want)
+			}
+			all := held(rt, disk, at)
+			if want := held(rt, memory, at); !maps.Equal(all, want) {
+				rt.Fatalf("held at %s: %v\nnot\n%v", at, all, want)
+			}
+			if a.Is4() { // where no prefix covers another
+				want := ""
+				holds, until := memory.Holds(a, at)
+				if len(holds) > 0 {
+					want = text(memory, subscriber.Decision{Holds: holds})
+				}
+				if !until.IsZero() { // until then they are the same, and then they aren't
+					before, again := memory.Holds(a, until.Add(-1))
+					after, _ := memory.Holds(a, until)
+					if !until.After(at) || !again.Equal(until) || !reflect.DeepEqual(before, holds) || reflect.DeepEqual(after, holds) {
+						rt.Fatalf("%s at %s: the claims change at %s:\n%v\n%v\n%v", a, at, until, holds, before, after)
+					}
+				}
+				if got := all[netip.PrefixFrom(a, 32)]; got != want {
+					rt.Fatalf("%s is held at %s by\n%s\nnot\n%s", a, at, got, want)
+				}
 			}
 		}
 	})

@@ -191,12 +191,29 @@ func (s *segment) find(list []subscriber.Span, addr [16]byte, bits uint8, port u
 	return s.scan(list, from, last, port, proto)
 }
 
-// scan adds the spans from a key on, up to those whose ports begin at last.
-func (s *segment) scan(list []subscriber.Span, from key, last, port uint16, proto uint8) []subscriber.Span {
-	block := sort.Search(len(s.index), func(i int) bool { return !s.index[i].less(&from) })
+// at is the first row that doesn't stand before a key.
+func (s *segment) at(k *key) int {
+	block := sort.Search(len(s.index), func(i int) bool { return !s.index[i].less(k) })
 	i := max(block-1, 0) * indexEvery
 	rest := s.rows[i:]
-	i += sort.Search(min(indexEvery, len(rest)), func(n int) bool { k := rest[n].key(); return !k.less(&from) })
+	return i + sort.Search(min(indexEvery, len(rest)), func(n int) bool { o := rest[n].key(); return !o.less(k) })
+}
+
+// seek is the first row behind a key.
+func (s *segment) seek(k key) int {
+	i := s.at(&k)
+	for i < len(s.rows) {
+		if o := s.rows[i].key(); o != k {
+			break
+		}
+		i++
+	}
+	return i
+}
+
+// scan adds the spans from a key on, up to those whose ports begin at last.
+func (s *segment) scan(list []subscriber.Span, from key, last, port uint16, proto uint8) []subscriber.Span {
+	i := s.at(&from)
 	for ; i < len(s.rows); i++ {
 		k := s.rows[i].key()
 		if k.addr != from.addr || k.bits != from.bits || k.port0 > last {
