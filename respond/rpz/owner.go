@@ -115,17 +115,16 @@ func zeros(w *[8]uint64) (from, n int) {
 
 // trigger reads an owner that owner wrote.
 func trigger(rel []byte) (name string, client netip.Prefix) {
-	words, is := bytes.CutSuffix(rel, clientIP)
-	if !is {
-		return dns.Name(append(bytes.Clone(rel), 0)).String(), client
+	name = dns.Name(append(bytes.Clone(rel), 0)).String()
+	if !bytes.HasSuffix(rel, clientIP) {
+		return name, client
 	}
 	var w []string
-	for len(words) > 0 {
-		l := int(words[0])
-		w, words = append(w, string(words[1:1+l])), words[1+l:]
+	for rest := rel; len(rest) > 0; rest = rest[1+int(rest[0]):] {
+		w = append(w, string(rest[1:1+int(rest[0])]))
 	}
-	if len(w) < 2 {
-		return "", client
+	if w = w[:len(w)-1]; len(w) < 2 {
+		return name, client
 	}
 	bits, _ := strconv.Atoi(w[0])
 	var text strings.Builder
@@ -151,7 +150,7 @@ func trigger(rel []byte) (name string, client netip.Prefix) {
 	}
 	a, err := netip.ParseAddr(text.String())
 	if err != nil {
-		return "", client
+		return name, client
 	}
 	return "", netip.PrefixFrom(a, bits)
 }
