@@ -64,6 +64,7 @@ type Lookup struct {
 	Entry    string     // id of the list's entry that the name falls under; "" none
 	Family   string     // of that entry
 	Contact  Contact    // how the entry stands
+	Form     Form       // how it was asked
 }
 
 // Contact says what a lookup means.
@@ -74,6 +75,19 @@ const (
 	NoContact Contact = iota
 	Blocked           // the name is enforced: the answer was kept from the client
 	Sinkholed         // the name leads to a sinkhole: not blocked
+	Reached           // the name is enforced, and yet the answer came through
+)
+
+// Form is how a client asks: programs differ in it, so somebody who asks in many forms
+// asks for many.
+type Form uint8
+
+// What a form is made of.
+const (
+	Recursive Form = 1 << iota // RD
+	Unchecked                  // CD
+	EDNS                       // with an OPT record
+	Signed                     // with DO
 )
 
 // Lookups takes a batch in order of time. The slice is reused after the call returns.

@@ -4,7 +4,6 @@ package dns
 import (
 	"errors"
 	"fmt"
-	"strings"
 )
 
 // Bounds of names (RFC 1035 §2.3.4), in bytes as they are on the wire.
@@ -100,31 +99,31 @@ func lower(c byte) byte {
 }
 
 // String writes the name as people do, without the dot at its end; the root is ".".
-func (n Name) String() string {
+func (n Name) String() string { return string(n.Append(make([]byte, 0, len(n)+1))) }
+
+// Append appends what String gives.
+func (n Name) Append(b []byte) []byte {
 	if len(n) <= 1 {
-		return "."
+		return append(b, '.')
 	}
-	var b strings.Builder
-	b.Grow(len(n))
 	for i := 0; i < len(n) && n[i] != 0; {
 		if i > 0 {
-			b.WriteByte('.')
+			b = append(b, '.')
 		}
 		end := min(i+1+int(n[i]), len(n))
 		for _, c := range n[i+1 : end] {
 			switch {
 			case c == '.' || c == '\\' || c == '"' || c == ';' || c == '@' || c == '$' || c == '(' || c == ')':
-				b.WriteByte('\\')
-				b.WriteByte(c)
+				b = append(b, '\\', c)
 			case c <= ' ' || c >= 0x7f:
-				fmt.Fprintf(&b, "\\%03d", c)
+				b = append(b, '\\', '0'+c/100, '0'+c/10%10, '0'+c%10)
 			default:
-				b.WriteByte(c)
+				b = append(b, c)
 			}
 		}
 		i = end
 	}
-	return b.String()
+	return b
 }
 
 // Labels is how many labels it has; the root has none.
