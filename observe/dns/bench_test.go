@@ -3,6 +3,7 @@ package dns_test
 import (
 	"bytes"
 	"fmt"
+	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -68,9 +69,39 @@ func BenchmarkDnstap(b *testing.B) {
 		if err != nil || st.Frames != n {
 			b.Fatal(st, err)
 		}
-		if total, _ := sums(b, o); total.Queries+total.Responses != n || total.Blocked != 0 || out.n == 0 {
-			b.Fatal(total)
+		if total, by := sums(b, o); total.Queries+total.Responses != n || by["c2.mirai"].Blocked != n/200 || out.n == 0 {
+			b.Fatal(total, by)
 		}
 	}
 	b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "frames/s")
+}
+
+// BenchmarkSocket takes the same stream from a socket; whatever is dropped fails it.
+func BenchmarkSocket(b *testing.B) {
+	const n = 500_000
+	q := frame(noon, "10.1.0.1", false, message("www.site.example", 0, false, ""))
+	r := frame(noon, "10.1.0.1", true, message("www.site.example", 0, true, "", "198.51.100.7"))
+	var frames [][]byte
+	for range n / 2 {
+		frames = append(frames, q, r)
+	}
+	file := stream(b, frames...)
+	for b.Loop() {
+		o := observer(b, all("match"), nil)
+		l, stop := listen(b, o, dns.Listen{Name: "socket", Socket: b.TempDir() + "/dnstap.sock"})
+		c, err := net.Dial("unix", l.Address().String())
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := c.Write(file); err != nil {
+			b.Fatal(err)
+		}
+		_ = c.Close()
+		until(b, "all frames", func() bool { s := l.Stats(); return s.Frames+s.Dropped == n })
+		stop()
+		if s := l.Stats(); s.Dropped != 0 || s.Broken != 0 {
+			b.Fatalf("%+v", s)
+		}
+	}
+	b.ReportMetric(n*float64(b.N)/b.Elapsed().Seconds(), "frames/s")
 }

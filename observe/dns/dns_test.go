@@ -120,7 +120,7 @@ func message(name string, rcode uint8, response bool, soa string, answers ...str
 func frame(at time.Time, client string, response bool, msg []byte) []byte {
 	m := &oracle.Message{
 		Type: oracle.Message_CLIENT_QUERY.Enum(), SocketProtocol: oracle.SocketProtocol_UDP.Enum(), QueryAddress: netip.MustParseAddr(client).AsSlice(),
-		QueryTimeSec: proto.Uint64(uint64(at.Unix())), QueryTimeNsec: proto.Uint32(uint32(at.Nanosecond())), QueryPort: proto.Uint32(4000), QueryMessage: msg,
+		QueryTimeSec: new(uint64(at.Unix())), QueryTimeNsec: new(uint32(at.Nanosecond())), QueryPort: proto.Uint32(4000), QueryMessage: msg,
 	}
 	if response {
 		m.Type, m.QueryMessage, m.ResponseMessage = oracle.Message_CLIENT_RESPONSE.Enum(), nil, msg

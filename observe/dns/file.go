@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
@@ -81,12 +82,7 @@ func (s *Source) file(in io.Reader, opt FileOptions) error {
 
 // isCapture tells pcap, in its byte orders and resolutions, and pcapng.
 func isCapture(magic []byte) bool {
-	for _, m := range []string{"\xa1\xb2\xc3\xd4", "\xd4\xc3\xb2\xa1", "\xa1\xb2\x3c\x4d", "\x4d\x3c\xb2\xa1", "\x0a\x0d\x0d\x0a"} {
-		if string(magic) == m {
-			return true
-		}
-	}
-	return false
+	return slices.Contains([]string{"\xa1\xb2\xc3\xd4", "\xd4\xc3\xb2\xa1", "\xa1\xb2\x3c\x4d", "\x4d\x3c\xb2\xa1", "\x0a\x0d\x0d\x0a"}, string(magic))
 }
 
 // ErrLog says that a text holds nothing of a log that is known.

@@ -14,15 +14,15 @@ import (
 // log-replies, rpz-log). ours tells whether it looked like one; lines about other things
 // are passed over. From a log a block is known only by what it says of a policy.
 func (r *reading) line(line []byte, zone *time.Location) (ok, ours bool) {
-	if i := bytes.Index(line, []byte("client ")); i >= 0 {
-		what := string(line[i+len("client "):])
+	if before, after, found := bytes.Cut(line, []byte("client ")); found {
+		what := string(after)
 		query, isQuery := cutAt(what, ": query: ")
 		policy, isPolicy := cutAt(what, ": rpz ")
 		if !isQuery && !isPolicy {
 			return false, false
 		}
 		e := r.next()
-		if !bindTime(e, string(line[:i]), zone) || !bindClient(e, what) {
+		if !bindTime(e, string(before), zone) || !bindClient(e, what) {
 			return false, true
 		}
 		if isQuery {
@@ -32,8 +32,8 @@ func (r *reading) line(line []byte, zone *time.Location) (ok, ours bool) {
 		}
 		return r.done(e, ok), true
 	}
-	if i := bytes.Index(line, []byte(" info: ")); i >= 0 && bytes.Contains(line[:i], []byte("unbound[")) {
-		words := strings.Fields(string(line[i+len(" info: "):]))
+	if before, after, found := bytes.Cut(line, []byte(" info: ")); found && bytes.Contains(before, []byte("unbound[")) {
+		words := strings.Fields(string(after))
 		if len(words) > 0 && (words[0] == "query:" || words[0] == "reply:") {
 			words = words[1:]
 		}

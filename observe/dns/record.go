@@ -140,15 +140,15 @@ const (
 
 // Count is a line of them.
 type Count struct {
-	At  time.Time `json:"at,omitzero"`  // of ByHour and ByDay
-	Key string    `json:"key"`          // of the others
+	At  time.Time `json:"at,omitzero"` // of ByHour and ByDay
+	Key string    `json:"key"`         // of the others
 	Tally
 }
 
 // Counts gives what was counted from a time to just before another, whole hours of it,
 // in order.
 func (r *Record) Counts(ctx context.Context, from, to time.Time, by By) ([]Count, error) {
-	group, totals := "", ""
+	var group, totals string
 	switch by {
 	case ByHour:
 		group = "hour"
@@ -167,7 +167,7 @@ func (r *Record) Counts(ctx context.Context, from, to time.Time, by By) ([]Count
 	for _, c := range columns {
 		sums = append(sums, "CAST(sum("+c+") AS BIGINT)")
 	}
-	rows, err := r.db.Query(ctx, `SELECT `+group+`, `+strings.Join(sums, ", ")+` FROM dns_counts WHERE hour >= $1 AND hour < $2`+totals+` GROUP BY 1 ORDER BY 1`, from.Unix(), to.Unix()) //nolint:gosec // of words that stand above
+	rows, err := r.db.Query(ctx, `SELECT `+group+`, `+strings.Join(sums, ", ")+` FROM dns_counts WHERE hour >= $1 AND hour < $2`+totals+` GROUP BY 1 ORDER BY 1`, from.Unix(), to.Unix())
 	if err != nil {
 		return nil, err
 	}

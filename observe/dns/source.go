@@ -96,7 +96,7 @@ func (r *reading) next() *Exchange {
 		r.flush()
 	}
 	e := &r.list[r.n]
-	*e = Exchange{}
+	*e = Exchange{} // one that couldn't be read may stand there
 	return e
 }
 
@@ -105,6 +105,7 @@ func (r *reading) flush() {
 	if r.n > 0 {
 		r.s.o.Take(r.list[:r.n])
 		r.add.Last = time.Unix(0, r.list[r.n-1].At).UTC()
+		clear(r.list[:r.n]) // nobody stays in it
 	}
 	r.n, r.arena = 0, r.arena[:0]
 	add := r.add
@@ -228,7 +229,11 @@ const (
 	blockFrames = lot
 )
 
-func (b *block) reset() { b.bytes, b.ends = b.bytes[:0], b.ends[:0] }
+// reset empties it; nobody stays in it.
+func (b *block) reset() {
+	clear(b.bytes)
+	b.bytes, b.ends = b.bytes[:0], b.ends[:0]
+}
 
 func (b *block) add(frame []byte) {
 	b.bytes = append(b.bytes, frame...)

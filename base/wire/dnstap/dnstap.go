@@ -192,9 +192,9 @@ func (p *Policy) read(b []byte) bool {
 		case 2<<3 | lengths:
 			p.Rule = f.data
 		case 3<<3 | varint:
-			p.Action = uint8(min(f.v, 255)) //nolint:gosec // was bounded
+			p.Action = uint8(min(f.v, 255))
 		case 4<<3 | varint:
-			p.Match = uint8(min(f.v, 255)) //nolint:gosec // as above
+			p.Match = uint8(min(f.v, 255))
 		case 5<<3 | lengths:
 			p.Value = f.data
 		}
@@ -255,7 +255,7 @@ func (f *field) read(b []byte) []byte {
 		return b[n:]
 	case lengths:
 		v, n := uvarint(b)
-		if n == 0 || v > uint64(len(b)-n) {
+		if n == 0 || v > uint64(len(b)-n) { //nolint:gosec // not below 0
 			return nil
 		}
 		end := n + int(v) //nolint:gosec // was checked

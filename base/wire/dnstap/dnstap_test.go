@@ -69,9 +69,9 @@ func TestOracle(t *testing.T) {
 			SocketProtocol:  oracle.SocketProtocol(rapid.IntRange(1, 2).Draw(t, "protocol")).Enum(),
 			QueryAddress:    addr("client"),
 			ResponseAddress: addr("server"),
-			QueryPort:       proto.Uint32(rapid.Uint32Range(0, 65535).Draw(t, "port")),
-			QueryTimeSec:    proto.Uint64(rapid.Uint64Range(0, 4e9).Draw(t, "sec")),
-			QueryTimeNsec:   proto.Uint32(rapid.Uint32Range(0, 999_999_999).Draw(t, "nsec")),
+			QueryPort:       new(rapid.Uint32Range(0, 65535).Draw(t, "port")),
+			QueryTimeSec:    new(rapid.Uint64Range(0, 4e9).Draw(t, "sec")),
+			QueryTimeNsec:   new(rapid.Uint32Range(0, 999_999_999).Draw(t, "nsec")),
 			QueryMessage:    opt("query"), QueryZone: opt("zone"), ResponseMessage: opt("response"),
 		}
 		frame, err := proto.Marshal(&oracle.Dnstap{Type: oracle.Dnstap_MESSAGE.Enum(), Identity: opt("identity"), Extra: opt("extra"), Message: in})
@@ -145,7 +145,7 @@ func TestWhatIsntAStream(t *testing.T) {
 	for in, want := range map[string]error{
 		"":                 io.ErrUnexpectedEOF,
 		"\x00\x00\x00\x05": dnstap.ErrStream,
-		"\x00\x00\x00\x00\x00\x00\x00\x0d\x00\x00\x00\x02\x00\x00\x00\x01\x00\x00\x00\x01x":                 dnstap.ErrContent,
+		"\x00\x00\x00\x00\x00\x00\x00\x0d\x00\x00\x00\x02\x00\x00\x00\x01\x00\x00\x00\x01x":                dnstap.ErrContent,
 		"\x00\x00\x00\x00\x00\x00\x00\x04\x00\x00\x00\x04":                                                 dnstap.ErrStream, // READY, and nobody to answer
 		"\x00\x00\x00\x00\xff\xff\xff\xff":                                                                 dnstap.ErrStream,
 		"\x00\x00\x00\x00\x00\x00\x00\x0c\x00\x00\x00\x02\x00\x00\x00\x01\xff\xff\xff\xff":                 dnstap.ErrStream,

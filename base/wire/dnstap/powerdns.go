@@ -105,7 +105,7 @@ func (m *PowerDNS) response(b []byte) bool {
 		case 1<<3 | varint:
 			const none = 65536 // what the Recursor says where no answer came
 			m.TimedOut = f.v == none
-			m.Rcode = uint8(f.v & 15) //nolint:gosec // was masked
+			m.Rcode = uint8(f.v & 15)
 		case 2<<3 | lengths:
 			if !m.record(f.data) {
 				return false
@@ -115,7 +115,7 @@ func (m *PowerDNS) response(b []byte) bool {
 				m.Policy = nil
 			}
 		case 10<<3 | varint:
-			m.PolicyKind = uint8(min(f.v, 255)) //nolint:gosec // was bounded
+			m.PolicyKind = uint8(min(f.v, 255))
 		}
 	}
 	return true

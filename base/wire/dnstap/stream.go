@@ -67,23 +67,21 @@ func (f *Frames) next() ([]byte, error) {
 			return nil, err
 		}
 	}
-	for {
-		n, err := f.length()
-		if err != nil {
-			return nil, err
-		}
-		if n == 0 {
-			kind, _, err := f.control()
-			if err != nil {
-				return nil, err
-			}
-			if kind == stop {
-				return nil, f.finish()
-			}
-			return nil, fmt.Errorf("%w: a control frame of type %d in the middle", ErrStream, kind)
-		}
+	n, err := f.length()
+	if err != nil {
+		return nil, err
+	}
+	if n > 0 {
 		return take(f.r, n)
 	}
+	kind, _, err := f.control()
+	if err != nil {
+		return nil, err
+	}
+	if kind == stop {
+		return nil, f.finish()
+	}
+	return nil, fmt.Errorf("%w: a control frame of type %d in the middle", ErrStream, kind)
 }
 
 // Buffered tells whether another frame can be had without waiting.
@@ -150,7 +148,7 @@ func (f *Frames) control() (kind uint32, ours bool, err error) {
 	kind, rest, untyped := binary.BigEndian.Uint32(b[4:]), b[8:], true
 	for len(rest) >= 8 {
 		field, l := binary.BigEndian.Uint32(rest), binary.BigEndian.Uint32(rest[4:])
-		if uint64(l) > uint64(len(rest)-8) {
+		if uint64(l) > uint64(len(rest)-8) { //nolint:gosec // not below 0
 			return 0, false, fmt.Errorf("%w: a control field longer than its frame", ErrStream)
 		}
 		const contentType = 1
