@@ -1,6 +1,8 @@
 // Package infected finds the operator's own addresses that scan: the idea of
 // NICT's DAEDALUS. Nobody has a reason to ask an unused address anything, so
 // an own address that asks several of them runs a program that asks everyone.
+// It also finds those that call a C&C server, or ask for names that a program
+// makes up: see Callers.
 //
 // A wrong accusation is the worst failure here, so a finding opens only when
 // an event meets the telescope's definition of a scan, or when at least two
