@@ -38,6 +38,7 @@ type config struct {
 	Telescope  telescopeConfig  `yaml:"telescope"`
 	Subscriber subscriberConfig `yaml:"subscriber"`
 	Notify     notifyConfig     `yaml:"notify"`
+	DNS        dnsConfig        `yaml:"dns"`
 	Geo        geoConfig        `yaml:"geo"`
 	Retention  retention        `yaml:"retention"`
 
@@ -271,6 +272,9 @@ func (c *config) check() error {
 	if _, err := c.Notify.channels(c.Data); err != nil {
 		return fmt.Errorf("notify: %w", err)
 	}
+	if err := c.DNS.check(); err != nil {
+		return err
+	}
 	if len(c.Telescope.Dark) == 0 && len(c.Telescope.Interfaces) > 0 {
 		return errors.New("telescope.interfaces are named, but telescope.dark isn't: say which addresses are unused")
 	}
@@ -312,6 +316,11 @@ telescope:
 #     en: {name: Sakimori Telecom, site: www.isp.example, desk: Network Safety Desk, phone: 0120-000-000}
 #   mail: {host: mta.isp.example, from: notice@isp.example, bounce: bounce@isp.example, bounces: /var/mail/bounce}
 #   policy: {two_people: true}
+
+# dns:                       # who asked resolvers, as far as they consent / リゾルバーの記録(docs/dns.md)
+#   sources:
+#     - {name: unbound1, socket: /run/sakimori/dnstap.sock}
+#     - {name: recursor, protocol: powerdns, listen: "192.0.2.30:4242", senders: [192.0.2.31]}
 
 retention:
   minutes: 168h

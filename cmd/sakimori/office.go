@@ -17,6 +17,7 @@ import (
 	"sakimori/base/telemetry"
 	"sakimori/lawful"
 	"sakimori/lawful/consent"
+	"sakimori/observe/dns"
 	"sakimori/respond/casework"
 	"sakimori/respond/subscriber"
 	"sakimori/respond/subscriber/history"
@@ -44,6 +45,7 @@ type office struct {
 	consents  *consent.Register
 
 	counts []telemetry.Metric // of what comes off the network
+	listed dns.Policy         // the list of C&C names in memory; nil: none
 }
 
 // What an office has in the data folder.

@@ -86,6 +86,13 @@ func serve(ctx context.Context, cfg config, check bool, out, errs io.Writer) err
 		}
 		inputs = append(inputs, run.Component{Name: "telescope", Run: l.run})
 	}
+	if len(cfg.DNS.Sources) > 0 {
+		r, err := newResolvers(ctx, s)
+		if err != nil {
+			return errors.Join(err, s.close())
+		}
+		inputs = append(inputs, r.components()...)
+	}
 	if first == "" {
 		fmt.Fprintf(out, say("コンソール: %s/\n", "console: %s/\n"), s.base())
 	} else {

@@ -72,7 +72,7 @@ func (h *office) finding(ctx context.Context, f *detect.Finding) error {
 		}
 		return err
 	}
-	s := casework.Sign{ID: signOf(f), Source: "telescope", Claim: string(observe.ClaimInfected)}
+	s := casework.Sign{ID: signOf(f), Source: sourceOf(f), Claim: string(observe.ClaimInfected)}
 	first, last := seen(f)
 	s.At = last
 	for _, e := range f.Evidence {
@@ -88,7 +88,17 @@ func (h *office) finding(ctx context.Context, f *detect.Finding) error {
 // address, and a sign's is written into the ledger.
 func signsOf(f *detect.Finding) string {
 	sum := sha256.Sum256([]byte(f.ID))
-	return "telescope:" + hex.EncodeToString(sum[:16]) + "@"
+	return sourceOf(f) + ":" + hex.EncodeToString(sum[:16]) + "@"
+}
+
+// sourceOf is what saw it: the telescope, unless the finding says something else.
+func sourceOf(f *detect.Finding) string {
+	for _, e := range f.Evidence {
+		if e.Key == "source" {
+			return e.Value
+		}
+	}
+	return "telescope"
 }
 
 // seen is when a finding's address was seen first and last, to the second.

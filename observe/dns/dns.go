@@ -48,10 +48,11 @@ type Config struct {
 	Blocking, Passing []string
 	// Floor is the least number of clients that is told; below it they are "fewer".
 	Floor uint64
-	// The bounds of memory: names whose clients are counted; rows of counts that wait
+	// The bounds of memory: names whose clients are counted, none below 0; rows of counts that wait
 	// to be kept; resolvers that are told apart; lookups that are handed on at once.
 	Names, Rows, Resolvers, Batch int
-	// Live: what is told now. Times that are far from the machine's are mistaken.
+	// Live: what is told now. Times that are far from the machine's are mistaken. Of
+	// what isn't live all distinct clients are counted, see Clients.
 	Live bool
 }
 

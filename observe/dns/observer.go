@@ -2,12 +2,14 @@ package dns
 
 import (
 	"cmp"
+	"hash/maphash"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"sakimori/base/clock"
+	"sakimori/base/sketch"
 	"sakimori/base/wire/dns"
 	"sakimori/observe"
 )
@@ -38,6 +40,8 @@ type Observer struct {
 	buf       dns.Name
 	first     int64
 	last      int64
+	seen      sketch.Set   // hashes of all clients of what isn't live
+	key       maphash.Seed // of these, never leaves the memory
 }
 
 // Key is whose a Tally is. Totals have neither zone nor family.
@@ -69,7 +73,7 @@ func New(cfg Config, clients Clients, policy Policy, out observe.Lookups, c cloc
 	}
 	return &Observer{
 		cfg: cfg, clients: clients, policy: policy, out: out, clock: c, zones: z, rows: map[Key]*Tally{}, resolvers: map[string]string{},
-		reach: newReach(cfg.Floor, cfg.Names), buf: make(dns.Name, 0, dns.MaxName),
+		reach: newReach(cfg.Floor, cfg.Names), buf: make(dns.Name, 0, dns.MaxName), key: maphash.MakeSeed(),
 	}, nil
 }
 
@@ -101,6 +105,9 @@ func (o *Observer) take(e *Exchange, now int64) {
 		o.first = e.At
 	}
 	o.last = max(o.last, e.At)
+	if !o.cfg.Live && e.Client.IsValid() {
+		o.seen.Add(sketch.Exact, uint32(maphash.Comparable(o.key, e.Client))) //nolint:gosec // 32 bits of a hash
+	}
 	t := o.totals(e.At, e.Resolver)
 	switch e.Kind {
 	case Query:
@@ -127,7 +134,7 @@ func (o *Observer) take(e *Exchange, now int64) {
 		l, listed = o.policy.Match(e.Name)
 	}
 	contact := o.judge(e, &m, &l, listed)
-	if e.Kind == Response && (e.Rcode == dns.NoError || listed) {
+	if o.cfg.Names > 0 && e.Kind == Response && (e.Rcode == dns.NoError || listed) {
 		name := e.Name
 		if listed && l.Owner != nil {
 			name = l.Owner
@@ -278,6 +285,13 @@ func (k *Key) compare(o *Key) int {
 	return cmp.Or(cmp.Compare(k.Hour, o.Hour), strings.Compare(k.Resolver, o.Resolver), strings.Compare(k.Zone, o.Zone), strings.Compare(k.Family, o.Family))
 }
 
+// Pending is what was counted and isn't kept yet.
+func (o *Observer) Pending() []Row {
+	rows := o.taken()
+	o.giveBack(rows)
+	return rows
+}
+
 // giveBack puts back what couldn't be kept.
 func (o *Observer) giveBack(rows []Row) {
 	o.mu.Lock()
@@ -296,6 +310,14 @@ func (o *Observer) Span() (first, last time.Time) {
 		return first, last
 	}
 	return time.Unix(0, o.first).UTC(), time.Unix(0, o.last).UTC()
+}
+
+// Seen is how many distinct clients there were of what isn't live: consenting or not,
+// as it says nothing of any of them.
+func (o *Observer) Seen() uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.seen.Count()
 }
 
 // Stats are what the observer gave up.

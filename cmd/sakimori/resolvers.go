@@ -1,0 +1,337 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"sakimori/account"
+	"sakimori/account/ledger"
+	"sakimori/base/clock"
+	"sakimori/base/run"
+	"sakimori/base/store"
+	"sakimori/base/telemetry"
+	"sakimori/detect"
+	"sakimori/detect/infected"
+	"sakimori/lawful"
+	"sakimori/observe/dns"
+)
+
+// dnsConfig is what resolvers tell of who asked them for what.
+type dnsConfig struct {
+	Sources []dnsSource `yaml:"sources"` // none: nothing is taken
+	Exempt  []string    `yaml:"exempt"`  // the operator's own crawlers and filters: accused of nothing
+}
+
+// dnsSource is where resolvers report to.
+type dnsSource struct {
+	Name     string       `yaml:"name"`
+	Protocol dns.Protocol `yaml:"protocol"` // dnstap, or powerdns
+	Socket   string       `yaml:"socket"`   // path of a Unix socket
+	Listen   string       `yaml:"listen"`   // host:port, TCP
+	Senders  []string     `yaml:"senders"`  // who may connect; none: this machine alone
+	TLS      *dnsTLS      `yaml:"tls"`
+}
+
+// dnsTLS is how a source is kept private, and who may report to it.
+type dnsTLS struct {
+	Cert    string `yaml:"cert"`
+	Key     string `yaml:"key"`
+	Clients string `yaml:"clients_ca"` // whose certificates resolvers must show; "" none
+}
+
+// listen is the source as its listener takes it.
+func (s *dnsSource) listen() (dns.Listen, error) {
+	l := dns.Listen{Name: s.Name, Protocol: s.Protocol, Socket: s.Socket, Address: s.Listen}
+	for _, w := range s.Senders {
+		p, err := parsePrefix(w, "sender")
+		if err != nil {
+			return l, err
+		}
+		l.Senders = append(l.Senders, p)
+	}
+	if s.TLS == nil {
+		return l, nil
+	}
+	cert, err := tls.LoadX509KeyPair(s.TLS.Cert, s.TLS.Key)
+	if err != nil {
+		return l, fmt.Errorf("tls: %w", err)
+	}
+	l.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	if s.TLS.Clients == "" {
+		return l, nil
+	}
+	ca, err := os.ReadFile(s.TLS.Clients)
+	if err != nil {
+		return l, fmt.Errorf("tls: clients_ca: %w", err)
+	}
+	l.TLS.ClientCAs, l.TLS.ClientAuth = x509.NewCertPool(), tls.RequireAndVerifyClientCert
+	if !l.TLS.ClientCAs.AppendCertsFromPEM(ca) {
+		return l, fmt.Errorf("tls: clients_ca: %s holds no certificate", s.TLS.Clients)
+	}
+	return l, nil
+}
+
+// callers is the detector's configuration.
+func (c *dnsConfig) callers() (cfg infected.CallersConfig, err error) {
+	for _, w := range c.Exempt {
+		p, err := parsePrefix(w, "exempt")
+		if err != nil {
+			return cfg, err
+		}
+		cfg.Exempt = append(cfg.Exempt, p)
+	}
+	return cfg, nil
+}
+
+// check says what is wrong before anything is started.
+func (c *dnsConfig) check() error {
+	o, err := dns.New(dns.Config{Live: true}, nil, nil, nil, clock.System{})
+	if err != nil {
+		return err
+	}
+	for i := range c.Sources {
+		l, err := c.Sources[i].listen()
+		if err == nil {
+			_, err = o.Listen(l, slog.New(slog.DiscardHandler))
+		}
+		if err != nil {
+			return fmt.Errorf("dns.sources: %w", err)
+		}
+	}
+	if _, err := c.callers(); err != nil {
+		return fmt.Errorf("dns.exempt: %w", err)
+	}
+	return nil
+}
+
+// consenting tells which clients of a resolver may be looked at: those whose address
+// was one subscriber's at that time, for whom a Grant allows it, then and now.
+type consenting struct {
+	h *office
+
+	mu     sync.Mutex
+	read   time.Time // when the grants were
+	match  []lawful.Grant
+	hits   []lawful.Grant
+	kept   map[netip.Addr]mayAnswer // for moments: the same client asks again at once
+	failed error
+}
+
+// mayAnswer is what a client may be done to.
+type mayAnswer struct {
+	at          time.Time // of the data
+	asked       time.Time
+	match, hits bool
+}
+
+const (
+	answerFor   = 5 * time.Second // as fast as an opt-out must work
+	mostAnswers = 1 << 17
+)
+
+func newConsenting(h *office) *consenting { return &consenting{h: h, kept: map[netip.Addr]mayAnswer{}} }
+
+// May tells it.
+func (c *consenting) May(client netip.Addr, at time.Time) (match, hits bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.h.clock.Now()
+	if a, is := c.kept[client]; is && now.Sub(a.asked) < answerFor && at.Sub(a.at).Abs() < answerFor {
+		return a.match, a.hits
+	}
+	c.grants(now)
+	a := mayAnswer{at: at, asked: now}
+	if len(c.match) > 0 {
+		if who := c.h.who(client, 0, 0, at, defaultSkew); who.Verdict.Certain() {
+			target := lawful.Of(who.Pseudonym)
+			a.match = allowed(c.match, lawful.MatchNames, target, at, now)
+			a.hits = a.match && allowed(c.hits, lawful.StoreHits, target, at, now)
+		}
+	}
+	if len(c.kept) >= mostAnswers {
+		clear(c.kept)
+	}
+	c.kept[client] = a
+	return a.match, a.hits
+}
+
+// allowed tells whether one of the grants allows it now, and consent was there when it
+// was asked.
+func allowed(list []lawful.Grant, m lawful.Measure, t lawful.Target, at, now time.Time) bool {
+	for _, g := range list {
+		if g.Allows(m, t, now) && g.Allows(m, t, at) {
+			return true
+		}
+	}
+	return false
+}
+
+// grants reads which grants are in force, now and then.
+func (c *consenting) grants(now time.Time) {
+	if now.Sub(c.read) < answerFor && !c.read.IsZero() {
+		return
+	}
+	c.read, c.match, c.hits, c.failed = now, nil, nil, nil
+	for _, d := range c.h.gate.InForce() {
+		if d.Measure != lawful.MatchNames && d.Measure != lawful.StoreHits {
+			continue
+		}
+		g, err := c.h.gate.Find(context.Background(), d.ID) // who asks has no context
+		if err != nil {
+			c.failed = errors.Join(c.failed, err)
+			continue
+		}
+		if d.Measure == lawful.MatchNames {
+			c.match = append(c.match, g)
+		} else {
+			c.hits = append(c.hits, g)
+		}
+	}
+}
+
+// resolvers is what resolvers tell, live.
+type resolvers struct {
+	s         *station
+	observer  *dns.Observer
+	callers   *infected.Callers
+	record    *dns.Record
+	listeners []*dns.Listener
+
+	mu      sync.Mutex
+	pending []detect.Finding // not on disk yet
+}
+
+// callersState is the name under which the detector's state is kept.
+const callersState = "callers"
+
+// Find takes a finding.
+func (r *resolvers) Find(f detect.Finding) {
+	r.mu.Lock()
+	r.pending = append(r.pending, f)
+	r.mu.Unlock()
+	r.s.tell(f)
+}
+
+// newResolvers builds what the configuration names, and starts nothing.
+func newResolvers(ctx context.Context, s *station) (*resolvers, error) {
+	r := &resolvers{s: s}
+	cfg, err := s.cfg.DNS.callers()
+	if err != nil {
+		return nil, err
+	}
+	r.callers = infected.NewCallers(cfg, r)
+	state, err := s.keeper.register.State(ctx, callersState, livePart)
+	if err != nil {
+		return nil, err
+	}
+	if len(state) > 0 {
+		if err := r.callers.Restore(state); err != nil {
+			return nil, err
+		}
+	}
+	if r.record, err = dns.Open(ctx, s.office.db, clock.System{}); err != nil {
+		return nil, err
+	}
+	if r.observer, err = dns.New(dns.Config{Live: true}, newConsenting(s.office), s.office.listed, r.callers, clock.System{}); err != nil {
+		return nil, err
+	}
+	for i := range s.cfg.DNS.Sources {
+		l, err := s.cfg.DNS.Sources[i].listen()
+		if err != nil {
+			return nil, err
+		}
+		listener, err := r.observer.Listen(l, s.log)
+		if err != nil {
+			return nil, err
+		}
+		r.listeners = append(r.listeners, listener)
+		s.office.watchResolvers(l.Name, listener)
+	}
+	return r, nil
+}
+
+// components are the listeners behind what keeps their counts: it stops last.
+func (r *resolvers) components() []run.Component {
+	list := []run.Component{{Name: "counts of resolvers", Run: r.keep}}
+	for i, l := range r.listeners {
+		list = append(list, run.Component{Name: "resolvers by " + r.s.cfg.DNS.Sources[i].Name, Run: l.Run})
+	}
+	return list
+}
+
+// keepResolvers is how much of what resolvers tell a kill may cost.
+const keepResolvers = 10 * time.Second
+
+// keep puts what was counted on disk, again and again. That it begins is in the ledger
+// before anything is looked at.
+func (r *resolvers) keep(ctx context.Context, ready func()) error {
+	if err := r.s.office.taking(ctx, "sakimori", map[string]any{"action": "listen to resolvers", "sources": len(r.listeners)}); err != nil {
+		return err
+	}
+	ready()
+	tick := time.NewTicker(keepResolvers)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return r.save(context.WithoutCancel(ctx))
+		case now := <-tick.C:
+			r.callers.Tick(now)
+			if err := r.save(ctx); err != nil && ctx.Err() == nil {
+				r.s.log.ErrorContext(ctx, "what resolvers told could not be kept, will be tried again", slog.Any("error", err))
+			}
+		}
+	}
+}
+
+// save keeps counts, findings and the detector's state.
+func (r *resolvers) save(ctx context.Context) error {
+	state, err := r.callers.State()
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	list := r.pending
+	r.pending = nil
+	r.mu.Unlock()
+	err = r.s.keeper.store.Tx(ctx, func(tx *store.Tx) error {
+		if err := r.s.keeper.register.SaveState(tx, callersState, livePart, state); err != nil {
+			return err
+		}
+		return r.s.keeper.register.Write(tx, list)
+	})
+	if err != nil {
+		r.mu.Lock()
+		r.pending = append(list, r.pending...)
+		r.mu.Unlock()
+	}
+	return errors.Join(err, r.record.Keep(ctx, r.observer, nil))
+}
+
+// watchResolvers counts what a source tells, above all what is lost.
+func (h *office) watchResolvers(name string, l *dns.Listener) {
+	for _, m := range []telemetry.Metric{
+		counter("dns_frames_total", "Frames that resolvers sent.", func() uint64 { return l.Stats().Frames }),
+		counter("dns_malformed_total", "Frames that can't be read.", func() uint64 { return l.Stats().Malformed }),
+		counter("dns_dropped_total", "Frames for which there was no room.", func() uint64 { return l.Stats().Dropped }),
+		counter("dns_broken_total", "Streams that ended without saying so.", func() uint64 { return l.Stats().Broken }),
+		counter("dns_strangers_total", "Connections that were refused.", func() uint64 { return l.Stats().Strangers }),
+	} {
+		m.Labels = map[string]string{"source": name}
+		h.counts = append(h.counts, m)
+	}
+}
+
+// takingFile writes down that a file of resolvers is read, before it is.
+func (h *office) takingFile(ctx context.Context, by, digest string) error {
+	_, err := h.book.Append(ctx, ledger.Line{Kind: account.SourceChanged, Who: by, What: map[string]any{"action": "take in a file of resolvers", "sha256": digest}})
+	return err
+}
