@@ -200,6 +200,7 @@ func (c *consenting) grants(now time.Time) {
 // resolvers is what resolvers tell, live.
 type resolvers struct {
 	s         *station
+	clients   *consenting
 	observer  *dns.Observer
 	callers   *infected.Callers
 	record    *dns.Record
@@ -222,7 +223,7 @@ func (r *resolvers) Find(f detect.Finding) {
 
 // newResolvers builds what the configuration names, and starts nothing.
 func newResolvers(ctx context.Context, s *station) (*resolvers, error) {
-	r := &resolvers{s: s}
+	r := &resolvers{s: s, clients: newConsenting(s.office)}
 	cfg, err := s.cfg.DNS.callers()
 	if err != nil {
 		return nil, err
@@ -240,7 +241,7 @@ func newResolvers(ctx context.Context, s *station) (*resolvers, error) {
 	if r.record, err = dns.Open(ctx, s.office.db, clock.System{}); err != nil {
 		return nil, err
 	}
-	if r.observer, err = dns.New(dns.Config{Live: true}, newConsenting(s.office), s.office.listed, r.callers, clock.System{}); err != nil {
+	if r.observer, err = dns.New(dns.Config{Live: true}, r.clients, s.office.listed, r.callers, clock.System{}); err != nil {
 		return nil, err
 	}
 	for i := range s.cfg.DNS.Sources {
@@ -267,8 +268,10 @@ func (r *resolvers) components() []run.Component {
 	return list
 }
 
-// keepResolvers is how much of what resolvers tell a kill may cost.
-const keepResolvers = 10 * time.Second
+const (
+	keepResolvers   = 10 * time.Second // how much of what resolvers tell a kill may cost
+	forgetResolvers = time.Minute      // after which a detector knows nobody who withdrew
+)
 
 // keep puts what was counted on disk, again and again. That it begins is in the ledger
 // before anything is looked at.
@@ -277,12 +280,18 @@ func (r *resolvers) keep(ctx context.Context, ready func()) error {
 		return err
 	}
 	ready()
-	tick := time.NewTicker(keepResolvers)
+	tick, forget := time.NewTicker(keepResolvers), time.NewTicker(forgetResolvers)
 	defer tick.Stop()
+	defer forget.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return r.save(context.WithoutCancel(ctx))
+		case now := <-forget.C:
+			r.callers.Keep(func(client netip.Addr) bool {
+				_, hits := r.clients.May(client, now)
+				return hits
+			})
 		case now := <-tick.C:
 			r.callers.Tick(now)
 			if err := r.save(ctx); err != nil && ctx.Err() == nil {

@@ -2,17 +2,31 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
+	"math/big"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	framestream "github.com/farsightsec/golang-framestream"
+
 	"sakimori/base/clock"
+	"sakimori/base/wire/dnstap"
 	"sakimori/lawful"
 	"sakimori/lawful/consent"
 	"sakimori/observe/dns"
@@ -89,7 +103,137 @@ func unboundLog(at time.Time) string {
 	return b.String()
 }
 
-// imports runs the command and reads its document.
+// TestServeListens: serve takes what resolvers tell by a socket and by TLS, and has it on
+// disk when it ends; a configuration that can't work is refused before.
+func TestServeListens(t *testing.T) {
+	at := time.Now().Add(-3 * time.Hour).Truncate(time.Second)
+	dir, short := t.TempDir(), filepath.Join(os.TempDir(), fmt.Sprintf("dns%d.sock", os.Getpid()))
+	rules := filepath.Join(t.TempDir(), "rules.yaml")
+	if err := os.WriteFile(rules, []byte("rules:\n  - id: consent-hits\n    verified: {by: \"legal:hanako\", on: 2026-11-01}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	consents3(t, dir, rules, at)
+	cert, key := certificate(t)
+	config := filepath.Join(t.TempDir(), "config.yaml")
+	text := fmt.Sprintf("data: %s\nrules: %s\nlisten: 127.0.0.1:0\ndns:\n  sources:\n    - {name: near, socket: %s}\n    - {name: far, listen: %q, tls: {cert: %s, key: %s}}\n",
+		dir, rules, short, "127.0.0.1:"+freePort(t), cert, key)
+	if err := os.WriteFile(config, []byte(strings.Replace(text, "name: near", "name: near, protocol: smoke", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	if code := Main(t.Context(), []string{"serve", "--check", "--config", config}, nil, &out, &errs); code != exitUsage || !strings.Contains(errs.String(), "smoke") {
+		t.Errorf("%d %s", code, errs.String())
+	}
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan int, 1)
+	go func() { ended <- Main(ctx, []string{"serve", "--config", config}, nil, io.Discard, io.Discard) }()
+	defer stop()
+	far := strings.Trim(regexp.MustCompile(`127\.0\.0\.1:[1-9]\d+`).FindString(text), `"`)
+	for _, dial := range []func() (net.Conn, error){
+		func() (net.Conn, error) { return net.Dial("unix", short) },
+		func() (net.Conn, error) {
+			return tls.Dial("tcp", far, &tls.Config{InsecureSkipVerify: true}) // its own certificate
+		},
+	} {
+		var c net.Conn
+		var err error
+		for range 300 {
+			if c, err = dial(); err == nil {
+				break
+			}
+			select {
+			case code := <-ended:
+				t.Fatalf("serve ended with %d", code)
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, err := framestream.NewWriter(c, &framestream.WriterOptions{ContentTypes: [][]byte{[]byte(dnstap.ContentType)}, Bidirectional: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for client := range 3 {
+			if _, err := w.WriteFrame(blocked(client + 1)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := errors.Join(w.Close(), c.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	time.Sleep(200 * time.Millisecond)
+	stop()
+	if code := <-ended; code != exitFine {
+		t.Fatalf("serve ended with %d", code)
+	}
+	h := opened(t, dir)
+	defer h.Close()
+	r, err := dns.Open(t.Context(), h.db, clock.System{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := r.Counts(t.Context(), time.Now().Add(-48*time.Hour), time.Now().Add(time.Hour), dns.ByResolver)
+	if err != nil || len(list) != 2 {
+		t.Fatalf("%+v %v", list, err)
+	}
+	for _, c := range list { // two of three consent to being matched
+		if c.Responses != 3 || c.Blocked != 2 || c.Malformed+c.Broken+c.Dropped != 0 {
+			t.Errorf("%+v", c)
+		}
+	}
+}
+
+// blocked is a frame of dnstap: a client was told that c2.example doesn't exist, by c2.
+func blocked(client int) []byte {
+	msg := []byte("\x00\x01\x81\x83\x00\x01\x00\x00\x00\x00\x00\x01\x02c2\x07example\x00\x00\x01\x00\x01\x02c2\x00\x00\x06\x00\x01\x00\x00\x00\x05\x00\x16\x00\x00")
+	msg = append(msg, make([]byte, 20)...)
+	inner := append([]byte{8, 6, 0x22, 4, 203, 0, 113, byte(client), 0x72, byte(len(msg))}, msg...)
+	return append([]byte{0x78, 1, 0x72, byte(len(inner))}, inner...)
+}
+
+// certificate makes a server's own.
+func certificate(t *testing.T) (cert, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"localhost"}}
+	der, err := x509.CreateCertificate(rand.Reader, &x, &x, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, key = filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
+	for path, b := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "PRIVATE KEY", Bytes: secret}} {
+		if err := os.WriteFile(path, pem.EncodeToMemory(b), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return cert, key
+}
+
+// freePort is one that nobody has now.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String()) // it has one
+	return port
+}
+
+// importsDNS runs the command and reads its document.
 func importsDNS(t *testing.T, args ...string) (doc dnsDocument, code int, said string) {
 	t.Helper()
 	var out, errs bytes.Buffer

@@ -431,6 +431,46 @@ func (d *Callers) sweep() {
 	}
 }
 
+// Keep forgets every client that mayn't be watched any more, as its consent is gone. What
+// was said of it ends.
+func (d *Callers) Keep(may func(client netip.Addr) bool) {
+	var list []netip.Addr
+	d.mu.Lock()
+	for a := range d.clients {
+		list = append(list, a)
+	}
+	d.mu.Unlock()
+	slices.SortFunc(list, netip.Addr.Compare)
+	for _, a := range list {
+		if may(a) { // asked without the lock: it may take a while
+			continue
+		}
+		d.mu.Lock()
+		if c := d.clients[a]; c != nil {
+			d.end(c)
+		}
+		d.mu.Unlock()
+	}
+}
+
+// end forgets a client.
+func (d *Callers) end(c *caller) {
+	for _, l := range []struct {
+		*life
+		words func(*caller, detect.State) detect.Finding
+	}{{&c.Called, d.calling}, {&c.MadeUp, d.making}} {
+		if !l.Open {
+			continue
+		}
+		f := l.words(c, detect.Closed)
+		f.Changed = time.Unix(0, d.now).UTC()
+		f.Closed = f.Changed
+		f.Why = detect.Text{JA: "記録についての同意がなくなったため、観察を終えました。", EN: "The consent to hits being kept is gone: it isn't watched any more."}
+		d.out.Find(f)
+	}
+	delete(d.clients, c.Addr)
+}
+
 // room forgets a quarter of the clients of whom nothing is said, those first that were
 // quiet longest.
 func (d *Callers) room() bool {

@@ -271,6 +271,29 @@ func TestCalls(t *testing.T) {
 	}
 }
 
+// TestConsentGone: whose consent is gone is forgotten, and what was said of them ends.
+func TestConsentGone(t *testing.T) {
+	var found log
+	d := infected.NewCallers(infected.CallersConfig{}, &found)
+	for m := range 10 {
+		for _, a := range []string{"192.0.2.1", "192.0.2.2", "192.0.2.3"} {
+			l := observe.Lookup{At: start.Add(time.Duration(m) * time.Minute), Client: netip.MustParseAddr(a), Name: "c2.example", Type: 1, Contact: observe.Blocked}
+			if a == "192.0.2.3" {
+				l.Contact = observe.NoContact
+			}
+			d.Look([]observe.Lookup{l})
+		}
+	}
+	d.Keep(func(a netip.Addr) bool { return a.String() == "192.0.2.2" })
+	if len(found) != 3 || found[2].State != detect.Closed || found[2].Subject != "192.0.2.1" || !strings.Contains(found[2].Why.EN, "consent") {
+		t.Errorf("%+v", found)
+	}
+	state, err := d.State()
+	if err != nil || bytes.Contains(state, []byte("192.0.2.1")) || bytes.Contains(state, []byte("192.0.2.3")) || !bytes.Contains(state, []byte("192.0.2.2")) {
+		t.Errorf("%s %v", state, err)
+	}
+}
+
 // FuzzCallers restores anything without harm, and what it takes it gives again.
 func FuzzCallers(f *testing.F) {
 	d := infected.NewCallers(infected.CallersConfig{}, &log{})
