@@ -335,11 +335,16 @@ func (i *dnsImport) print(w io.Writer, format string) error {
 		return printJSON(w, d)
 	}
 	rows := [][]string{
-		{say("問い合わせ", "queries"), thousands(d.Queries)}, {say("応答", "responses"), thousands(d.Responses)},
-		{say("利用者", "clients"), thousands(d.Clients)}, {say("存在しない名前", "names that don't exist"), thousands(d.NXDomain)},
-		{say("遮断", "blocked"), thousands(d.Blocked.Total)}, {say("シンクホール", "sinkholed"), thousands(d.Sinkholed)},
-		{say("遮断の見込み(観察中)", "would be blocked"), thousands(d.Would)}, {say("遮断されるはずが応答あり", "enforced, and yet answered"), thousands(d.Reached)},
-		{say("読めない", "malformed"), thousands(d.Malformed)}, {say("組み立てられない断片", "pieces not put together"), thousands(d.Unread)},
+		{say("問い合わせ", "queries"), thousands(d.Queries)},
+		{say("応答", "responses"), thousands(d.Responses)},
+		{say("利用者", "clients"), thousands(d.Clients)},
+		{say("存在しない名前", "names that don't exist"), thousands(d.NXDomain)},
+		{say("遮断", "blocked"), thousands(d.Blocked.Total)},
+		{say("シンクホール", "sinkholed"), thousands(d.Sinkholed)},
+		{say("遮断の見込み(観察中)", "would be blocked"), thousands(d.Would)},
+		{say("遮断されるはずが応答あり", "enforced, and yet answered"), thousands(d.Reached)},
+		{say("読めない", "malformed"), thousands(d.Malformed)},
+		{say("組み立てられない断片", "pieces not put together"), thousands(d.Unread)},
 		{say("途切れた記録", "streams that broke off"), thousands(d.Broken)},
 	}
 	if err := printRows(w, format, []string{say("項目", "what"), say("件数", "count")}, rows); err != nil || format == "csv" {
