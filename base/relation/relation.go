@@ -219,6 +219,31 @@ func (t *Tx) Exec(ctx context.Context, query string, args ...any) (changed int64
 	return r.RowsAffected()
 }
 
+// Prepare makes a statement ready that is executed many times in this transaction: a
+// row each time costs a fraction of what it does when the text is read again.
+func (t *Tx) Prepare(ctx context.Context, query string) (*Statement, error) {
+	s, err := t.tx.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return &Statement{s}, nil
+}
+
+// Statement is one that was prepared. It ends with its transaction, or when it is closed.
+type Statement struct{ stmt *sql.Stmt }
+
+// Exec changes something, and says how many rows.
+func (s *Statement) Exec(ctx context.Context, args ...any) (changed int64, err error) {
+	r, err := s.stmt.ExecContext(ctx, args...)
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
+}
+
+// Close ends it.
+func (s *Statement) Close() error { return s.stmt.Close() }
+
 // Lock keeps other writers away from a table until the transaction ends. It must
 // be the first statement: what is read after it is the newest then. SQLite has one
 // writer anyhow.
