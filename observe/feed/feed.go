@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"sakimori/observe"
+	"sakimori/observe/feed/reading"
 )
 
 // Format is how a report is written.
@@ -66,18 +67,7 @@ type Options struct {
 
 // Unreadable says why a file as a whole couldn't be read, or not to its end. What
 // was read before counts.
-type Unreadable struct {
-	JA, EN string
-	Err    error // may be nil
-}
-
-// Error is the English sentence.
-func (u *Unreadable) Error() string { return u.EN }
-
-// Unwrap gives what caused it.
-func (u *Unreadable) Unwrap() error { return u.Err }
-
-func unreadable(cause error, ja, en string) *Unreadable { return &Unreadable{ja, en, cause} }
+type Unreadable = reading.Unreadable
 
 // Read reads a report and hands out what it says, one Report at a time, in order.
 // A Report is the receiver's to keep. Compression is told from the first bytes:
@@ -89,8 +79,11 @@ func Read(r io.Reader, o Options, emit func(*observe.Report) error) (Stats, erro
 	if err := o.check(); err != nil {
 		return Stats{}, err
 	}
-	j := &job{Options: o, emit: emit, left: o.MaxBytes}
-	err := j.unpack(r)
+	j := &job{Options: o, emit: emit}
+	err := reading.Unpack(r, o.Name, o.MaxBytes, func(name string, r io.Reader) error {
+		j.Name = name
+		return j.read(r)
+	})
 	return j.st, err
 }
 
@@ -124,7 +117,6 @@ type job struct {
 	Options
 	emit func(*observe.Report) error
 	st   Stats
-	left int64  // bytes that may still be decompressed
 	from string // the message-id of a mail, for Where; "" it's the file
 }
 
@@ -185,8 +177,9 @@ func (j *job) fill(r *observe.Report, t *told, zone *time.Location) (why Reason,
 	if r.Address, why = j.address(t.address); why != fine {
 		return why, false
 	}
-	if r.At, r.Slack, why = when(t.time, zone); why != fine {
-		return why, false
+	var fault reading.Fault
+	if r.At, r.Slack, fault = reading.When(t.time, zone); fault != reading.Fine {
+		return because[fault], false
 	}
 	if !j.Came.IsZero() && r.At.After(j.Came.Add(24*time.Hour)) {
 		return inFuture, false
@@ -197,7 +190,7 @@ func (j *job) fill(r *observe.Report, t *told, zone *time.Location) (why Reason,
 	if r.Service, why = port(t.service); why != fine {
 		return why, false
 	}
-	r.Family = family(t.family)
+	r.Family = reading.Family(t.family)
 	r.Proto, proto = protocol(t.proto)
 	return fine, proto
 }

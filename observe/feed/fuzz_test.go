@@ -2,7 +2,6 @@ package feed_test
 
 import (
 	"errors"
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -97,21 +96,5 @@ func FuzzMapped(f *testing.F) {
 	m := &feed.Mapping{Address: "ip", Time: "t", Comma: "|", Comment: "#", ClaimIn: "c", Claims: map[string]observe.Claim{"x": observe.ClaimInfected}}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		holds(t, data, feed.Options{Format: feed.CSV, Mapping: m, Zone: time.UTC})
-	})
-}
-
-func FuzzWhen(f *testing.F) {
-	for _, s := range []string{"2026-11-25 03:04:05", "Wed, 25 Nov 2026 12:04:05 +0900 (JST)", "25/Nov/2026:12:04:05 +0900", "1795575845.25", "20261125T030405Z", "2026-11-25T03:04Z"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		at, slack, why := feed.When(s, nil)
-		if (why.String() == "") != (slack > 0) {
-			t.Fatalf("%q: %s ± %s, %s", s, at, slack, why)
-		}
-		// An address is no time: 198.0.2.7 isn't the second 198 of 1970.
-		if _, err := netip.ParseAddr(s); err == nil && slack > 0 {
-			t.Fatalf("%q is an address and %s", s, at)
-		}
 	})
 }

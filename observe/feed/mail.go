@@ -12,6 +12,7 @@ import (
 	"github.com/emersion/go-message/textproto"
 
 	"sakimori/observe"
+	"sakimori/observe/feed/reading"
 )
 
 const (
@@ -54,7 +55,7 @@ func (j *job) message(whole []byte) (Reason, error) {
 	if err := f.walk(m, 0); err != nil {
 		return notMessage, nil
 	}
-	where := clean(strings.TrimSpace(m.Header.Get("Message-Id")))
+	where := reading.Clean(strings.TrimSpace(m.Header.Get("Message-Id")))
 	if where == "" || len(where) > 998 { // RFC 5322, section 2.1.1
 		where = j.Name
 	}
@@ -140,7 +141,7 @@ func (j *job) arf(part, whole []byte, where string) (Reason, error) {
 			addresses++
 		}
 		if v := strings.TrimSpace(fields.Value()); v != "" && len(rec.fields) < mostParts {
-			rec.fields = append(rec.fields, observe.Field{Name: clean(fields.Key()), Value: clean(v)})
+			rec.fields = append(rec.fields, observe.Field{Name: reading.Clean(fields.Key()), Value: reading.Clean(v)})
 		}
 	}
 	if addresses > 1 {
@@ -173,7 +174,7 @@ func (j *job) xarf02(part, whole []byte, where string) (Reason, error) {
 			value = value[1 : n-1]
 		}
 		if value != "" {
-			rec.fields = append(rec.fields, observe.Field{Name: clean(name), Value: clean(value)})
+			rec.fields = append(rec.fields, observe.Field{Name: reading.Clean(name), Value: reading.Clean(value)})
 		}
 	}
 	category, typ := rec.take("Category"), rec.take("Report-Type")

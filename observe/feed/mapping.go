@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"sakimori/observe"
+	"sakimori/observe/feed/reading"
 )
 
 // Mapping names the columns of a table, or the properties of a JSON object (nested
@@ -92,16 +93,16 @@ func (m *Mapping) columns(yield func(string, role) bool) {
 // table reads a table by its mapping.
 func (j *job) table(r io.Reader) error {
 	m := j.Mapping
-	in := &rows{lines: *newLines(r, j.MaxLine), comma: ',', skip: m.Comment}
+	in := &reading.Rows{Lines: *reading.NewLines(r, j.MaxLine), Comma: ',', Skip: m.Comment}
 	if m.Comma != "" {
-		in.comma = m.Comma[0]
+		in.Comma = m.Comma[0]
 	}
 	h := &header{roles: make([]role, len(m.Columns))}
 	if len(m.Columns) > 0 {
 		for _, c := range m.Columns {
 			h.names = append(h.names, strings.ToLower(c))
 		}
-		in.width = len(h.names)
+		in.Width = len(h.names)
 	} else {
 		var err error
 		if h, err = j.readHeader(in); err != nil {
@@ -112,13 +113,13 @@ func (j *job) table(r io.Reader) error {
 		// A column may have two uses: of a claim and the type, for instance. The
 		// values are read by name, the role says only what mustn't be cut.
 		if i := slices.Index(h.names, name); i < 0 {
-			return unreadable(nil, "対応表にある列 "+name+" がありません", "there is no column "+name+", which the mapping names")
+			return reading.Damaged(nil, "対応表にある列 "+name+" がありません", "there is no column "+name+", which the mapping names")
 		} else if h.roles[i] == kept {
 			h.roles[i] = ro
 		}
 	}
 	for {
-		rw, err := in.next()
+		rw, err := in.Next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -127,18 +128,18 @@ func (j *job) table(r io.Reader) error {
 		}
 		why := h.check(&rw)
 		if why == fine {
-			rec := record{fields: make([]observe.Field, 0, filled(rw.fields))}
-			for i, v := range rw.fields[:min(len(rw.fields), len(h.names))] {
+			rec := record{fields: make([]observe.Field, 0, filled(rw.Fields))}
+			for i, v := range rw.Fields[:min(len(rw.Fields), len(h.names))] {
 				if v = strings.TrimSpace(v); v != "" {
-					rec.fields = append(rec.fields, observe.Field{Name: h.names[i], Value: clean(v)})
+					rec.fields = append(rec.fields, observe.Field{Name: h.names[i], Value: reading.Clean(v)})
 				}
 			}
-			if why, err = j.mapped(&rec, []byte(rw.raw), rw.line); err != nil {
+			if why, err = j.mapped(&rec, []byte(rw.Raw), rw.Line); err != nil {
 				return err
 			}
 		}
 		if why != fine {
-			j.bad(rw.line, why)
+			j.bad(rw.Line, why)
 		}
 	}
 }

@@ -4,34 +4,15 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
-	"time"
-	"unicode/utf8"
 
-	"github.com/gaissmai/bart"
+	"sakimori/observe/feed/reading"
 )
-
-// reserved is the address space in which nobody has a subscriber: the entries of
-// IANA's special-purpose registries (RFC 6890) that aren't globally reachable, the
-// transition ranges 192.88.99.0/24, 2001::/32 and 2002::/16, and multicast
-// (RFC 5771, RFC 4291).
-var reserved = func() *bart.Lite {
-	t := new(bart.Lite)
-	for _, p := range []string{
-		"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24",
-		"192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
-		"::/8", "64:ff9b:1::/48", "100::/64", "2001::/32", "2001:2::/48", "2001:10::/28", "2001:db8::/32", "2002::/16", "3fff::/20",
-		"5f00::/16", "fc00::/7", "fe80::/10", "ff00::/8",
-	} {
-		t.Insert(netip.MustParsePrefix(p))
-	}
-	return t
-}()
 
 // address reads an address. Brackets are taken off, an IPv4 address in an IPv6 one
 // is unmapped, and a prefix of full length is an address.
 func (j *job) address(s string) (netip.Addr, Reason) {
 	s = strings.TrimSpace(s)
-	if nothing(s) {
+	if reading.Nothing(s) {
 		return netip.Addr{}, noAddress
 	}
 	if n := len(s); n > 2 && s[0] == '[' && s[n-1] == ']' {
@@ -59,24 +40,15 @@ func (j *job) address(s string) (netip.Addr, Reason) {
 			return a, fine
 		}
 	}
-	if reserved.Contains(a) {
+	if reading.Reserved(a) {
 		return netip.Addr{}, notPublic
 	}
 	return a, fine
 }
 
-// nothing are the ways to say that nothing is known.
-func nothing(s string) bool {
-	switch s {
-	case "", "-", "?", "null", "NULL", "None", "N/A", "n/a":
-		return true
-	}
-	return false
-}
-
 // port reads a port; 0 is not told.
 func port(s string) (uint16, Reason) {
-	if s = strings.TrimSpace(s); nothing(s) {
+	if s = strings.TrimSpace(s); reading.Nothing(s) {
 		return 0, fine
 	}
 	n, err := strconv.ParseUint(s, 10, 16)
@@ -107,54 +79,3 @@ func protocol(s string) (uint8, bool) {
 	n, err := strconv.ParseUint(s, 10, 8)
 	return uint8(n), err == nil
 }
-
-// FamiliesDated is the state of the aliases.
-var FamiliesDated = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
-
-// aliases are other names of the same malware, as feeds use them. "qbot" is missing
-// on purpose: one half of the world means qakbot by it, the other gafgyt.
-var aliases = map[string]string{
-	"downadup":          "conficker",
-	"kido":              "conficker",
-	"confickerab":       "conficker",
-	"zbot":              "zeus",
-	"p2pzeus":           "gameover-zeus",
-	"gameover":          "gameover-zeus",
-	"gameoverzeus":      "gameover-zeus",
-	"gameover zeus":     "gameover-zeus",
-	"peer-to-peer zeus": "gameover-zeus",
-	"bashlite":          "gafgyt",
-	"lizkebab":          "gafgyt",
-	"torlus":            "gafgyt",
-	"geodo":             "emotet",
-	"heodo":             "emotet",
-	"gamarue":           "andromeda",
-	"sirefef":           "zeroaccess",
-	"nimnul":            "ramnit",
-	"quakbot":           "qakbot",
-	"pinkslipbot":       "qakbot",
-	"iotmirai":          "mirai",
-	"elf.mirai":         "mirai",
-}
-
-// family is a name of malware in lower case, under its usual name.
-func family(s string) string {
-	s = strings.ToLower(strings.TrimSpace(s))
-	if nothing(s) || s == "unknown" {
-		return ""
-	}
-	if known, ok := aliases[s]; ok {
-		return known
-	}
-	return clean(s)
-}
-
-// clean makes a text one that every store takes: UTF-8 without NUL.
-func clean(s string) string {
-	if isClean(s) {
-		return s
-	}
-	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
-}
-
-func isClean(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }

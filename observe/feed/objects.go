@@ -10,19 +10,21 @@ import (
 	"strings"
 
 	"sakimori/observe"
+	"sakimori/observe/feed/reading"
 )
 
 // objects reads JSON objects, one report each.
 func (j *job) objects(r io.Reader) error {
-	in := &values{lines: *newLines(r, j.MaxMessage)}
+	in := reading.NewValues(r, j.MaxMessage)
 	for {
-		text, line, why, err := in.next()
+		text, line, fault, err := in.Next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
+		why := because[fault]
 		if why == fine {
 			if why, err = j.object([]byte(text), line); err != nil {
 				return err
@@ -101,12 +103,12 @@ func (r *record) add(name string, v any, depth int) bool {
 		}
 	case string:
 		if v != "" {
-			r.fields = append(r.fields, observe.Field{Name: clean(name), Value: clean(v)})
+			r.fields = append(r.fields, observe.Field{Name: reading.Clean(name), Value: reading.Clean(v)})
 		}
 	case json.Number:
-		r.fields = append(r.fields, observe.Field{Name: clean(name), Value: v.String()})
+		r.fields = append(r.fields, observe.Field{Name: reading.Clean(name), Value: v.String()})
 	case bool:
-		r.fields = append(r.fields, observe.Field{Name: clean(name), Value: strconv.FormatBool(v)})
+		r.fields = append(r.fields, observe.Field{Name: reading.Clean(name), Value: strconv.FormatBool(v)})
 	}
 	return true
 }
@@ -170,7 +172,7 @@ func (j *job) xarf4(rec *record, raw []byte, line int) (Reason, error) {
 	if category == "" {
 		category = rec.take("class") // drafts of 4.0
 	}
-	rep := &observe.Report{Type: clean(category + "/" + typ), Claim: claimOf(typ), Raw: raw}
+	rep := &observe.Report{Type: reading.Clean(category + "/" + typ), Claim: claimOf(typ), Raw: raw}
 	switch letters(category) {
 	case "reputation", "copyright":
 		rep.Claim = observe.ClaimOther

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sakimori/observe"
+	"sakimori/observe/feed/reading"
 )
 
 // role is what a column is to a report.
@@ -58,37 +59,37 @@ func (h *header) give(name string, r role) bool {
 }
 
 // readHeader reads the first row of a table.
-func (j *job) readHeader(in *rows) (*header, error) {
-	rw, err := in.next()
+func (j *job) readHeader(in *reading.Rows) (*header, error) {
+	rw, err := in.Next()
 	switch {
 	case errors.Is(err, io.EOF):
-		return nil, unreadable(nil, "空のファイルです", "the file is empty")
+		return nil, reading.Damaged(nil, "空のファイルです", "the file is empty")
 	case err != nil:
 		return nil, err
-	case rw.why != fine || len(rw.fields) > mostColumns:
-		return nil, unreadable(nil, "見出しの行が壊れています", "the header is broken: is this a table of comma-separated values?")
+	case rw.Why != reading.Fine || len(rw.Fields) > mostColumns:
+		return nil, reading.Damaged(nil, "見出しの行が壊れています", "the header is broken: is this a table of comma-separated values?")
 	}
 	h := &header{}
-	for i, name := range rw.fields {
+	for i, name := range rw.Fields {
 		if i == 0 {
 			name = strings.TrimPrefix(name, "\ufeff")
 		}
-		h.names = append(h.names, strings.ToLower(strings.TrimSpace(clean(name))))
+		h.names = append(h.names, strings.ToLower(strings.TrimSpace(reading.Clean(name))))
 	}
 	h.roles = make([]role, len(h.names))
-	in.width = len(h.names)
+	in.Width = len(h.names)
 	return h, nil
 }
 
 // check tells whether a row has the columns it needs. A row that is too short is
 // taken when neither what it lacks nor what it ends with weighs.
-func (h *header) check(rw *row) Reason {
-	if rw.why != fine {
-		return rw.why
+func (h *header) check(rw *reading.Row) Reason {
+	if rw.Why != reading.Fine {
+		return because[rw.Why]
 	}
-	n := len(rw.fields)
+	n := len(rw.Fields)
 	if n > len(h.roles) {
-		for _, f := range rw.fields[len(h.roles):] {
+		for _, f := range rw.Fields[len(h.roles):] {
 			if f != "" {
 				return tooMany
 			}
@@ -102,7 +103,7 @@ func (h *header) check(rw *row) Reason {
 			}
 		}
 	}
-	if rw.cut && h.roles[n-1].weighs() {
+	if rw.Cut && h.roles[n-1].weighs() {
 		return cutOff
 	}
 	return fine
@@ -117,19 +118,19 @@ func (j *job) shadowserver(r io.Reader) error {
 		typ = typeOf(j.Name)
 	}
 	k, known := kindOf(typ)
-	in := &rows{lines: *newLines(r, j.MaxLine), comma: ','}
+	in := &reading.Rows{Lines: *reading.NewLines(r, j.MaxLine), Comma: ','}
 	h, err := j.readHeader(in)
 	if err != nil {
 		return err
 	}
 	if !h.give("timestamp", isTime) || !slices.ContainsFunc(k.ours, func(c string) bool { return h.give(c, isAddress) }) {
-		return unreadable(nil, "見出しに timestamp とアドレスの列（"+strings.Join(k.ours, "、")+"）がありません",
+		return reading.Damaged(nil, "見出しに timestamp とアドレスの列（"+strings.Join(k.ours, "、")+"）がありません",
 			"the header has no column timestamp or none for the address ("+strings.Join(k.ours, " or ")+"): is it a report of Shadowserver's?")
 	}
 	j.assign(h, k)
 	s := shadow{job: j, header: h, kind: k, typ: typ}
 	for {
-		rw, err := in.next()
+		rw, err := in.Next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -145,10 +146,10 @@ func (j *job) shadowserver(r io.Reader) error {
 			rep, why = s.row(&rw)
 		}
 		if why != fine {
-			j.bad(rw.line, why)
+			j.bad(rw.Line, why)
 			continue
 		}
-		if err := j.good(rep, rw.line); err != nil {
+		if err := j.good(rep, rw.Line); err != nil {
 			return err
 		}
 	}
@@ -182,16 +183,16 @@ type shadow struct {
 	typ string
 }
 
-func (s *shadow) row(rw *row) (*observe.Report, Reason) {
-	rep := &observe.Report{Type: s.typ, Claim: s.claim, Mediated: s.mediated, Raw: []byte(rw.raw)}
-	rep.Fields = make([]observe.Field, 0, filled(rw.fields))
+func (s *shadow) row(rw *reading.Row) (*observe.Report, Reason) {
+	rep := &observe.Report{Type: s.typ, Claim: s.claim, Mediated: s.mediated, Raw: []byte(rw.Raw)}
+	rep.Fields = make([]observe.Field, 0, filled(rw.Fields))
 	var t told
 	var infection, vendor, model, application string
-	tidy := clean
-	if isClean(rw.raw) { // then its parts are
+	tidy := reading.Clean
+	if reading.IsClean(rw.Raw) { // then its parts are
 		tidy = func(s string) string { return s }
 	}
-	for i, v := range rw.fields[:min(len(rw.fields), len(s.roles))] {
+	for i, v := range rw.Fields[:min(len(rw.Fields), len(s.roles))] {
 		if v == "" {
 			continue
 		}
@@ -221,7 +222,7 @@ func (s *shadow) row(rw *row) (*observe.Report, Reason) {
 			rep.Fields = append(rep.Fields, observe.Field{Name: s.names[i], Value: tidy(v)})
 		}
 	}
-	if family(t.family) == "" {
+	if reading.Family(t.family) == "" {
 		t.family = infection
 	} else if infection != "" {
 		rep.Fields = append(rep.Fields, observe.Field{Name: "infection", Value: tidy(infection)})

@@ -3,6 +3,8 @@ package feed
 import (
 	"fmt"
 	"io"
+
+	"sakimori/observe/feed/reading"
 )
 
 // Reason is why a row can't be used.
@@ -52,6 +54,12 @@ var words = [reasons]struct{ code, ja, en string }{
 	notObject:  {"not_an_object", "JSON オブジェクトではありません", "JSON, but not an object, or of too many parts"},
 	notMessage: {"message", "メールとして読めません", "not a mail, or its parts are broken"},
 	noReport:   {"no_report", "メールに報告の部分（ARF、X-ARF）がありません", "the mail has no part that is a report (ARF or X-ARF)"},
+}
+
+// because is the reason that a fault is.
+var because = [...]Reason{
+	reading.Fine: fine, reading.Quote: badQuote, reading.TooLong: tooLong, reading.NotJSON: notJSON,
+	reading.NoTime: noTime, reading.NotTime: notTime, reading.NoZone: noZone,
 }
 
 // String is the reason's stable name, for programs and metrics.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sakimori/observe"
+	"sakimori/observe/feed/reading"
 )
 
 // kind is what a type of Shadowserver's reports says, and of whom.
@@ -98,7 +99,7 @@ func kindOf(typ string) (kind, bool) {
 // 2026-11-26-event4_sinkhole-japan-asn.csv.gz. "" there is none.
 func typeOf(file string) string {
 	name := path.Base(strings.ReplaceAll(file, `\`, "/"))
-	if len(name) > 11 && name[4] == '-' && name[7] == '-' && name[10] == '-' && digits(name[:4]) && digits(name[5:7]) && digits(name[8:10]) {
+	if len(name) > 11 && name[4] == '-' && name[7] == '-' && name[10] == '-' && reading.Digits(name[:4]) && reading.Digits(name[5:7]) && reading.Digits(name[8:10]) {
 		name = name[11:]
 	}
 	end := strings.IndexFunc(name, func(c rune) bool {

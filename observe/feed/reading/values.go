@@ -1,4 +1,4 @@
-package feed
+package reading
 
 import (
 	"errors"
@@ -6,51 +6,56 @@ import (
 	"strings"
 )
 
-// values cuts a file into JSON objects: one, several one after the other, one a
+// Values cuts a file into JSON objects: one, several one after the other, one a
 // line, or the elements of an array. It counts braces outside of strings, so an
 // object may go over lines. One that isn't closed ends where the next begins: at a
 // line that begins as the object itself began, with the same indentation and, where
 // something stood behind the brace, with something behind it; or at a line that can't
 // go on with one.
-type values struct {
-	lines
+type Values struct {
+	Lines
 	at   int // lines read so far
 	rest string
-	held *line
+	held *Line
 }
 
-// next gives io.EOF after the last one. What stands between objects, other than
+// NewValues cuts objects of at most so many bytes.
+func NewValues(r io.Reader, most int) *Values {
+	return &Values{Lines: *NewLines(r, most)}
+}
+
+// Next gives io.EOF after the last one. What stands between objects, other than
 // commas and the brackets of an array, is not JSON.
-func (v *values) next() (text string, start int, why Reason, err error) {
+func (v *Values) Next() (text string, start int, why Fault, err error) {
 	for {
 		rest := strings.TrimLeft(v.rest, " \t,[]\ufeff")
 		if rest == "" {
 			l, err := v.take()
 			if err != nil {
-				return "", 0, fine, err
+				return "", 0, Fine, err
 			}
-			if l.long {
-				return "", v.at, tooLong, nil
+			if l.Long {
+				return "", v.at, TooLong, nil
 			}
-			v.rest = l.text
+			v.rest = l.Text
 			continue
 		}
 		if rest[0] != '{' {
 			v.rest = ""
-			return "", v.at, notJSON, nil
+			return "", v.at, NotJSON, nil
 		}
 		return v.object(rest)
 	}
 }
 
-func (v *values) take() (line, error) {
+func (v *Values) take() (Line, error) {
 	if v.held != nil {
 		l := *v.held
 		v.held = nil
 		v.at++
 		return l, nil
 	}
-	l, err := v.lines.next()
+	l, err := v.Lines.Next()
 	if err == nil {
 		v.at++
 	}
@@ -58,7 +63,7 @@ func (v *values) take() (line, error) {
 }
 
 // object gathers lines until the braces are even.
-func (v *values) object(text string) (string, int, Reason, error) {
+func (v *Values) object(text string) (string, int, Fault, error) {
 	start := v.at
 	indent := v.rest[:len(v.rest)-len(strings.TrimLeft(v.rest, " \t"))]
 	compact := len(strings.TrimSpace(text)) > 1
@@ -70,35 +75,35 @@ func (v *values) object(text string) (string, int, Reason, error) {
 		case closed:
 			whole.WriteString(text[:end])
 			v.rest = text[end:]
-			return whole.String(), start, fine, nil
+			return whole.String(), start, Fine, nil
 		case broken:
 			v.rest = ""
-			return "", start, notJSON, nil
+			return "", start, NotJSON, nil
 		}
 		whole.WriteString(text)
 		whole.WriteByte('\n')
 		l, err := v.take()
 		if errors.Is(err, io.EOF) {
 			v.rest = ""
-			return "", start, notJSON, nil
+			return "", start, NotJSON, nil
 		}
 		if err != nil {
-			return "", start, fine, err
+			return "", start, Fine, err
 		}
-		if begins(l.text, indent, compact) || !continues(l.text) {
+		if begins(l.Text, indent, compact) || !continues(l.Text) {
 			v.held, v.rest = &l, ""
 			v.at--
-			return "", start, notJSON, nil
+			return "", start, NotJSON, nil
 		}
-		if l.long || whole.Len()+len(l.text) > v.max {
-			return "", start, tooLong, v.skip(indent, compact)
+		if l.Long || whole.Len()+len(l.Text) > v.max {
+			return "", start, TooLong, v.skip(indent, compact)
 		}
-		text = l.text
+		text = l.Text
 	}
 }
 
 // skip reads over what is left of an object that is too long.
-func (v *values) skip(indent string, compact bool) error {
+func (v *Values) skip(indent string, compact bool) error {
 	v.rest = ""
 	for {
 		l, err := v.take()
@@ -108,7 +113,7 @@ func (v *values) skip(indent string, compact bool) error {
 		if err != nil {
 			return err
 		}
-		if begins(l.text, indent, compact) {
+		if begins(l.Text, indent, compact) {
 			v.held = &l
 			v.at--
 			return nil

@@ -1,4 +1,4 @@
-package feed
+package reading
 
 import (
 	"strconv"
@@ -6,48 +6,48 @@ import (
 	"time"
 )
 
-// when reads a time in any of the ways that feeds write it: RFC 3339 and its
+// When reads a time in any of the ways that feeds write it: RFC 3339 and its
 // relatives, RFC 5322, the common log format, and seconds, milliseconds or
 // microseconds since 1970. It gives the beginning of what was written and how long
 // that is: "2026-11-26" is a day. A time without a zone is in zone; with a nil zone
 // there is none. Days before months, and months before days, aren't told apart by
 // guessing: neither is read.
-func when(s string, zone *time.Location) (time.Time, time.Duration, Reason) {
-	if s = strings.TrimSpace(s); nothing(s) {
-		return time.Time{}, 0, noTime
+func When(s string, zone *time.Location) (time.Time, time.Duration, Fault) {
+	if s = strings.TrimSpace(s); Nothing(s) {
+		return time.Time{}, 0, NoTime
 	}
 	if t, slack, ok := unix(s); ok {
-		return t, slack, fine
+		return t, slack, Fine
 	}
-	p := reading{s: s}
+	p := written{s: s}
 	year, month, day, ok := p.date()
 	if !ok {
-		return time.Time{}, 0, notTime
+		return time.Time{}, 0, NotTime
 	}
 	hour, minute, second, nano, slack, ok := p.clock()
 	if !ok {
-		return time.Time{}, 0, notTime
+		return time.Time{}, 0, NotTime
 	}
 	if at := strings.IndexByte(p.s, '('); at >= 0 { // a comment (RFC 5322)
 		p.s = p.s[:at]
 	}
 	if p.s = strings.TrimSpace(p.s); p.s != "" {
-		var why Reason
-		if zone, why = offset(p.s); why != fine {
+		var why Fault
+		if zone, why = offset(p.s); why != Fine {
 			return time.Time{}, 0, why
 		}
 	}
 	if zone == nil {
-		return time.Time{}, 0, noZone
+		return time.Time{}, 0, NoZone
 	}
 	t := time.Date(year, month, day, hour, minute, second, nano, zone)
 	if _, m, d := t.Date(); second < 60 && (m != month || d != day) {
-		return time.Time{}, 0, notTime // 30 February
+		return time.Time{}, 0, NotTime // 30 February
 	}
 	if year < 1990 {
-		return time.Time{}, 0, notTime
+		return time.Time{}, 0, NotTime
 	}
-	return t.UTC(), slack, fine
+	return t.UTC(), slack, Fine
 }
 
 // unix reads 1767225600, 1767225600.25, and the same in ms or µs. Nine digits are
@@ -55,7 +55,7 @@ func when(s string, zone *time.Location) (time.Time, time.Duration, Reason) {
 func unix(s string) (time.Time, time.Duration, bool) {
 	whole, part, dot := strings.Cut(s, ".")
 	n, err := strconv.ParseUint(whole, 10, 63)
-	if err != nil || n < 631152000 || dot && (part == "" || len(part) > 9 || !digits(part)) {
+	if err != nil || n < 631152000 || dot && (part == "" || len(part) > 9 || !Digits(part)) {
 		return time.Time{}, 0, false
 	}
 	switch {
@@ -84,12 +84,12 @@ func precision(decimals int) time.Duration {
 	return time.Millisecond
 }
 
-// reading is what is left of a time that is being read.
-type reading struct{ s string }
+// written is what is left of a time that is being read.
+type written struct{ s string }
 
 // digit takes n digits.
-func (p *reading) digit(n int) (int, bool) {
-	if len(p.s) < n || !digits(p.s[:n]) {
+func (p *written) digit(n int) (int, bool) {
+	if len(p.s) < n || !Digits(p.s[:n]) {
 		return 0, false
 	}
 	v := 0
@@ -101,7 +101,7 @@ func (p *reading) digit(n int) (int, bool) {
 }
 
 // one takes a byte that is among those given.
-func (p *reading) one(of string) bool {
+func (p *written) one(of string) bool {
 	if p.s == "" || strings.IndexByte(of, p.s[0]) < 0 {
 		return false
 	}
@@ -109,7 +109,8 @@ func (p *reading) one(of string) bool {
 	return true
 }
 
-func digits(s string) bool {
+// Digits tells whether there is nothing but digits.
+func Digits(s string) bool {
 	for i := range len(s) {
 		if s[i] < '0' || s[i] > '9' {
 			return false
@@ -119,8 +120,8 @@ func digits(s string) bool {
 }
 
 // date takes 2026-11-26, 2026/11/26, 20261126, [Thu,] 26 Nov 2026 or 26/Nov/2026.
-func (p *reading) date() (year int, month time.Month, day int, ok bool) {
-	if len(p.s) >= 8 && digits(p.s[:4]) {
+func (p *written) date() (year int, month time.Month, day int, ok bool) {
+	if len(p.s) >= 8 && Digits(p.s[:4]) {
 		year, _ = p.digit(4)
 		sep := ""
 		if p.s[0] == '-' || p.s[0] == '/' {
@@ -153,7 +154,7 @@ func (p *reading) date() (year int, month time.Month, day int, ok bool) {
 }
 
 // clock takes the time of day and says how precise it is. It may be missing.
-func (p *reading) clock() (hour, minute, second, nano int, slack time.Duration, ok bool) {
+func (p *written) clock() (hour, minute, second, nano int, slack time.Duration, ok bool) {
 	if p.s == "" {
 		return 0, 0, 0, 0, 24 * time.Hour, true
 	}
@@ -197,7 +198,7 @@ func (p *reading) clock() (hour, minute, second, nano int, slack time.Duration, 
 var zones = map[string]int{"UTC": 0, "UT": 0, "GMT": 0, "Z": 0, "JST": 9}
 
 // offset reads Z, UTC, +09, +0900 or +09:00, and the abbreviations above.
-func offset(s string) (*time.Location, Reason) {
+func offset(s string) (*time.Location, Fault) {
 	for _, utc := range []string{"UTC+", "UTC-", "GMT+", "GMT-"} { // UTC+09:00
 		if strings.HasPrefix(s, utc) {
 			s = s[3:]
@@ -205,18 +206,18 @@ func offset(s string) (*time.Location, Reason) {
 	}
 	if h, ok := zones[strings.ToUpper(s)]; ok {
 		if h == 0 {
-			return time.UTC, fine
+			return time.UTC, Fine
 		}
-		return time.FixedZone(s, h*3600), fine
+		return time.FixedZone(s, h*3600), Fine
 	}
-	p := reading{s: s}
+	p := written{s: s}
 	sign := 1
 	switch {
 	case p.one("+"):
 	case p.one("-"):
 		sign = -1
 	default:
-		return nil, noZone
+		return nil, NoZone
 	}
 	h, ok := p.digit(2)
 	m := 0
@@ -225,7 +226,7 @@ func offset(s string) (*time.Location, Reason) {
 		m, ok = p.digit(2)
 	}
 	if !ok || p.s != "" || h > 14 || m > 59 {
-		return nil, notTime
+		return nil, NotTime
 	}
-	return time.FixedZone("", sign*(h*3600+m*60)), fine
+	return time.FixedZone("", sign*(h*3600+m*60)), Fine
 }

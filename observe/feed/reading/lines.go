@@ -1,4 +1,4 @@
-package feed
+package reading
 
 import (
 	"bufio"
@@ -7,25 +7,26 @@ import (
 	"strings"
 )
 
-// line is one line of a file without its end.
-type line struct {
-	text string
-	long bool // longer than allowed: text is empty
-	cut  bool // the file ends with it, without an end of line
+// Line is one line of a file without its end.
+type Line struct {
+	Text string
+	Long bool // longer than allowed: Text is empty
+	Cut  bool // the file ends with it, without an end of line
 }
 
-// lines reads lines of bounded length.
-type lines struct {
+// Lines reads lines of bounded length.
+type Lines struct {
 	in  *bufio.Reader
 	max int
 }
 
-func newLines(r io.Reader, most int) *lines {
-	return &lines{in: bufio.NewReaderSize(r, 64<<10), max: most}
+// NewLines reads lines of at most so many bytes.
+func NewLines(r io.Reader, most int) *Lines {
+	return &Lines{in: bufio.NewReaderSize(r, 64<<10), max: most}
 }
 
-// next gives io.EOF after the last line. A line that is too long is read over.
-func (l *lines) next() (line, error) {
+// Next gives io.EOF after the last line. A line that is too long is read over.
+func (l *Lines) Next() (Line, error) {
 	part, err := l.in.ReadSlice('\n')
 	if err == nil { // the usual case: the whole line lies in the buffer
 		return l.made(part, len(part) > l.max), nil
@@ -48,15 +49,15 @@ func (l *lines) next() (line, error) {
 		return l.made(whole, long), nil
 	case errors.Is(err, io.EOF) && (long || len(whole) > 0):
 		made := l.made(whole, long)
-		made.cut = true
+		made.Cut = true
 		return made, nil
 	}
-	return line{}, err //nolint:wrapcheck // io.Reader's own contract
+	return Line{}, err //nolint:wrapcheck // io.Reader's own contract
 }
 
-func (l *lines) made(b []byte, long bool) line {
+func (l *Lines) made(b []byte, long bool) Line {
 	if long {
-		return line{long: true}
+		return Line{Long: true}
 	}
 	n := len(b)
 	if n > 0 && b[n-1] == '\n' {
@@ -65,110 +66,111 @@ func (l *lines) made(b []byte, long bool) line {
 	if n > 0 && b[n-1] == '\r' {
 		n--
 	}
-	return line{text: string(b[:n])}
+	return Line{Text: string(b[:n])}
 }
 
-// row is a record of a table.
-type row struct {
-	fields []string // used again by the next row
-	raw    string
-	line   int // its first
-	cut    bool
-	why    Reason // fine, or it can't be split
+// Row is a record of a table.
+type Row struct {
+	Fields []string // used again by the next row
+	Raw    string
+	Line   int // its first
+	Cut    bool
+	Why    Fault // Fine, or it can't be split
 }
 
 // over is over how many lines a quoted field may reach.
 const over = 32
 
-// rows reads a table of separated values (RFC 4180). A line that is broken spoils
+// Rows reads a table of separated values (RFC 4180). A line that is broken spoils
 // no other: a quote that isn't closed is looked for in the next lines, but only a
 // record that then has exactly as many fields as the header is taken for one.
-type rows struct {
-	lines
-	comma  byte
-	width  int    // fields of the header; 0: not known yet, no record over several lines
-	skip   string // what a comment begins with; "" there are none
+type Rows struct {
+	Lines
+	Comma byte
+	Width int    // fields of the header; 0: not known yet, no record over several lines
+	Skip  string // what a comment begins with; "" there are none
+
 	at     int    // lines read so far
-	ahead  []line // read already
+	ahead  []Line // read already
 	fields []string
 }
 
-// next gives io.EOF after the last row.
-func (r *rows) next() (row, error) {
+// Next gives io.EOF after the last row.
+func (r *Rows) Next() (Row, error) {
 	for {
 		l, err := r.take()
 		if err != nil {
-			return row{}, err
+			return Row{}, err
 		}
-		if l.long {
-			return row{line: r.at, why: tooLong}, nil
+		if l.Long {
+			return Row{Line: r.at, Why: TooLong}, nil
 		}
-		if strings.TrimSpace(l.text) == "" || r.skip != "" && strings.HasPrefix(l.text, r.skip) {
+		if strings.TrimSpace(l.Text) == "" || r.Skip != "" && strings.HasPrefix(l.Text, r.Skip) {
 			continue
 		}
-		rw := row{raw: l.text, line: r.at, cut: l.cut}
+		rw := Row{Raw: l.Text, Line: r.at, Cut: l.Cut}
 		var s split
-		if rw.fields, s = cutRow(r.fields[:0], l.text, r.comma, false); s != closed && r.width > 0 {
+		if rw.Fields, s = cutRow(r.fields[:0], l.Text, r.Comma, false); s != closed && r.Width > 0 {
 			// Some feeds write \" for a quote. A quote that is missing looks alike,
 			// but makes one field of two.
 			was := s
-			if rw.fields, s = cutRow(r.fields[:0], l.text, r.comma, true); s != closed || len(rw.fields) != r.width {
+			if rw.Fields, s = cutRow(r.fields[:0], l.Text, r.Comma, true); s != closed || len(rw.Fields) != r.Width {
 				if was == open {
 					return r.join(rw)
 				}
 				s = broken
 			}
 		}
-		r.fields = rw.fields
+		r.fields = rw.Fields
 		if s != closed {
-			rw.why = badQuote
+			rw.Why = Quote
 		}
 		return rw, nil
 	}
 }
 
 // take gives the next line, one that was read ahead first.
-func (r *rows) take() (line, error) {
+func (r *Rows) take() (Line, error) {
 	r.at++
 	if len(r.ahead) > 0 {
 		l := r.ahead[0]
 		r.ahead = r.ahead[1:]
 		return l, nil
 	}
-	return r.lines.next()
+	return r.Lines.Next()
 }
 
 // join looks whether a row whose quote is open goes on in the next lines.
-func (r *rows) join(rw row) (row, error) {
-	text := rw.raw
+func (r *Rows) join(rw Row) (Row, error) {
+	text := rw.Raw
 	for i := range over {
 		if i == len(r.ahead) {
-			l, err := r.lines.next()
+			l, err := r.Lines.Next()
 			if errors.Is(err, io.EOF) {
 				break
 			}
 			if err != nil {
-				return row{}, err
+				return Row{}, err
 			}
 			r.ahead = append(r.ahead, l)
 		}
 		l := r.ahead[i]
-		if l.long || len(text)+1+len(l.text) > r.max {
+		if l.Long || len(text)+1+len(l.Text) > r.max {
 			break
 		}
-		text += "\n" + l.text
-		fields, s := cutRow(r.fields[:0], text, r.comma, false)
+		text += "\n" + l.Text
+		fields, s := cutRow(r.fields[:0], text, r.Comma, false)
 		r.fields = fields
-		if s == closed && len(fields) == r.width {
+		if s == closed && len(fields) == r.Width {
 			r.ahead = r.ahead[i+1:]
 			r.at += i + 1
-			return row{fields: fields, raw: text, line: rw.line, cut: l.cut}, nil
+			return Row{Fields: fields, Raw: text, Line: rw.Line, Cut: l.Cut}, nil
 		}
-		if s == broken || len(fields) > r.width {
+		if s == broken || len(fields) > r.Width {
 			break
 		}
 	}
-	rw.why, rw.fields = badQuote, nil
+	rw.Why, rw.Fields = Quote, nil
 	return rw, nil
 }
 
