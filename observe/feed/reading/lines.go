@@ -89,6 +89,7 @@ type Rows struct {
 	Comma byte
 	Width int    // fields of the header; 0: not known yet, no record over several lines
 	Skip  string // what a comment begins with; "" there are none
+	Blank bool   // blanks before a quote mean nothing: "a", "b"
 
 	at     int    // lines read so far
 	ahead  []Line // read already
@@ -110,11 +111,11 @@ func (r *Rows) Next() (Row, error) {
 		}
 		rw := Row{Raw: l.Text, Line: r.at, Cut: l.Cut}
 		var s split
-		if rw.Fields, s = cutRow(r.fields[:0], l.Text, r.Comma, false); s != closed && r.Width > 0 {
+		if rw.Fields, s = r.cut(l.Text, false); s != closed && r.Width > 0 {
 			// Some feeds write \" for a quote. A quote that is missing looks alike,
 			// but makes one field of two.
 			was := s
-			if rw.Fields, s = cutRow(r.fields[:0], l.Text, r.Comma, true); s != closed || len(rw.Fields) != r.Width {
+			if rw.Fields, s = r.cut(l.Text, true); s != closed || len(rw.Fields) != r.Width {
 				if was == open {
 					return r.join(rw)
 				}
@@ -127,6 +128,10 @@ func (r *Rows) Next() (Row, error) {
 		}
 		return rw, nil
 	}
+}
+
+func (r *Rows) cut(text string, escapes bool) ([]string, split) {
+	return cutRow(r.fields[:0], text, r.Comma, escapes, r.Blank)
 }
 
 // take gives the next line, one that was read ahead first.
@@ -159,7 +164,7 @@ func (r *Rows) join(rw Row) (Row, error) {
 			break
 		}
 		text += "\n" + l.Text
-		fields, s := cutRow(r.fields[:0], text, r.Comma, false)
+		fields, s := r.cut(text, false)
 		r.fields = fields
 		if s == closed && len(fields) == r.Width {
 			r.ahead = r.ahead[i+1:]
@@ -185,9 +190,12 @@ const (
 
 // cutRow appends the fields of a line to dst. A quote inside a field that doesn't
 // begin with one stands for itself. With escapes, so does one in a quoted field
-// that has a backslash before it.
-func cutRow(dst []string, s string, comma byte, escapes bool) ([]string, split) {
+// that has a backslash before it. With blank, what stands before a field may be blanks.
+func cutRow(dst []string, s string, comma byte, escapes, blank bool) ([]string, split) {
 	for {
+		if blank {
+			s = strings.TrimLeft(s, " ")
+		}
 		if s == "" || s[0] != '"' {
 			i := strings.IndexByte(s, comma)
 			if i < 0 {

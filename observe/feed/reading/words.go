@@ -29,6 +29,19 @@ var reserved = func() *bart.Lite {
 // Reserved tells whether an address is of nobody.
 func Reserved(a netip.Addr) bool { return reserved.Contains(a) }
 
+// ReservedIn tells whether some of a prefix is of nobody.
+func ReservedIn(p netip.Prefix) bool {
+	if reserved.Contains(p.Addr()) {
+		return true
+	}
+	if !p.IsSingleIP() {
+		for range reserved.Subnets(p) {
+			return true
+		}
+	}
+	return false
+}
+
 // Nothing are the ways to say that nothing is known.
 func Nothing(s string) bool {
 	switch s {
@@ -78,6 +91,29 @@ func Family(s string) string {
 	}
 	return Clean(s)
 }
+
+// IsFamily tells whether a word, in any case, is a name of malware for certain: lists
+// have it among other tags.
+func IsFamily(s string) bool {
+	s = strings.ToLower(strings.TrimSpace(s))
+	if _, ok := aliases[s]; ok {
+		return true
+	}
+	return families[s]
+}
+
+// families are the usual names of those that have others, and of those of devices in
+// homes.
+var families = func() map[string]bool {
+	m := map[string]bool{}
+	for _, f := range aliases {
+		m[f] = true
+	}
+	for _, f := range []string{"mozi", "hajime", "moobot", "xorddos", "kaiten", "tsunami", "dridex", "trickbot", "bazarloader", "icedid", "pikabot", "agenttesla", "asyncrat", "redline", "lokibot", "remcos", "njrat"} {
+		m[f] = true
+	}
+	return m
+}()
 
 // Clean makes a text one that every store takes: UTF-8 without NUL.
 func Clean(s string) string {
