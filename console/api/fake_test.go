@@ -316,6 +316,7 @@ type world struct {
 	inputs   *memoryInputs
 	jobs     *memoryJobs
 	office   *memoryOffice
+	blocking *memoryBlocking
 	live     *Live
 	secrets  map[console.Roles]string // bearers
 	sessions map[console.Roles]string // of the user with that role, as a cookie
@@ -357,6 +358,8 @@ func newWorld(t *testing.T, change ...func(*Deps)) *world {
 	w.live = NewLive(c)
 	var office *Office
 	w.office, office = newOffice(t, c)
+	w.blocking = newBlocking()
+	office.CNC, office.Zones, office.Lookups, office.Choices = w.blocking, w.blocking, w.blocking, w.blocking
 	d := Deps{
 		Office: office,
 

@@ -29,13 +29,15 @@ const (
 // read as they come.
 var patient = map[string]bool{
 	streaming: true, uploading: true, "POST /api/v1/reports": true, "POST /api/v1/subscriber/records": true,
-	"POST /api/v1/ledger/verify": true, "GET /api/v1/ledger/export": true,
+	"POST /api/v1/cnc/import": true, "GET /api/v1/cnc/export": true, "POST /api/v1/ledger/verify": true, "GET /api/v1/ledger/export": true,
 }
 
 // plain are the routes whose answers aren't masked: who a subscriber is, which took a
-// Grant, and the ledger's file, whose hashes are of what stands there.
+// Grant; files whose hashes and signatures are of what stands there; and what speaks of
+// the operator's own resolvers, which are nobody's line.
 var plain = map[string]bool{
 	"POST /api/v1/cases/{id}/identity": true, "POST /api/v1/notices/{id}/preview": true, "GET /api/v1/ledger/export": true,
+	"GET /api/v1/cnc/export": true, "GET /api/v1/rpz/resolvers": true, "POST /api/v1/rpz/canary": true, "GET /api/v1/rpz/config/{vendor}": true,
 }
 
 // Handler is the API with its guards: each request is given an id, is checked

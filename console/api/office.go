@@ -19,6 +19,10 @@ type Office struct {
 	Consents    Consents
 	Ledger      Ledger
 	Intake      Intake
+	CNC         CNC
+	Zones       Zones
+	Lookups     Lookups
+	Choices     Choices
 	Clock       clock.Clock // the office's, by which its grants end; nil the server's
 }
 
@@ -32,6 +36,10 @@ func (s *Server) registerOffice(v1 string) {
 	}
 	s.registerCases(v1)
 	s.registerIntake(v1)
+	s.registerCNC(v1)
+	s.registerRPZ(v1)
+	s.registerDNS(v1)
+	s.registerChoice(v1)
 	get, post := http.MethodGet, http.MethodPost
 	add(s, post, v1+"/who", "who", "Who had an address and port at a time, by pseudonym; with a grant, by contract", s.who)
 	add(s, post, v1+"/cases/{id}/identity", "identity", "Who the subscriber of a case is: it takes a grant to name them", s.identity)

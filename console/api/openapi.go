@@ -81,7 +81,7 @@ func (s *Server) describe(op *huma.Operation) {
 				Schema: &huma.Schema{Type: "string", Format: "binary"},
 			}},
 		}
-	case "importReports", "importRecords":
+	case "importReports", "importRecords", "importCNC":
 		op.RequestBody = &huma.RequestBody{
 			Description: "the file", Required: true,
 			Content: map[string]*huma.MediaType{"application/octet-stream": {Schema: &huma.Schema{Type: "string", Format: "binary"}}},
@@ -89,6 +89,10 @@ func (s *Server) describe(op *huma.Operation) {
 	case "exportLedger":
 		op.Responses = map[string]*huma.Response{"200": {Description: "The entries in their order, as docs/ledger.md says", Content: map[string]*huma.MediaType{
 			"application/x-ndjson": {Schema: &huma.Schema{Type: "string"}}, "text/csv": {Schema: &huma.Schema{Type: "string"}},
+		}}}
+	case "exportCNC":
+		op.Responses = map[string]*huma.Response{"200": {Description: "The file, or its detached signature, as docs/blocklist.md says", Content: map[string]*huma.MediaType{
+			"application/octet-stream": {Schema: &huma.Schema{Type: "string", Format: "binary"}},
 		}}}
 	case "importPath":
 		op.DefaultStatus = http.StatusAccepted

@@ -26,6 +26,7 @@ type Problem struct {
 	Code      string              `json:"code"`
 	RequestID string              `json:"request_id"`
 	Errors    []*huma.ErrorDetail `json:"errors,omitempty"`
+	Protected *Protected          `json:"protected,omitempty"` // of the code protected
 
 	text  detect.Text
 	cause error
@@ -60,6 +61,13 @@ var problems = map[string]struct {
 	"own_request":        {403, "自分が求めた許可は、自分では承認・却下できません。別の人が行ってください。", "Nobody decides on what they asked for themselves: somebody else does."},
 	"ask_invalid":        {422, "この内容では許可を求められません：%s", "The gate can't be asked like this: %s"},
 	"no_office":          {404, "加入者対応(案件・許可・台帳)はこの構成では動いていません。", "There is no office here: neither cases nor grants nor a ledger."},
+	"no_cnc":             {404, "C&C リストはこの構成では動いていません。", "There is no list of C&C servers here."},
+	"no_rpz":             {404, "DNS のポリシーゾーンはこの構成では配っていません。", "No DNS policy zones are published here."},
+	"no_dns":             {404, "リゾルバーへの問い合わせはこの構成では数えていません。", "What resolvers are asked isn't counted here."},
+	"no_choice":          {404, "契約者の選択(同意・オプトアウト)はこの構成では扱っていません。", "Subscribers' choices aren't kept here."},
+	"own_review":         {403, "同じ人が二人分の判定はできません。登録や判定をしていない別の人が行ってください。", "Nobody is two people: somebody decides who neither added the entry nor judged it before."},
+	"protected":          {409, "%s は保護されており(%s)、登録できません。", "%s is protected (by %s) and is never listed."},
+	"choice_whose":       {422, "case、subject、contract のうち一つだけを指定してください。", "Name the subscriber by exactly one of case, subject and contract."},
 	"not_found":          {404, "見つかりません。", "There is nothing here by that name."},
 	"method_not_allowed": {405, "このパスではその操作はできません。", "This path doesn't take that method."},
 	"too_many_logins":    {429, "ログインの失敗が続きました。%d 秒後にもう一度試してください。", "Too many failed logins: try again in %d seconds."},
@@ -105,6 +113,7 @@ func explain(err error) *Problem {
 	var p *Problem
 	var refusal *Refusal
 	var tooLarge *http.MaxBytesError
+	var protected *Protected
 	switch {
 	case errors.As(err, &p):
 		return p
@@ -113,6 +122,11 @@ func explain(err error) *Problem {
 		p.text = refusal.Text
 	case errors.As(err, &tooLarge):
 		p = fail("too_large", tooLarge.Limit)
+	case errors.As(err, &protected):
+		p = fail("protected", protected.Name, protected.List)
+		p.Protected = protected
+	case errors.Is(err, ErrOwnReview):
+		p = fail("own_review")
 	case errors.Is(err, console.ErrPassword):
 		p = fail("credentials_wrong")
 	case errors.Is(err, console.ErrToken):

@@ -17,6 +17,10 @@ const (
 	lawyers     = console.Legal | console.Admin                 // who decide on grants, and read the whole ledger
 	askers      = console.Abuse | console.Legal | console.Admin // who may ask the gate
 	importers   = console.Operator | console.Abuse | console.Admin
+
+	listReaders = deskReaders | console.Network                      // the list, the zones and their proof: of nobody
+	engineers   = console.Operator | console.Network | console.Admin // who publish to the resolvers
+	brakes      = engineers | console.Legal                          // who may stop it, and let it go on
 )
 
 // permissions lists every route with who may use it. A route that isn't here is
@@ -83,6 +87,37 @@ var permissions = map[string]console.Roles{
 	"POST /api/v1/cases/{id}/merge":     desks,
 	"POST /api/v1/reports":              importers,
 	"POST /api/v1/subscriber/records":   desks,
+
+	"GET /api/v1/cnc":                        listReaders,
+	"GET /api/v1/cnc/summary":                listReaders,
+	"GET /api/v1/cnc/review":                 listReaders,
+	"GET /api/v1/cnc/why":                    listReaders,
+	"GET /api/v1/cnc/{id}":                   listReaders,
+	"POST /api/v1/cnc":                       desks,
+	"POST /api/v1/cnc/{id}/review":           desks, // and a person, not the one before
+	"POST /api/v1/cnc/{id}/withdraw":         desks,
+	"POST /api/v1/cnc/{id}/renew":            desks,
+	"POST /api/v1/cnc/{id}/sinkhole":         desks,
+	"POST /api/v1/cnc/held/{id}/release":     desks,
+	"POST /api/v1/cnc/held/{id}/refuse":      desks,
+	"POST /api/v1/cnc/import":                importers,
+	"GET /api/v1/cnc/exports":                deskReaders,
+	"GET /api/v1/cnc/export":                 deskReaders, // an entry of the ledger is written first
+	"GET /api/v1/rpz":                        listReaders,
+	"GET /api/v1/rpz/resolvers":              listReaders,
+	"GET /api/v1/rpz/proofs":                 listReaders,
+	"GET /api/v1/rpz/zones/{zone}/serials":   listReaders,
+	"GET /api/v1/rpz/zones/{zone}/diff":      listReaders,
+	"POST /api/v1/rpz/zones/{zone}/publish":  engineers,
+	"POST /api/v1/rpz/zones/{zone}/rollback": engineers,
+	"POST /api/v1/rpz/zones/{zone}/pause":    brakes,
+	"POST /api/v1/rpz/zones/{zone}/resume":   brakes, // and a person
+	"GET /api/v1/rpz/config/{vendor}":        engineers,
+	"POST /api/v1/rpz/canary":                engineers,
+	"GET /api/v1/dns/blocks":                 listReaders,
+	"GET /api/v1/choice":                     desks,
+	"POST /api/v1/choice/look":               desks,
+	"POST /api/v1/choice/{subject}":          desks,
 
 	"POST /api/v1/who":                        deskReaders, // with a grant: askers
 	"POST /api/v1/cases/{id}/identity":        askers,
