@@ -45,21 +45,21 @@ type stixMarking struct {
 }
 
 type stixIndicator struct {
-	Type        string   `json:"type"`
-	Spec        string   `json:"spec_version"`
-	ID          string   `json:"id"`
-	By          string   `json:"created_by_ref"`
-	Created     string   `json:"created"`
-	Modified    string   `json:"modified"`
-	Name        string   `json:"name"`
-	Description string   `json:"description"`
-	Types       []string `json:"indicator_types"`
-	Pattern     string   `json:"pattern"`
-	PatternType string   `json:"pattern_type"`
-	From        string   `json:"valid_from"`
-	Until       string   `json:"valid_until"`
-	Labels      []string `json:"labels,omitempty"`
-	Markings    []string `json:"object_marking_refs"`
+	Type        string         `json:"type"`
+	Spec        string         `json:"spec_version"`
+	ID          string         `json:"id"`
+	By          string         `json:"created_by_ref"`
+	Created     string         `json:"created"`
+	Modified    string         `json:"modified"`
+	Name        string         `json:"name"`
+	Description string         `json:"description"`
+	Types       []string       `json:"indicator_types"`
+	Pattern     string         `json:"pattern"`
+	PatternType string         `json:"pattern_type"`
+	From        string         `json:"valid_from"`
+	Until       string         `json:"valid_until"`
+	Labels      []string       `json:"labels,omitempty"`
+	Markings    []string       `json:"object_marking_refs"`
 	External    []stixExternal `json:"external_references"`
 }
 

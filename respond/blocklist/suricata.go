@@ -44,12 +44,13 @@ func writeSuricata(w *bufio.Writer, x *Export, list []item) error {
 		switch it.Kind {
 		case Name, Host:
 			match := named(it)
+			lower := strings.ReplaceAll(match, "nocase; ", "") // http.host is in lower case already, and takes none
 			if it.reach&resolution != 0 {
 				rule("dns", "dns", "any any", "dns.query; "+match)
 			}
 			if it.reach&traffic != 0 {
 				rule("tls", "tls", "any any", "tls.sni; "+match)
-				rule("http", "http", "any any", "http.host; "+match)
+				rule("http", "http", "any any", "http.host; "+lower)
 			}
 		case Address, Prefix:
 			rule("ip", "ip", prefixOf(it.prefix)+" any", "")
