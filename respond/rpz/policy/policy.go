@@ -196,7 +196,12 @@ func (z *Zone) nameAt(at uint32) dns.Name {
 }
 
 // Zone is whose rule it is.
-func (m Match) Zone() rpz.Zone { return m.zone.name }
+func (m Match) Zone() rpz.Zone {
+	if m.zone == nil {
+		return ""
+	}
+	return m.zone.name
+}
 
 // Serial is the serial of that zone.
 func (m Match) Serial() uint32 { return m.zone.serial }
