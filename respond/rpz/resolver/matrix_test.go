@@ -3,13 +3,17 @@ package resolver_test
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
+	"sakimori/base/clock"
 	"sakimori/base/wire/dns"
 	"sakimori/respond/rpz"
 	"sakimori/respond/rpz/canary"
+	"sakimori/respond/rpz/policy"
 	"sakimori/respond/rpz/resolver"
 	rt "sakimori/respond/rpz/resolvertest"
 )
@@ -38,6 +42,8 @@ type matrix struct {
 	t    *testing.T
 	at   netip.AddrPort
 	rows []row
+
+	publish func(z rpz.Zone, rules ...rpz.Rule)
 }
 
 // prove notes a promise.
@@ -106,12 +112,12 @@ func optout(clients ...netip.Addr) (out []rpz.Rule) {
 }
 
 // listed is the C&C list of the test.
-func listed(serial int) []rpz.Rule {
-	return []rpz.Rule{
-		{Name: "blocked.example"}, {Name: "*.blocked.example"}, {Name: "bot.signed.example"}, {Name: "allowed.example"}, {Name: "nodata.example", Action: rpz.NoData},
-		{Name: "serial.c2.example", Action: rpz.Local, Data: []string{fmt.Sprintf(`TXT "%d"`, serial)}},
-	}
+var listed = []rpz.Rule{
+	{Name: "blocked.example"}, {Name: "*.blocked.example"}, {Name: "host.blocked.example"}, {Name: "bot.signed.example"}, {Name: "allowed.example"}, {Name: "nodata.example", Action: rpz.NoData},
 }
+
+// canaries stand below it.
+const canaries = "canary.example"
 
 func site(t *testing.T, v resolver.Vendor) resolver.Site {
 	at := rt.Port(t)
@@ -124,6 +130,69 @@ func site(t *testing.T, v resolver.Vendor) resolver.Site {
 
 // No change may be seen later than this, after it was published.
 const soon = 5 * time.Second
+
+// What the traps are for: with one line of a generated file changed a promise is broken, as
+// the matrix would show.
+func TestTraps(t *testing.T) {
+	rt.Needs(t, resolver.Vendors()...)
+	authority := rt.Authority(t, truth)
+	t.Run("traps", func(t *testing.T) {
+		for _, c := range []struct {
+			what     string
+			vendor   resolver.Vendor
+			old, new string
+			breaks   func(m *matrix) error // is nil where the promise is broken
+		}{
+			{"the packet cache gives the blocked answer to who declined", resolver.PowerDNS, "disable-packetcache=yes", "disable-packetcache=no", func(m *matrix) error {
+				return all(m.blocked(taking, "x.blocked.example"), m.blocked(declined, "x.blocked.example"))()
+			}},
+			{"signed names pass for DO=1", resolver.BIND, "break-dnssec yes", "break-dnssec no", func(m *matrix) error {
+				a, err := rt.Ask(m.t, m.at, taking, "bot.signed.example", dns.A, true)
+				if err == nil && a.Rcode != dns.NoError {
+					err = fmt.Errorf("answer %d", a.Rcode)
+				}
+				return err
+			}},
+			{"without respip nothing is blocked", resolver.Unbound, "\"respip iterator\"", "\"iterator\"", func(m *matrix) error {
+				return m.free(taking, "blocked.example")()
+			}},
+			{"an override blocks who declined", resolver.Unbound, "rpz-log: no", "rpz-log: no\n\trpz-action-override: nxdomain", func(m *matrix) error {
+				return m.blocked(declined, "blocked.example")()
+			}},
+			{"policy.PASS sends who declined to the root", resolver.Knot, "if has(declined, addr) then return nil end", "if has(declined, addr) then return policy.PASS end", func(m *matrix) error {
+				if m.free(declined, "blocked.example")() == nil {
+					return errors.New("it was forwarded")
+				}
+				return nil
+			}},
+		} {
+			t.Run(c.what, func(t *testing.T) {
+				t.Parallel()
+				m := &matrix{t: t}
+				s := site(t, c.vendor)
+				s.Upstream = []netip.AddrPort{authority.Addr}
+				primary := rt.NewPrimary(t, s.Key, s.Listen[0])
+				s.Primaries = []netip.AddrPort{primary.Addr}
+				if c.vendor == resolver.Knot {
+					primary.Files = s.Folder
+				}
+				primary.Publish(t, rpz.OptOut, optout(declined)...)
+				primary.Publish(t, rpz.C2, listed...)
+				changed := false
+				p := rt.Launch(t, c.vendor, s, func(text string) string {
+					changed = changed || strings.Contains(text, c.old)
+					return strings.ReplaceAll(text, c.old, c.new)
+				})
+				if !changed {
+					t.Fatalf("no file holds %q", c.old)
+				}
+				m.at = p.Addr
+				p.Up(t, taking, "example")
+				rt.Eventually(t, 5*time.Second, "the trap snaps", func() error { return c.breaks(m) })
+			})
+		}
+	})
+}
 
 func TestMatrix(t *testing.T) {
 	rt.Needs(t, resolver.Vendors()...)
@@ -153,10 +222,15 @@ func (m *matrix) all(v resolver.Vendor, authority *rt.Process) {
 	if v == resolver.Knot {
 		primary.Files = s.Folder
 	}
-	primary.Publish(t, rpz.OptOut, optout(declined)...)
-	primary.Publish(t, rpz.Allow, rpz.Rule{Name: "allowed.example", Action: rpz.Passthru})
-	primary.Publish(t, rpz.C2, listed(2)...)
-	primary.Publish(t, rpz.Emergency)
+	m.publish = func(z rpz.Zone, rules ...rpz.Rule) {
+		t.Helper()
+		rules = append(rules, canary.Rules(canaries, z, primary.Serial(z)+1, []netip.Addr{declined})...)
+		primary.Publish(t, z, policy.Plain(rules)...)
+	}
+	m.publish(rpz.OptOut)
+	m.publish(rpz.Allow, rpz.Rule{Name: "allowed.example", Action: rpz.Passthru})
+	m.publish(rpz.C2, listed...)
+	m.publish(rpz.Emergency)
 	p := rt.Launch(t, v, s)
 	m.at = p.Addr
 	p.Up(t, taking, "example")
@@ -175,7 +249,8 @@ func (m *matrix) all(v resolver.Vendor, authority *rt.Process) {
 		}
 		return err
 	})
-	m.prove("the answer tells the serial", 0, m.serial(2))
+	m.prove("a name below a listed host is blocked", 0, m.blocked(taking, "x.host.blocked.example"))
+	m.prove("the canaries prove it all, and the serials", soon, m.canaries(primary))
 	m.prove("a signed name is blocked for DO=1", 0, func() error {
 		a, err := rt.Ask(t, m.at, taking, "bot.signed.example", dns.A, true)
 		if err == nil && a.Rcode != dns.NXDomain {
@@ -200,29 +275,28 @@ func (m *matrix) all(v resolver.Vendor, authority *rt.Process) {
 		}
 		return nil
 	})
-	m.changes(primary, p)
+	m.changes(primary)
 	m.failures(primary, p)
 }
 
 // changes proves how soon a new serial is obeyed.
-func (m *matrix) changes(primary *rt.Primary, p *rt.Process) {
-	t := m.t
+func (m *matrix) changes(primary *rt.Primary) {
 	m.prove("before it opts out a client is blocked", 0, m.blocked(moving, "blocked.example"))
-	primary.Publish(t, rpz.OptOut, optout(declined, moving)...)
+	m.publish(rpz.OptOut, optout(moving)...)
 	m.prove("an opt-out counts within 5 s", soon, m.free(moving, "blocked.example"))
-	primary.Publish(t, rpz.OptOut, optout(declined)...)
+	m.publish(rpz.OptOut)
 	m.prove("and ends within 5 s", soon, m.blocked(moving, "blocked.example"))
 	m.prove("emergency. isn't in force yet", 0, m.free(taking, "urgent.example"))
-	primary.Publish(t, rpz.Emergency, rpz.Rule{Name: "urgent.example"})
+	m.publish(rpz.Emergency, rpz.Rule{Name: "urgent.example"})
 	m.prove("the quick lane blocks within 5 s", soon, m.blocked(taking, "urgent.example"))
 	m.prove("and not who opted out", 0, m.free(declined, "urgent.example"))
 	for range 7 { // more often than Unbound takes increments
-		n := primary.Publish(t, rpz.Emergency, rpz.Rule{Name: "urgent.example"}, rpz.Rule{Name: "again.example"})
-		_ = n
+		m.publish(rpz.Emergency, rpz.Rule{Name: "urgent.example"}, rpz.Rule{Name: "again.example"})
 	}
 	m.prove("after many increments too", soon, m.blocked(taking, "again.example"))
-	primary.Publish(t, rpz.Emergency)
+	m.publish(rpz.Emergency)
 	m.prove("an emptied zone blocks nobody", soon, all(m.free(taking, "urgent.example"), m.free(taking, "again.example")))
+	m.prove("the canaries tell the new serials", soon, m.canaries(primary))
 }
 
 // failures proves that nothing is unblocked, and nobody who opted out blocked, by a failure.
@@ -237,14 +311,25 @@ func (m *matrix) failures(primary *rt.Primary, p *rt.Process) {
 	m.prove("and outlive a restart", 10*time.Second, still)
 }
 
-// serial reads which serial of c2. a resolver answers from.
-func (m *matrix) serial(want int) func() error {
+// canaries sends them, and compares the serials that the answers tell with the published.
+func (m *matrix) canaries(primary *rt.Primary) func() error {
+	w, err := canary.New(canary.Config{Domain: canaries, Truth: "truth", Resolvers: []canary.Resolver{{Name: "r", Addr: m.at, Taking: taking, Declined: declined}}}, nil, nil, nil, nil, clock.System{}, slog.New(slog.DiscardHandler))
 	return func() error {
-		a, err := m.ask(taking, "serial.c2.example")
-		if err == nil && (len(a.Texts) != 1 || a.Texts[0] != fmt.Sprint(want)) {
-			err = fmt.Errorf("answer %d %v", a.Rcode, a.Texts)
+		if err != nil {
+			return err
 		}
-		return err
+		r := w.Round(m.t.Context())[0]
+		for _, p := range r.Probes {
+			if !p.OK() {
+				return fmt.Errorf("%s %s %s: %s, not %s %s", p.Zone, p.Client, p.Name, p.Got, p.Want, p.Detail)
+			}
+		}
+		for z, n := range r.Serials {
+			if n != primary.Serial(z) {
+				return fmt.Errorf("%s: serial %d, published %d", z, n, primary.Serial(z))
+			}
+		}
+		return nil
 	}
 }
 

@@ -73,6 +73,9 @@ func (p *Primary) Publish(t testing.TB, z rpz.Zone, rules ...rpz.Rule) uint32 {
 	return p.serials[z]
 }
 
+// Serial is a zone's newest.
+func (p *Primary) Serial(z rpz.Zone) uint32 { return p.serials[z] }
+
 // serial asks for a zone's.
 func serial(t testing.TB, at netip.AddrPort, zone string) (uint32, error) {
 	t.Helper()

@@ -188,24 +188,19 @@ func Eventually(t testing.TB, most time.Duration, what string, is func() error) 
 	}
 }
 
-// Resolver starts a resolver from the generated files. The site's Listen and Folder are
-// chosen here.
-func Resolver(t testing.TB, v resolver.Vendor, s resolver.Site) *Process {
+// Launch starts a resolver where its Site says, from the files as they are generated. A test
+// that shows what a line is for may edit them.
+func Launch(t testing.TB, v resolver.Vendor, s resolver.Site, edits ...func(text string) string) *Process {
 	t.Helper()
 	Needs(t, v)
-	at := Port(t)
-	s.Listen, s.Folder = []netip.AddrPort{at}, t.TempDir()
-	return Launch(t, v, s)
-}
-
-// Launch starts a resolver where its Site says.
-func Launch(t testing.TB, v resolver.Vendor, s resolver.Site) *Process {
-	t.Helper()
 	texts, _, err := resolver.Config(v, s)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, text := range texts {
+		for _, edit := range edits {
+			text = edit(text)
+		}
 		write(t, filepath.Join(s.Folder, name), text)
 	}
 	in := func(name string) string { return filepath.Join(s.Folder, name) }
