@@ -210,10 +210,9 @@ func Launch(t testing.TB, v resolver.Vendor, s resolver.Site, edits ...func(text
 		args = []string{"-g", "-n", "1", "-c", in("named.conf")}
 	case resolver.Unbound:
 		args = []string{"-d", "-p", "-c", in("unbound.conf")}
-		if os.Getuid() == 0 { // it would become a user who may not write into the test's folder
-			write(t, in("root.conf"), "server:\n\tusername: \"\"\ninclude: \""+in("unbound.conf")+"\"\n")
-			args[3] = in("root.conf")
-		}
+		// As root it would become a user who may not write into the test's folder.
+		write(t, in("test.conf"), "server:\n\tusername: \"\"\n\tuse-syslog: no\ninclude: \""+in("unbound.conf")+"\"\n")
+		args[3] = in("test.conf")
 	case resolver.PowerDNS:
 		args = []string{"--config-dir=" + s.Folder, "--threads=1"}
 	case resolver.Knot:
