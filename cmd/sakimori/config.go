@@ -39,6 +39,7 @@ type config struct {
 	Subscriber subscriberConfig `yaml:"subscriber"`
 	Notify     notifyConfig     `yaml:"notify"`
 	DNS        dnsConfig        `yaml:"dns"`
+	Resolvers  resolversConfig  `yaml:"resolvers"`
 	Geo        geoConfig        `yaml:"geo"`
 	Retention  retention        `yaml:"retention"`
 
@@ -115,6 +116,7 @@ func defaultConfig() config {
 		Data: "sakimori-data", Listen: "127.0.0.1:8630", Log: "info",
 		Telescope: telescopeConfig{MaxEvents: t.MaxEvents, MinRate: t.MinRate, Slow: t.Slow, Fanout: 1},
 		Notify:    defaultNotify(),
+		Resolvers: defaultResolvers(),
 		Retention: retention{Minutes: 7 * 24 * time.Hour, Hours: 92 * 24 * time.Hour, Events: 92 * 24 * time.Hour, Addresses: 183 * 24 * time.Hour},
 	}
 }
