@@ -22,11 +22,12 @@ import (
 	"sakimori/respond/rpz"
 )
 
-// Entry is one thing that the list has in force.
+// Entry is one name that the list has in force.
 type Entry struct {
 	ID        string
-	Rules     []rpz.Rule // what it blocks; their Ref is the ID
-	Emergency bool       // by the quick lane
+	Name      string // as dns.Name writes it
+	Host      bool   // the name alone, and nothing below it
+	Emergency bool   // by the quick lane
 }
 
 // Change is that an entry came into force, or went.
@@ -288,92 +289,65 @@ func (p *Publisher) zone(ctx context.Context, z rpz.Zone, g rpz.Ground) error {
 	l, was := p.lanes[z], p.zones.Now(z)
 	switch {
 	case was.Kind == rpz.Paused: // a person has it in hand, and it is empty
-		l.forget()
+		l.unknown()
 		return nil
 	case g == nil:
-		l.forget()
+		l.unknown()
 		if was.Kind == rpz.Emptied || was.Kind == rpz.Begun {
 			return nil
 		}
 		p.log.WarnContext(ctx, "the ground of blocking has ceased: a policy zone is emptied", slog.String("zone", string(z)))
 		_, err := p.zones.Empty(ctx, z, rpz.By{Who: me, Why: "no grant to block is in force / 遮断を認める許可がありません"})
 		return err
-	case was.Kind == rpz.RolledBack || isHeld(&was): // a person chose it
+	case isHeld(&was): // a person chose it
 		return p.lift(ctx, z, g, l)
-	case l.whole:
-		return p.all(ctx, z, g, l, rpz.By{Who: me, Why: "the whole list / リスト全体"})
-	case len(l.waiting) == 0 || !l.now && p.clock.Now().Before(l.last.Add(p.cfg.Cadence)):
-		return nil
+	case l.due(p.clock.Now(), p.cfg.Cadence):
+		come, gone := l.counts()
+		why := fmt.Sprintf("%d entries come into force, %d go / %d 件が発効、%d 件が失効", come, gone, come, gone)
+		if l.whole {
+			why = "the list as it is / リストの現状"
+		}
+		return p.all(ctx, z, g, l, rpz.By{Who: me, Why: why})
 	}
-	return p.some(ctx, z, g, l, l.waiting, nil)
+	return nil
 }
 
 // lift takes out of a zone that was rolled back what mustn't be blocked any more; what
 // comes waits for a person.
 func (p *Publisher) lift(ctx context.Context, z rpz.Zone, g rpz.Ground, l *lane) error {
-	if !l.now {
-		return nil
-	}
-	gone := map[string]Change{}
+	var gone []rpz.Rule
 	for id, c := range l.waiting {
 		if !c.In && c.Now {
-			gone[id] = c
+			gone = append(gone, c.rules()...)
+			l.lifted = append(l.lifted, id)
 		}
 	}
 	if len(gone) == 0 {
-		l.now = false
 		return nil
 	}
-	return p.some(ctx, z, g, l, gone, []string{held})
-}
-
-// some publishes some of what waits.
-func (p *Publisher) some(ctx context.Context, z rpz.Zone, g rpz.Ground, l *lane, some map[string]Change, refs []string) error {
-	var c rpz.Change
-	come := 0
-	for _, x := range some {
-		if x.In {
-			c.Add = append(c.Add, x.Rules...)
-			come++
-		} else {
-			c.Remove = append(c.Remove, x.Rules...)
+	_, err := p.zones.Publish(ctx, z, g, rpz.Change{Remove: gone}, rpz.By{Who: me, Why: "withdrawn entries go / 取り下げ分の削除", Refs: []string{held}})
+	if err == nil {
+		for _, id := range l.lifted {
+			delete(l.waiting, id)
 		}
 	}
-	why := fmt.Sprintf("%d entries come into force, %d go / %d 件が発効、%d 件が失効", come, len(some)-come, come, len(some)-come)
-	if _, err := p.zones.Publish(ctx, z, g, c, rpz.By{Who: me, Why: why, Refs: refs}); err != nil {
-		return err
-	}
-	l.last, l.now = p.clock.Now(), false
-	for id := range some {
-		delete(l.waiting, id)
-	}
-	return nil
+	l.lifted = l.lifted[:0]
+	return err
 }
 
-// all publishes a zone as the list has it.
+// all publishes a zone as the list has it. It is made anew each time, so that nothing
+// which went wrong once stays wrong.
 func (p *Publisher) all(ctx context.Context, z rpz.Zone, g rpz.Ground, l *lane, by rpz.By) error {
-	var broken error
-	rules := func(yield func(rpz.Rule) bool) {
-		for e, err := range p.list.All(ctx) {
-			if err != nil {
-				broken = fmt.Errorf("read the list: %w", err)
-				return
-			}
-			if (z == rpz.Emergency) != e.Emergency {
-				continue
-			}
-			for _, r := range e.Rules {
-				if !yield(r) {
-					return
-				}
-			}
-		}
+	began := p.clock.Now()
+	c, err := gathered(ctx, p.list, z == rpz.Emergency)
+	if err == nil {
+		_, err = p.zones.Publish(ctx, z, g, c, by)
 	}
-	if _, err := p.zones.Publish(ctx, z, g, rpz.Change{Whole: rules, Err: func() error { return broken }}, by); err != nil {
+	if err != nil {
 		return err
 	}
 	clear(l.waiting) // what was read of the list before is in it
-	l.last, l.whole, l.now = p.clock.Now(), false, false
+	l.last, l.took, l.whole = p.clock.Now(), p.clock.Now().Sub(began), false
 	return nil
 }
 
@@ -387,15 +361,9 @@ func (p *Publisher) stand(err error) {
 	for _, z := range blocking {
 		if l := p.lanes[z]; len(l.waiting) > 0 {
 			x := Pending{}
-			for _, c := range l.waiting {
-				if c.In {
-					x.Added++
-				} else {
-					x.Removed++
-				}
-			}
-			if was := p.zones.Now(z); was.Kind != rpz.RolledBack && !isHeld(&was) {
-				x.Due = l.last.Add(p.cfg.Cadence)
+			x.Added, x.Removed = l.counts()
+			if was := p.zones.Now(z); !isHeld(&was) {
+				x.Due = l.last.Add(l.pace(p.cfg.Cadence))
 			}
 			s.Pending[z] = x
 		}

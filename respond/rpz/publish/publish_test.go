@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -66,9 +67,16 @@ func (w *world) ID() string                               { return "G-1" }
 func (w *world) Rule() string                             { return "consent-terms" }
 func (w *world) Until() time.Time                         { return w.now.Add(time.Hour) }
 
-// The list.
+// The list. One entry is a host, and one stands below two others.
+var names = map[string]publish.Entry{
+	"e1": {Name: "evil.example"}, "e2": {Name: "a.b.evil.example"}, "e3": {Name: "b.evil.example", Host: true}, "e4": {Name: "other.example"},
+	"a": {Name: "a.example"}, "b": {Name: "b.example"}, "c": {Name: "c.example"}, "d": {Name: "d.example"}, "last": {Name: "last.example"},
+}
+
 func entry(id string, emergency bool) publish.Entry {
-	return publish.Entry{ID: id, Emergency: emergency, Rules: []rpz.Rule{{Name: id + ".example", Ref: id}, {Name: "*." + id + ".example", Ref: id}}}
+	e := names[id]
+	e.ID, e.Emergency = id, emergency
+	return e
 }
 
 func (w *world) set(id string, in, emergency, now bool) {
@@ -108,21 +116,66 @@ func (w *world) Changes(_ context.Context, after int64, limit int) ([]publish.Ch
 	return list[:min(limit, len(list))], nil
 }
 
+// asked are names that somebody may ask for, besides those of entries.
+var asked = []string{"x.evil.example", "x.b.evil.example", "x.a.b.evil.example", "x.other.example", "example"}
+
 // has are the entries that a zone blocks.
 func (w *world) has(z rpz.Zone) map[string]bool {
-	m := map[string]bool{}
+	rules := map[string]bool{}
 	for r := range w.zones.Current(z).Set.All() {
-		m[r.Ref] = true
+		rules[r.Name] = true
+	}
+	m := map[string]bool{}
+	for id, e := range names {
+		if rules[e.Name] {
+			m[id] = true
+		}
 	}
 	return m
+}
+
+// blocks are the names that a zone blocks, by the rules of RFC 4592.
+func (w *world) blocks(t fails, z rpz.Zone) map[string]bool {
+	rules := map[string]bool{}
+	for r := range w.zones.Current(z).Set.All() {
+		rules[r.Name] = true
+	}
+	for n := range rules { // no name lies below a wildcard, where BIND differs from PowerDNS
+		for above := strings.TrimPrefix(n, "*."); strings.Contains(above, "."); {
+			_, above, _ = strings.Cut(above, ".")
+			if rules["*."+above] {
+				t.Fatalf("%s stands below *.%s", n, above)
+			}
+		}
+	}
+	m := map[string]bool{}
+	for _, n := range questions() {
+		m[n] = rules[n]
+		for above := n; strings.Contains(above, "."); {
+			_, above, _ = strings.Cut(above, ".")
+			m[n] = m[n] || rules["*."+above]
+		}
+	}
+	return m
+}
+
+func questions() []string {
+	list := slices.Clone(asked)
+	for _, e := range names {
+		list = append(list, e.Name)
+	}
+	return list
 }
 
 // want are those that it should.
 func (w *world) want(z rpz.Zone) map[string]bool {
 	m := map[string]bool{}
-	for id, emergency := range w.force {
-		if emergency == (z == rpz.Emergency) && w.granted {
-			m[id] = true
+	for _, n := range questions() {
+		m[n] = false
+		for id, emergency := range w.force {
+			if e := names[id]; emergency == (z == rpz.Emergency) && w.granted {
+				m[n] = m[n] || n == e.Name || !e.Host && strings.HasSuffix(n, "."+e.Name)
+			}
 		}
 	}
 	return m
@@ -221,8 +274,8 @@ func TestFollows(t *testing.T) {
 			if err := p.Publish(ctx, z, "network:hanako", "a test"); err != nil {
 				rt.Fatal(err)
 			}
-			if has, want := w.has(z), w.want(z); !maps.Equal(has, want) {
-				rt.Fatalf("%s blocks %v, not %v", z, has, want)
+			if blocks, want := w.blocks(rt, z), w.want(z); !maps.Equal(blocks, want) {
+				rt.Fatalf("%s blocks %v, not %v", z, blocks, want)
 			}
 		}
 		w.set("last", true, false, false)
