@@ -1,0 +1,71 @@
+package publish
+
+import (
+	"slices"
+	"time"
+
+	"sakimori/respond/rpz"
+)
+
+// lane is what waits for one zone.
+type lane struct {
+	last    time.Time     // of its last serial
+	took    time.Duration // to make that
+	waiting map[string]Change
+	whole   bool // it isn't known what the zone has
+	lifted  []string
+}
+
+// take notes a change of an entry that belongs here, or to the other zone: what comes
+// into one goes from the other.
+func (l *lane) take(c Change, mine bool) {
+	before, waits := l.waiting[c.ID]
+	switch {
+	case !mine && c.In:
+		c.In, c.Now = false, waits && before.Now && !before.In
+	case !mine && !waits:
+		return // it was never here, or has gone already
+	}
+	c.Now = c.Now || !c.In && waits && !before.In && before.Now
+	l.waiting[c.ID] = c
+}
+
+// busy is how much of the time may be spent with making a zone: one part in so many.
+const busy = 10
+
+// pace is the least time between two serials.
+func (l *lane) pace(cadence time.Duration) time.Duration { return max(cadence, busy*l.took) }
+
+// due tells whether the zone is to be published.
+func (l *lane) due(now time.Time, cadence time.Duration) bool {
+	if l.whole {
+		return true
+	}
+	for _, c := range l.waiting {
+		if c.In && c.Emergency || !c.In && c.Now {
+			return true
+		}
+	}
+	return len(l.waiting) > 0 && !now.Before(l.last.Add(l.pace(cadence)))
+}
+
+// counts are how many entries come and go.
+func (l *lane) counts() (come, gone int) {
+	for _, c := range l.waiting {
+		if c.In {
+			come++
+		}
+	}
+	return come, len(l.waiting) - come
+}
+
+// unknown gives up what waits: the zone will be published as it is to be.
+func (l *lane) unknown() {
+	clear(l.waiting)
+	l.whole = true
+}
+
+// isHeld tells whether a zone was rolled back, and has changed since only by what went.
+func isHeld(p *rpz.Publication) bool {
+	return p.Kind == rpz.RolledBack || slices.Contains(p.Refs, held)
+}
