@@ -20,6 +20,7 @@ type Change struct {
 	Add    []Rule
 	Remove []Rule // by trigger
 	Whole  iter.Seq[Rule]
+	Err    func() error // asked when Whole has ended: what cut it off; nil never
 }
 
 // By is who publishes, and why.
@@ -56,6 +57,9 @@ func (s *Store) after(z Zone, v *Version, c Change) (*Set, error) {
 			return nil, errors.New("a change is a whole set, or what comes and goes: not both")
 		}
 		set, err := NewSet(z, c.Whole)
+		if err == nil && c.Err != nil {
+			err = c.Err()
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -181,7 +185,7 @@ func (s *Store) do(ctx context.Context, z Zone, by By, make func(*kept, *Version
 	switch {
 	case err != nil:
 		return Publication{}, fmt.Errorf("zone %s stays at serial %d: %w", z, v.Serial, err)
-	case set == nil, p.Kind == Published && equal(v.Set, set):
+	case set == nil, p.Kind == Published && v.Kind != RolledBack && slices.Equal(v.Refs, by.Refs) && equal(v.Set, set):
 		return v.Publication, nil
 	}
 	p.Who, p.Why, p.Refs = by.Who, by.Why, by.Refs
