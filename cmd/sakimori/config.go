@@ -38,6 +38,7 @@ type config struct {
 	Telescope  telescopeConfig  `yaml:"telescope"`
 	Subscriber subscriberConfig `yaml:"subscriber"`
 	Notify     notifyConfig     `yaml:"notify"`
+	Zones      zonesConfig      `yaml:"rpz"` // DNS policy zones
 	DNS        dnsConfig        `yaml:"dns"`
 	Resolvers  resolversConfig  `yaml:"resolvers"`
 	Geo        geoConfig        `yaml:"geo"`
@@ -311,6 +312,11 @@ telescope:
     - 203.0.113.0/24
   tunnels: []                # gre, erspan, vxlan, ipip: how dark traffic reaches the sensor
   interfaces: []             # live capture, needs CAP_NET_RAW
+
+# rpz:                       # DNS policy zones for one's resolvers / DNS ポリシーゾーン(docs/rpz.md)
+#   listen: [192.0.2.53:53]
+#   keys: [{name: resolvers.key, secret_file: resolvers.key}]
+#   peers: [{name: dns1, address: [192.0.2.10], key: resolvers.key, notify: [192.0.2.10:53], pool: tokyo, vendor: bind}]
 
 # notify:                    # how subscribers are told / 加入者への通知(docs/notify.md)
 #   operator:

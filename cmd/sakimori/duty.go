@@ -64,6 +64,11 @@ func (h *office) components(cfg *config, findings <-chan detect.Finding, log *sl
 		list = append(list, run.Component{Name: name, Run: l.Run})
 		h.watchListener(name, l)
 	}
+	zones, err := h.servesZones(cfg, log)
+	if err != nil {
+		return nil, fmt.Errorf("rpz: %w", err)
+	}
+	list = append(list, zones...)
 	if h.notices != nil { // nil when only the configuration is looked at
 		list = append(list, h.notices.components(log)...)
 	}

@@ -19,6 +19,8 @@ import (
 	"sakimori/lawful/consent"
 	"sakimori/observe/dns"
 	"sakimori/respond/casework"
+	"sakimori/respond/rpz"
+	"sakimori/respond/rpz/primary"
 	"sakimori/respond/subscriber"
 	"sakimori/respond/subscriber/history"
 	"sakimori/respond/subscriber/translation"
@@ -43,6 +45,10 @@ type office struct {
 	gate      *lawful.Gate
 	guideline lawful.Guideline // by which it decides
 	consents  *consent.Register
+
+	zones   *rpz.Store      // nil: none are served
+	primary *primary.Server // of serve
+	stamp   func(z rpz.Zone, serial uint32) []rpz.Rule
 
 	counts []telemetry.Metric // of what comes off the network
 	listed dns.Policy         // the list of C&C names in memory; nil: none
@@ -99,6 +105,9 @@ func openOffice(ctx context.Context, cfg *config) (*office, error) {
 	if err == nil {
 		err = h.openNotices(ctx, cfg)
 	}
+	if err == nil && cfg.Zones.on() {
+		err = h.openZones(ctx)
+	}
 	if err != nil {
 		return nil, errors.Join(err, h.Close())
 	}
@@ -139,8 +148,11 @@ func (h *office) settle(ctx context.Context, cfg *config) (err error) {
 
 // Close closes what is open; the ledger's store last.
 func (h *office) Close() (err error) {
+	if h.zones != nil {
+		err = h.zones.Close()
+	}
 	if h.history != nil {
-		err = h.history.Close()
+		err = errors.Join(err, h.history.Close())
 	}
 	return errors.Join(err, h.house.Close())
 }
