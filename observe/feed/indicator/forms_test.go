@@ -135,8 +135,6 @@ func TestPublic(t *testing.T) {
 
 const c2, distribution = observe.RoleC2, observe.RoleDistribution
 
-func on(b bool) *bool { return &b }
-
 // The documented forms of the tables and documents that the corpus has no sample of.
 func TestForms(t *testing.T) {
 	at := func(s string) time.Time {
@@ -146,7 +144,7 @@ func TestForms(t *testing.T) {
 		}
 		return v
 	}
-	feodo := observe.Indicator{Kind: "endpoint", Value: "1.1.1.1:443", Role: c2, Family: "dridex", First: at("2021-01-17 07:30:05"), Last: at("2021-01-18 00:00:00"), Online: on(true)}
+	feodo := observe.Indicator{Kind: "endpoint", Value: "1.1.1.1:443", Role: c2, Family: "dridex", First: at("2021-01-17 07:30:05"), Last: at("2021-01-18 00:00:00"), Online: new(true)}
 	threatfox := observe.Indicator{Kind: "endpoint", Value: "1.1.1.1:8080", Role: c2, Family: "cobalt strike", First: at("2026-01-02 03:04:05"), Last: at("2026-01-03 03:04:05"), Confidence: 0.75, Evidence: "https://example.net/a,b"}
 	tests := []struct {
 		name, text string
@@ -162,13 +160,17 @@ func TestForms(t *testing.T) {
 			`"28","2026-11-01 00:00:06","http://evil.example.net/a","online","None","malware_download","","https://urlhaus.abuse.ch/url/28/","x"` + "\n" +
 			`"29","yesterday","http://evil.example.net/b","online",,"malware_download","None","",""` + "\n" +
 			`"30","2027-11-01 00:00:06","http://evil.example.net/c","online",,"malware_download","None","",""` + "\n", indicator.URLhaus, []observe.Indicator{
-			{Kind: "url", Value: "http://1.1.1.1:4/bin.sh", Role: distribution, Family: "mozi", First: at("2026-11-01 00:00:06"), Last: at("2026-11-02 03:00:00"), Online: on(false), Evidence: "https://urlhaus.abuse.ch/url/27/", Line: 4},
-			{Kind: "url", Value: "http://evil.example.net/a", Role: distribution, First: at("2026-11-01 00:00:06"), Online: on(true), Evidence: "https://urlhaus.abuse.ch/url/28/", Line: 5},
+			{Kind: "url", Value: "http://1.1.1.1:4/bin.sh", Role: distribution, Family: "mozi", First: at("2026-11-01 00:00:06"), Last: at("2026-11-02 03:00:00"), Online: new(false), Evidence: "https://urlhaus.abuse.ch/url/27/", Line: 4},
+			{Kind: "url", Value: "http://evil.example.net/a", Role: distribution, First: at("2026-11-01 00:00:06"), Online: new(true), Evidence: "https://urlhaus.abuse.ch/url/28/", Line: 5},
 		}, counts{"not_a_time": 1, "in_the_future": 1}},
 		{"feodo.csv", "# Feodo Tracker\n#\n" + `"first_seen_utc","dst_ip","dst_port","c2_status","last_online","malware"` + "\n" +
 			`"2021-01-17 07:30:05","1.1.1.1","443","online","2021-01-18","Dridex"` + "\n# END 1 entries\n", indicator.Feodo, []observe.Indicator{line(feodo, 4)}, nil},
-		{"feodo.json", "[\n  {\"ip_address\": \"1.1.1.1\", \"port\": 443, \"status\": \"online\", \"hostname\": null, \"as_number\": 13335, \"first_seen\": \"2021-01-17 07:30:05\", \"last_online\": \"2021-01-18\", \"malware\": \"Dridex\"},\n  {\"ip_address\": \"10.0.0.1\", \"port\": 443, \"status\": \"online\", \"first_seen\": \"2021-01-17 07:30:05\", \"last_online\": null, \"malware\": \"Dridex\"},\n  7\n]\n",
-			indicator.Feodo, []observe.Indicator{line(feodo, 2)}, counts{"not_public": 1, "json": 1}},
+		{
+			"feodo.json", "[\n  {\"ip_address\": \"1.1.1.1\", \"port\": 443, \"status\": \"online\", \"hostname\": null, \"as_number\": 13335, \"first_seen\": \"2021-01-17 07:30:05\", \"last_online\": \"2021-01-18\", \"malware\": \"Dridex\"},\n  {\"ip_address\": \"10.0.0.1\", \"port\": 443, \"status\": \"online\", \"first_seen\": \"2021-01-17 07:30:05\", \"last_online\": null, \"malware\": \"Dridex\"},\n  7\n]\n",
+			indicator.Feodo,
+			[]observe.Indicator{line(feodo, 2)},
+			counts{"not_public": 1, "json": 1},
+		},
 		{"threatfox.csv", "# ThreatFox\n# \"first_seen_utc\",\"ioc_id\",\"ioc_value\",\"ioc_type\",\"threat_type\",\"fk_malware\",\"malware_alias\",\"malware_printable\",\"last_seen_utc\",\"confidence_level\",\"is_compromised\",\"reference\",\"tags\",\"anonymous\",\"reporter\"\n" +
 			`"2026-01-02 03:04:05", "1", "1.1.1.1:8080", "ip:port", "botnet_cc", "win.cobalt_strike", "Agentemis,BEACON", "Cobalt Strike", "2026-01-03 03:04:05", "75", "False", "https://example.net/a,b", "x,y", "0", "z"` + "\n" +
 			`"2026-01-02 03:04:05", "2", "0749bae92ca336a02c83d126e04ec628", "md5_hash", "payload", "win.x", "None", "X", "", "50", "False", "None", "", "0", "z"` + "\n" +
@@ -277,11 +279,7 @@ func TestPattern(t *testing.T) {
 		{"", "pattern"},
 	}
 	for _, tt := range tests {
-		var got []string
-		for _, m := range indicator.Pattern(tt.pattern) {
-			got = append(got, m)
-		}
-		if s := strings.Join(got, ", "); s != tt.want {
+		if s := strings.Join(indicator.Pattern(tt.pattern), ", "); s != tt.want {
 			t.Errorf("%.100s:\n got %s\nwant %s", tt.pattern, s, tt.want)
 		}
 	}

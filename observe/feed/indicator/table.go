@@ -134,7 +134,7 @@ func (j *job) table(format Format, r io.Reader) error {
 		for i, n := range m.Columns {
 			names[i] = strings.ToLower(n)
 		}
-		missing := ""
+		var missing string
 		if c, missing = m.columns(names); missing != "" {
 			return reading.Damaged(nil, "対応表の columns に "+missing+" がありません", "the mapping's columns don't have "+missing+", which it names")
 		}
