@@ -171,11 +171,15 @@ func TestForms(t *testing.T) {
 			[]observe.Indicator{line(feodo, 2)},
 			counts{"not_public": 1, "json": 1},
 		},
-		{"threatfox.csv", "# ThreatFox\n# \"first_seen_utc\",\"ioc_id\",\"ioc_value\",\"ioc_type\",\"threat_type\",\"fk_malware\",\"malware_alias\",\"malware_printable\",\"last_seen_utc\",\"confidence_level\",\"is_compromised\",\"reference\",\"tags\",\"anonymous\",\"reporter\"\n" +
-			`"2026-01-02 03:04:05", "1", "1.1.1.1:8080", "ip:port", "botnet_cc", "win.cobalt_strike", "Agentemis,BEACON", "Cobalt Strike", "2026-01-03 03:04:05", "75", "False", "https://example.net/a,b", "x,y", "0", "z"` + "\n" +
-			`"2026-01-02 03:04:05", "2", "0749bae92ca336a02c83d126e04ec628", "md5_hash", "payload", "win.x", "None", "X", "", "50", "False", "None", "", "0", "z"` + "\n" +
-			`"2026-01-02 03:04:05", "3", "evil.example.net", "domain", "payload_delivery", "win.x", "None", "unknown", "", "101", "False", "None", "", "0", "z"` + "\n", indicator.ThreatFox,
-			[]observe.Indicator{line(threatfox, 3)}, counts{"not_network": 1, "confidence": 1}},
+		{
+			"threatfox.csv", "# ThreatFox\n# \"first_seen_utc\",\"ioc_id\",\"ioc_value\",\"ioc_type\",\"threat_type\",\"fk_malware\",\"malware_alias\",\"malware_printable\",\"last_seen_utc\",\"confidence_level\",\"is_compromised\",\"reference\",\"tags\",\"anonymous\",\"reporter\"\n" +
+				`"2026-01-02 03:04:05", "1", "1.1.1.1:8080", "ip:port", "botnet_cc", "win.cobalt_strike", "Agentemis,BEACON", "Cobalt Strike", "2026-01-03 03:04:05", "75", "False", "https://example.net/a,b", "x,y", "0", "z"` + "\n" +
+				`"2026-01-02 03:04:05", "2", "0749bae92ca336a02c83d126e04ec628", "md5_hash", "payload", "win.x", "None", "X", "", "50", "False", "None", "", "0", "z"` + "\n" +
+				`"2026-01-02 03:04:05", "3", "evil.example.net", "domain", "payload_delivery", "win.x", "None", "unknown", "", "101", "False", "None", "", "0", "z"` + "\n",
+			indicator.ThreatFox,
+			[]observe.Indicator{line(threatfox, 3)},
+			counts{"not_network": 1, "confidence": 1},
+		},
 		{"threatfox.json", "{\n  \"1672089\": [\n    {\"ioc_value\": \"1.1.1.1:8080\", \"ioc_type\": \"ip:port\", \"threat_type\": \"botnet_cc\", \"malware\": \"win.cobalt_strike\", \"malware_printable\": \"Cobalt Strike\", \"first_seen_utc\": \"2026-01-02 03:04:05\", \"last_seen_utc\": \"2026-01-03 03:04:05\", \"confidence_level\": 75, \"reference\": \"https://example.net/a,b\", \"tags\": \"x\"}\n  ],\n  \"1672088\": [\n    {\"ioc_value\": \"x\", \"ioc_type\": \"sha256_hash\", \"threat_type\": \"payload\"}]\n}", indicator.ThreatFox,
 			[]observe.Indicator{line(threatfox, 3)}, counts{"not_network": 1}},
 		{"threatfox api", `{"query_status": "ok", "data": [{"id": "9", "ioc": "evil.example.net", "threat_type": "botnet_cc", "ioc_type": "domain", "malware_printable": "Unknown malware", "confidence_level": 100, "first_seen": "2026-01-02 03:04:05 UTC", "last_seen": null, "reference": null, "tags": ["Sinkhole", "x"]}]}`, indicator.ThreatFox,

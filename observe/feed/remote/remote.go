@@ -206,7 +206,7 @@ func (p *Puller) Run(ctx context.Context, ready func()) error {
 			tick := time.NewTicker(time.Second)
 			defer tick.Stop()
 			for {
-				p.step(ctx, s, false)
+				_ = p.step(ctx, s, false) // logged, and in the state
 				select {
 				case <-ctx.Done():
 					return
@@ -225,7 +225,7 @@ func (p *Puller) Step(ctx context.Context) error {
 		return err
 	}
 	for _, s := range p.sources {
-		p.step(ctx, s, false)
+		_ = p.step(ctx, s, false) // logged, and in the state
 	}
 	return nil
 }
@@ -297,13 +297,12 @@ const longestPause = 24 * time.Hour
 func (s *puller) settle(m *memory, at time.Time, came bool, err error) {
 	pause := s.Every
 	m.Error = Text{}
-	switch {
-	case err == nil:
+	if err == nil {
 		m.LastSuccess, m.Failures = at, 0
 		if came {
 			m.LastChange = at
 		}
-	default:
+	} else {
 		m.Failures++
 		m.Error = told(err)
 		if later, is := errors.AsType[*busy](err); is {
