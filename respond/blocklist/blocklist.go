@@ -135,15 +135,15 @@ type item struct {
 // order of the kinds in a file.
 var rank = map[Kind]int{Name: 1, Host: 2, Address: 3, Endpoint: 4, Prefix: 5, URL: 6}
 
-func (a *item) compare(b *item) int {
+func (x *item) compare(b *item) int {
 	return cmp.Or(
-		cmp.Compare(rank[a.Kind], rank[b.Kind]), a.prefix.Addr().Compare(b.prefix.Addr()), cmp.Compare(a.prefix.Bits(), b.prefix.Bits()), cmp.Compare(a.port, b.port),
-		strings.Compare(a.Value, b.Value), b.Until.Compare(a.Until), strings.Compare(a.ID, b.ID),
+		cmp.Compare(rank[x.Kind], rank[b.Kind]), x.prefix.Addr().Compare(b.prefix.Addr()), cmp.Compare(x.prefix.Bits(), b.prefix.Bits()), cmp.Compare(x.port, b.port),
+		strings.Compare(x.Value, b.Value), b.Until.Compare(x.Until), strings.Compare(x.ID, b.ID),
 	)
 }
 
 // same tells whether two of them say the same.
-func (a *item) same(b *item) bool { return a.Kind == b.Kind && a.Value == b.Value }
+func (x *item) same(b *item) bool { return x.Kind == b.Kind && x.Value == b.Value }
 
 // read understands an entry. What isn't in its normal form isn't taken: it would stand in
 // somebody's configuration.

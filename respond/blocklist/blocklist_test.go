@@ -203,13 +203,13 @@ func TestReach(t *testing.T) {
 				rows[strings.TrimSpace(line)] = true
 			}
 		}
-		for _, v := range strings.Fields(want.has) {
+		for v := range strings.FieldsSeq(want.has) {
 			if !rows[v] {
 				t.Errorf("%s: no %s in\n%s", rule, v, text)
 			}
 		}
 		for v := range rows {
-			for _, not := range strings.Fields(want.hasnt) {
+			for not := range strings.FieldsSeq(want.hasnt) {
 				if strings.Contains(v, not) {
 					t.Errorf("%s reaches %s", rule, v)
 				}
@@ -249,7 +249,7 @@ func TestForms(t *testing.T) {
 	for f, hasnt := range map[blocklist.Form]string{blocklist.NFTables: "192.0.2.3 192.0.2.8/30 example", blocklist.Squid: "deep.c2 192.0.2.3 https: :443", blocklist.Suricata: "secret", blocklist.FlowSpec: `"192.0.2.3 c2.`} {
 		_, text := w.text(t, b, dir, f, "individual")
 		_, body, _ := strings.Cut(text, "sakimori") // after the head's first word
-		for _, v := range strings.Fields(hasnt) {
+		for v := range strings.FieldsSeq(hasnt) {
 			if strings.Contains(body, v) {
 				t.Errorf("%s holds %s:\n%s", f, v, text)
 			}

@@ -167,11 +167,11 @@ func (b *Book) write(ctx context.Context, x *Export, spec form, items []item, wh
 		return fmt.Errorf("blocklist: it couldn't be written down that %s leaves, so it doesn't: %w", x.File, err)
 	}
 	sig := tmp.Name() + ".sig"
-	if err := os.WriteFile(sig, append(raw, '\n'), 0o640); err != nil {
+	if err := os.WriteFile(sig, append(raw, '\n'), 0o640); err != nil { //nolint:gosec // the group fetches it
 		return fmt.Errorf("blocklist: %w", err)
 	}
 	path := filepath.Join(b.dir, x.File)
-	if err := errors.Join(os.Chmod(tmp.Name(), 0o640), os.Rename(tmp.Name(), path)); err != nil {
+	if err := errors.Join(os.Chmod(tmp.Name(), 0o640), os.Rename(tmp.Name(), path)); err != nil { //nolint:gosec // the group fetches it
 		return fmt.Errorf("blocklist: %w", err)
 	}
 	return os.Rename(sig, path+".sig")
