@@ -7,6 +7,7 @@ import { extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as d from './data.mjs';
 import { office } from './office.mjs';
+import { policy } from './rpz.mjs';
 
 const dist = fileURLToPath(new URL('../../dist/', import.meta.url));
 const types = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml', '.json': 'application/json' };
@@ -154,7 +155,9 @@ async function api(req, res, path, q, token) {
     req.on('close', () => streams.delete(res));
     return;
   } else {
-    out = office(req.method, path, q, req.method === 'POST' ? JSON.parse((await body(req)).text || '{}') : {});
+    const { text = '' } = req.method === 'POST' ? await body(req) : {};
+    const given = text.startsWith('{') ? JSON.parse(text) : {};
+    out = policy(req.method, path, q, given, text) ?? office(req.method, path, q, given);
     if (!out) return problem(res, 'not-found', 404, 'no such route');
     if (out.refusal) return problem(res, out.refusal.code, out.refusal.status, req.headers['accept-language']?.startsWith('ja') ? out.refusal.ja : out.refusal.en);
     if (out.file) {
@@ -163,7 +166,7 @@ async function api(req, res, path, q, token) {
     }
   }
   if (q.get('format') === 'csv') {
-    const rows = out.rows ?? out.points ?? out.cases ?? [];
+    const rows = out.rows ?? out.points ?? out.cases ?? out.entries ?? out.proofs ?? out.days ?? [];
     res.writeHead(200, { 'Content-Type': 'text/csv; charset=utf-8', 'Content-Disposition': 'attachment; filename="sakimori.csv"' });
     return res.end([Object.keys(rows[0] ?? { none: 0 }).join(','), ...rows.map((r) => flat(r).join(','))].join('\r\n') + '\r\n');
   }

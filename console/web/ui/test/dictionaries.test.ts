@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { words } from '../src/i18n/office.svelte';
+import { words } from '../src/i18n/cnc.svelte';
 
 const { ja, en } = words;
 
@@ -29,7 +29,7 @@ describe('dictionaries', () => {
     for (const [k, v] of E) expect(han.test(v), `${k}: ${v}`).toBe(false);
   });
   it('Japanese is Japanese, but for names and units', () => {
-    const plain = new Set(['AS', 'CSV', 'pkt/s', '–', 'UDP', 'ICMP', 'TCP SYN', 'UTC / JST', 'IoT', '±', 'NAS', 'sakimori token add NAME --role operator']);
+    const plain = new Set(['AS', 'CSV', 'pkt/s', '–', 'UDP', 'ICMP', 'TCP SYN', 'UTC / JST', 'IoT', '±', 'NAS', 'sakimori token add NAME --role operator', 'C&C', 'CSV', 'NDJSON', 'STIX 2.1', 'nftables', 'Suricata', 'Squid', 'FlowSpec', 'BIND', 'Unbound', 'PowerDNS Recursor', 'Knot Resolver', 'URL']);
     for (const [k, v] of J) {
       if (k.startsWith('help.keys') && /\.0$/.test(k)) continue; // the keys themselves
       if (plain.has(v) || k === 'guide.of' || k === 'imports.progress') continue;

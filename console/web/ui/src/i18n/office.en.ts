@@ -2,8 +2,9 @@ import type * as ja from './office.ja';
 
 export const infections = {
   views: 'Views',
-  tabs: { queue: 'Work', notices: 'Notices', nobody: 'Signs of nobody', who: 'Look up an address' },
-  denied: 'This page takes one of the roles operator, abuse desk, legal or admin.',
+  groups: { office: 'Subscribers', cnc: 'C&C' },
+  tabs: { queue: 'Work', notices: 'Notices', nobody: 'Signs of nobody', who: 'Look up an address', cnc: 'C&C list', review: 'Review', proof: 'Blocking & proof', blocks: 'Block counts', why: 'Why blocked?' },
+  denied: 'This page takes one of the roles operator, abuse desk, network, legal or admin.',
   figures: 'Figures',
   flow: { open: 'Open', opened: 'Opened', notified: 'Notified', acknowledged: 'Acknowledged', cleaned: 'Cleaned', relapsed: 'Relapsed', unreachable: 'Unreachable' },
   short: { opened: 'New', cleaned: 'Clean', relapsed: 'Again' },

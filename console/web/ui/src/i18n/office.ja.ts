@@ -2,8 +2,9 @@
 
 export const infections = {
   views: '表示',
-  tabs: { queue: '対応', notices: '通知', nobody: '持ち主不明の兆候', who: 'アドレスの照会' },
-  denied: 'この画面には監視、不正利用対応、法務、管理のいずれかの権限が要ります。',
+  groups: { office: '加入者', cnc: 'C&C' },
+  tabs: { queue: '対応', notices: '通知', nobody: '持ち主不明の兆候', who: 'アドレスの照会', cnc: 'C&Cリスト', review: '確認待ち', proof: '遮断と証明', blocks: '遮断数', why: 'なぜ遮断?' },
+  denied: 'この画面には監視、不正利用対応、網運用、法務、管理のいずれかの権限が要ります。',
   figures: '数値',
   flow: { open: '対応中', opened: '新規', notified: '通知', acknowledged: '確認', cleaned: '駆除', relapsed: '再発', unreachable: '不達' } as Record<string, string>,
   short: { opened: '新規', cleaned: '駆除', relapsed: '再発' },

@@ -180,6 +180,8 @@ export type Preview = { type: string; subject: string; text: string; html: strin
 
 /** Who may see the office, and who may do what in it. */
 export const reading = ['operator', 'abuse', 'legal', 'admin'] as const;
+/** Who reads the C&C list and its zones, in which there is nobody. */
+export const listReading = ['operator', 'abuse', 'network', 'legal', 'admin'] as const;
 export const desk = ['abuse', 'admin'] as const;
 export const law = ['legal', 'admin'] as const;
 export const asking = ['abuse', 'legal', 'admin'] as const;
