@@ -191,7 +191,7 @@ export type Choice = {
 export const net = ['operator', 'network', 'admin'] as const;
 
 /** A mark for each state, so that none is told by colour alone. */
-export const mark: Record<State, string> = { candidate: '○', enriched: '◔', scored: '◑', reviewed: '◕', shadow: '◌', enforced: '●', held: '‖', expired: '◷', withdrawn: '✕', archived: '▫' };
+export const mark: Record<State, string> = { candidate: '○', enriched: '◔', scored: '◑', reviewed: '◕', shadow: '◎', enforced: '●', held: '‖', expired: '◷', withdrawn: '✕', archived: '▫' };
 export type Tone = 'note' | 'soon' | 'good' | 'urgent' | 'rest';
 export const tone: Record<State, Tone> = { candidate: 'note', enriched: 'note', scored: 'soon', reviewed: 'note', shadow: 'note', enforced: 'good', held: 'soon', expired: 'rest', withdrawn: 'rest', archived: 'rest' };
 export const isState = (s: string): s is State => (states as readonly string[]).includes(s);
