@@ -81,7 +81,7 @@ const blocks = (from, to) => {
     days, total, families: per.filter((f) => f.blocks).map((f) => ({ name: f.name, blocked: share(f.blocks), sinkholed: Math.round(share(f.blocks) * 0.03) })).sort((a, b) => b.blocked - a.blocked),
     zones: [{ zone: 'c2.', blocked: days.reduce((n, d) => n + d.zones['c2.'], 0) }, { zone: 'emergency.', blocked: days.reduce((n, d) => n + d.zones['emergency.'], 0) }],
     resolvers: vendors.map(([name, vendor], i) => ({ name, queries: Math.round((days.reduce((n, d) => n + d.queries, 0) * [0.24, 0.23, 0.19, 0.18, 0.14, 0.02][i])), blocked: Math.round(total * [0.24, 0.23, 0.19, 0.18, 0.14, 0.02][i]), lost: i === 4 ? 18_412 : 0, source: vendor === 'pdns' ? 'protobuf' : 'dnstap', last: iso(now() - 2 * SECOND) })),
-    then: { from: '2016-02', to: '2017-09', blocks: 208_060_000, per_day: Math.round(208_060_000 / 609), source: text('総務省の資料(2017年10月)に載った ACTIVE の遮断数', 'Blocks of ACTIVE as the ministry printed them in October 2017') },
+    then: { from: '2016-02', to: '2017-09', blocks: 208_060_000, per_day: Math.round(208_060_000 / 608), source: text('総務省の資料(2017年10月)に載った ACTIVE の遮断数', 'Blocks of ACTIVE as the ministry printed them in October 2017') },
     losses: vendors.map(([name, vendor], i) => ({ source: `${name} (${vendor === 'pdns' ? 'protobuf' : 'dnstap'})`, frames: Math.round(days.reduce((n, d) => n + d.queries, 0) * 2 * [0.24, 0.23, 0.19, 0.18, 0.14, 0.02][i]), lost: i === 4 ? 18_412 : 0, malformed: i === 5 ? 3 : 0, at: i === 4 ? iso(began - 9 * HOUR) : null })),
     hits: { on: true, consenting: 20_118, grant: 'G-000045', until: iso(began + 20 * DAY), words: text('同意した人に限り、誰が指令サーバーに接続したかを保存しています。', 'Of those who consented to that, and of nobody else, it is kept who called a C&C server.') },
   };

@@ -107,8 +107,6 @@ export class Pages<T, A> {
     const away = this.#parts.findIndex((p, i) => i >= a && i <= b && !p.rows);
     if (away >= 0) await this.#load([this.#parts[away]!.cursor], away);
     else if (this.more && this.#view[1] >= this.count - 60) await this.#load([this.#next], this.#parts.length);
-    else return;
-    if (!this.failure) void this.#fill();
   }
 
   /** The first and the last part that is on show. */
@@ -162,6 +160,8 @@ export class Pages<T, A> {
       if (turn === this.#turn) {
         this.#busy = false;
         this.loading = false;
+        // Somebody may have gone on meanwhile, or one page wasn't enough.
+        if (!this.failure) void this.#fill();
       }
     }
   }
