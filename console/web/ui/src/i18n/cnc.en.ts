@@ -14,6 +14,7 @@ export const cnc = {
   familyNone: 'not known',
   order: 'Order',
   orders: { score: 'Score', age: 'Newest', hits: 'Hits', name: 'Name' },
+  drop: 'take it away',
   noMatch: 'No entry matches.',
   state: 'State',
   value: 'Name or address',

@@ -14,6 +14,7 @@ export const cnc = {
   familyNone: '不明',
   order: '並び',
   orders: { score: '点数', age: '新しさ', hits: '該当数', name: '名前' } as Record<string, string>,
+  drop: '外す',
   noMatch: '条件に合うものはありません。',
   state: '状態',
   value: '名前・アドレス',
