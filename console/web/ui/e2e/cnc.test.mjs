@@ -338,7 +338,7 @@ describe('zones and proof', () => {
     const q = await page({ lang: 'en', routes: { ...network, '**/api/v1/rpz/resolvers': json({ resolvers: [resolver], checked: now, next: now }) } });
     await visit(q, '/infections?tab=proof');
     const cells = q.locator('[data-resolver="r-1"] [data-cell]');
-    assert.deepEqual(await cells.evaluateAll((all) => all.map((e) => e.dataset.cell)), ['unknown', 'unknown', 'silent', 'unknown', 'ok', 'deviates', 'unknown', 'unknown']);
+    assert.deepEqual(await cells.evaluateAll((all) => all.map((e) => e.dataset.cell)), ['unknown', 'elsewhere', 'silent', 'unknown', 'ok', 'deviates', 'unknown', 'unknown']);
     assert.match(await cells.nth(5).innerText(), /✕ deviates\s*got: blocked\s*41/);
     assert.match(await cells.nth(4).innerText(), /✓ blocked[\s\S]*−2 \(31 s\)/);
     assert.match(await cells.nth(0).innerText(), /\? not known/);

@@ -1,7 +1,7 @@
 import { flushSync, mount, unmount } from 'svelte';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { words } from '../src/i18n/cnc.svelte';
-import { aside, arrival, cellState, decade, judged, kinds, line, lineOf, mark, monthsDays, orders, probeOf, readStates, spoken, states, stillNeeds, tone, written, zoneCount, zones, type Choice, type Entry, type Probe } from '../src/lib/cnc';
+import { aside, arrival, cellOf, cellState, decade, judged, kinds, line, lineOf, mark, monthsDays, orders, probeOf, readStates, spoken, states, stillNeeds, tone, written, zoneCount, zones, type Choice, type Entry, type Probe } from '../src/lib/cnc';
 import PagesHost from './PagesHost.svelte';
 import type { Pages } from '../src/lib/pages.svelte';
 
@@ -55,6 +55,20 @@ describe('a cell of the proof', () => {
     expect(cellState(p({ ok: null }), now, 180_000)).toBe('unknown');
     expect(cellState(p({ at: null }), now, 180_000)).toBe('unknown');
     expect(cellState(undefined, now, 180_000)).toBe('unknown');
+    for (const got of ['silence', 'timeout', 'other']) expect(cellState(p({ ok: false, got }), now, 180_000), got).toBe('silent');
+  });
+  it('is the worst of what a round asked there, and bears the serial that it was told', () => {
+    const serial = p({ expected: 'serial', got: 'serial', serial: 41 });
+    const name = p({ serial: 0, at: '2026-11-26T11:59:31Z' });
+    expect(probeOf({ probes: [serial, name] }, 'c2.', 'in')).toMatchObject({ expected: 'nxdomain', serial: 41 });
+    expect(probeOf({ probes: [{ ...serial, ok: false, got: 'blocked' }, name] }, 'c2.', 'in')).toMatchObject({ ok: false });
+    expect(probeOf({ probes: [{ ...serial, ok: false, at: '2026-11-26T11:50:00Z' }, name] }, 'c2.', 'in')).toMatchObject({ ok: true });
+  });
+  it('of the opt-outs is proven elsewhere, where it was asked at all', () => {
+    expect(cellOf({ probes: [p({ client: 'out' })] }, 'optout.', 'out', now, 180_000)).toBe('elsewhere');
+    expect(cellOf({ probes: [p({ client: 'out' })] }, 'optout.', 'in', now, 180_000)).toBe('unknown');
+    expect(cellOf({ probes: [] }, 'optout.', 'out', now, 180_000)).toBe('unknown');
+    expect(cellOf({ probes: [p({ client: 'out' })] }, 'allow.', 'out', now, 180_000)).toBe('unknown');
   });
   it('is that of the newest probe of its client and zone', () => {
     const probes = [p({ serial: 6, at: '2026-11-26T11:58:00Z' }), p({}), p({ client: 'out', serial: 9 }), p({ zone: 'allow.', serial: 8 })];

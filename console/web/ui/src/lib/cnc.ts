@@ -209,16 +209,32 @@ export const judged = (e: Pick<Entry, 'reviews'>, user: string): boolean => (e.r
 /** How many more must say yes before it goes on. */
 export const stillNeeds = (e: Pick<Entry, 'reviews' | 'needs_two'>): number => Math.max(0, (e.needs_two ? 2 : 1) - (e.reviews ?? []).filter((r) => r.verdict === 'yes').length);
 
-export type Standing = 'ok' | 'deviates' | 'behind' | 'silent' | 'unknown';
-export const standingMark: Record<Standing, string> = { ok: '✓', deviates: '✕', behind: '◷', silent: '⊘', unknown: '?' };
-/** The newest probe of one cell of the proof matrix. */
-export const probeOf = (r: Pick<Resolver, 'probes'>, zone: string, client: 'in' | 'out'): Probe | undefined =>
-  (r.probes ?? []).filter((p) => p.zone === zone && p.client === client).sort((a, b) => (b.at ?? '').localeCompare(a.at ?? ''))[0];
+export type Standing = 'ok' | 'deviates' | 'behind' | 'silent' | 'unknown' | 'elsewhere';
+export const standingMark: Record<Standing, string> = { ok: '✓', deviates: '✕', behind: '◷', silent: '⊘', unknown: '?', elsewhere: '·' };
+/** The newest probe of one cell of the proof matrix. A round may ask more than one
+ *  question there: one that went wrong is what counts, then one for a name. */
+export const probeOf = (r: Pick<Resolver, 'probes'>, zone: string, client: 'in' | 'out'): Probe | undefined => {
+  const all = (r.probes ?? []).filter((p) => p.zone === zone && p.client === client);
+  const last = Math.max(...all.map((p) => Date.parse(p.at ?? '') || 0));
+  const round = all.filter((p) => (Date.parse(p.at ?? '') || 0) > last - 60_000);
+  const one = round.find((p) => p.ok === false) ?? round.find((p) => p.expected !== 'serial') ?? round[0];
+  return one && { ...one, serial: one.serial || Math.max(0, ...round.map((p) => p.serial)) };
+};
+// Answers by which nothing is proven, one way or the other.
+const mute: ReadonlySet<string> = new Set(['', 'silence', 'timeout', 'servfail', 'refused', 'other']);
 /** What a cell says. A proof older than stale ms proves nothing of now. */
 export const cellState = (p: Probe | undefined, now: number, stale: number): Standing => {
   if (!p || p.ok === null || !p.at) return 'unknown';
   if (now - Date.parse(p.at) > stale) return 'silent';
-  return p.ok ? 'ok' : 'deviates';
+  if (p.ok) return 'ok';
+  return mute.has(p.got) ? 'silent' : 'deviates';
+};
+/** A cell of the matrix. Whoever opted out gets nothing from the zone that says so: it
+ *  is proven by what the later zones let pass. */
+export const cellOf = (r: Pick<Resolver, 'probes'>, zone: string, client: 'in' | 'out', now: number, stale: number): Standing => {
+  const p = probeOf(r, zone, client);
+  if (!p && zone === 'optout.' && (r.probes ?? []).some((x) => x.client === client && x.zone !== zone)) return 'elsewhere';
+  return cellState(p, now, stale);
 };
 
 /** A logarithmic scale with zero at its foot: 0 below one, then a decade a step. */
