@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -173,9 +174,7 @@ func TestForOneself(t *testing.T) {
 	sure := h.confirm(t, line7, "cc_block", "no")
 	changed := func(k, v string) string {
 		c := url.Values{}
-		for key, x := range sure {
-			c[key] = x
-		}
+		maps.Copy(c, sure)
 		c.Set(k, v)
 		return c.Encode()
 	}
