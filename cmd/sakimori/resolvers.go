@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"sync"
@@ -114,71 +115,156 @@ func (c *dnsConfig) check() error {
 
 // consenting tells which clients of a resolver may be looked at: those whose address
 // was one subscriber's at that time, for whom a Grant allows it, then and now.
+//
+// A resolver's clients ask thousands of times a second, and the register of consents
+// takes a while. So what it said of a subscriber is believed for a minute, unless it has
+// heard of them since: that is asked each second. Whose an address is, is asked anew
+// after a few seconds, as addresses move.
 type consenting struct {
 	h *office
 
-	mu     sync.Mutex
-	read   time.Time // when the grants were
-	match  []lawful.Grant
-	hits   []lawful.Grant
-	kept   map[netip.Addr]mayAnswer // for moments: the same client asks again at once
-	failed error
+	mu       sync.Mutex
+	read     time.Time // when grants and register were asked
+	match    []bounded
+	hits     []bounded
+	after    map[string]uint64 // last event of the register that was heard of, by purpose
+	holders  map[netip.Addr]ownerAt
+	subjects map[lookedAt]permitted
+	failed   error
 }
 
-// mayAnswer is what a client may be done to.
-type mayAnswer struct {
-	at          time.Time // of the data
-	asked       time.Time
+// ownerAt is whose an address was, "" not one subscriber's.
+type ownerAt struct {
+	subject   string
+	at, asked time.Time // of the data; of the machine
+}
+
+// lookedAt is a subscriber at an address.
+type lookedAt struct {
+	subject string
+	client  netip.Addr
+}
+
+// bounded is a grant, and the prefixes that it is bounded by; none: it isn't.
+type bounded struct {
+	lawful.Grant
+	prefixes []netip.Prefix
+}
+
+// permitted is what may be done to a subscriber's lookups.
+type permitted struct {
+	at, asked   time.Time
 	match, hits bool
 }
 
 const (
-	answerFor   = 5 * time.Second // as fast as an opt-out must work
-	mostAnswers = 1 << 17
+	askRegister  = time.Second
+	believeOwner = 5 * time.Second
+	believeGrant = time.Minute
+	mostHolders  = 1 << 18
 )
 
-func newConsenting(h *office) *consenting { return &consenting{h: h, kept: map[netip.Addr]mayAnswer{}} }
+func newConsenting(h *office) *consenting {
+	return &consenting{h: h, after: map[string]uint64{}, holders: map[netip.Addr]ownerAt{}, subjects: map[lookedAt]permitted{}}
+}
 
 // May tells it.
 func (c *consenting) May(client netip.Addr, at time.Time) (match, hits bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.h.clock.Now()
-	if a, is := c.kept[client]; is && now.Sub(a.asked) < answerFor && at.Sub(a.at).Abs() < answerFor {
-		return a.match, a.hits
+	if now.Sub(c.read) >= askRegister || c.read.IsZero() {
+		c.refresh(now)
 	}
-	c.grants(now)
-	a := mayAnswer{at: at, asked: now}
-	if len(c.match) > 0 {
-		if who := c.h.who(client, 0, 0, at, defaultSkew); who.Verdict.Certain() {
-			target := lawful.Of(who.Pseudonym)
-			a.match = allowed(c.match, lawful.MatchNames, target, at, now)
-			a.hits = a.match && allowed(c.hits, lawful.StoreHits, target, at, now)
+	if len(c.match) == 0 || c.failed != nil {
+		return false, false // no answer is a no
+	}
+	who, is := c.holders[client]
+	if !is || now.Sub(who.asked) >= believeOwner || at.Sub(who.at).Abs() >= believeOwner {
+		who = ownerAt{at: at, asked: now}
+		if w := c.h.who(client, 0, 0, at, defaultSkew); w.Verdict.Certain() {
+			who.subject = w.Pseudonym
 		}
+		if len(c.holders) >= mostHolders {
+			clear(c.holders)
+		}
+		c.holders[client] = who
 	}
-	if len(c.kept) >= mostAnswers {
-		clear(c.kept)
+	if who.subject == "" {
+		return false, false
 	}
-	c.kept[client] = a
-	return a.match, a.hits
+	key := lookedAt{who.subject, client}
+	p, is := c.subjects[key]
+	if !is || now.Sub(p.asked) >= believeGrant || at.Sub(p.at).Abs() >= believeGrant {
+		p = permitted{at: at, asked: now, match: allowed(c.match, lawful.MatchNames, key, at, now)}
+		p.hits = p.match && allowed(c.hits, lawful.StoreHits, key, at, now)
+		if len(c.subjects) >= mostHolders {
+			clear(c.subjects)
+		}
+		c.subjects[key] = p
+	}
+	return p.match, p.hits
 }
 
 // allowed tells whether one of the grants allows it now, and consent was there when it
-// was asked.
-func allowed(list []lawful.Grant, m lawful.Measure, t lawful.Target, at, now time.Time) bool {
+// was asked: of what is told now that is the same.
+func allowed(list []bounded, m lawful.Measure, who lookedAt, at, now time.Time) bool {
 	for _, g := range list {
-		if g.Allows(m, t, now) && g.Allows(m, t, at) {
+		t := lawful.Of(who.subject)
+		if len(g.prefixes) > 0 {
+			t.Address = who.client
+		}
+		if g.Allows(m, t, now) && (now.Sub(at).Abs() < believeOwner || g.Allows(m, t, at)) {
 			return true
 		}
 	}
 	return false
 }
 
-// grants reads which grants are in force, now and then.
-func (c *consenting) grants(now time.Time) {
-	if now.Sub(c.read) < answerFor && !c.read.IsZero() {
-		return
+// refresh asks which grants are in force, and of whom the register has heard.
+func (c *consenting) refresh(now time.Time) {
+	before := c.ids()
+	c.grants(now)
+	if c.ids() != before {
+		clear(c.subjects)
 	}
+	ctx := context.Background() // who asks has no context
+	changed := map[string]bool{}
+	for _, purpose := range []string{"cc_block", "cc_hits"} {
+		for {
+			const page = 10_000
+			list, err := c.h.consents.Changes(ctx, purpose, c.after[purpose], page)
+			if err != nil {
+				c.failed = errors.Join(c.failed, err)
+				break
+			}
+			for i := range list {
+				changed[list[i].Subject] = true
+				c.after[purpose] = list[i].Seq
+			}
+			if len(list) < page {
+				break
+			}
+		}
+	}
+	if len(changed) > 0 {
+		maps.DeleteFunc(c.subjects, func(k lookedAt, _ permitted) bool { return changed[k.subject] })
+	}
+}
+
+// ids are the grants in force, in one text.
+func (c *consenting) ids() (s string) {
+	for _, list := range [][]bounded{c.match, c.hits} {
+		for _, g := range list {
+			s += g.ID() + " "
+		}
+		s += "/"
+	}
+	return s
+}
+
+// grants reads which grants are in force.
+func (c *consenting) grants(now time.Time) {
 	c.read, c.match, c.hits, c.failed = now, nil, nil, nil
 	for _, d := range c.h.gate.InForce() {
 		if d.Measure != lawful.MatchNames && d.Measure != lawful.StoreHits {
@@ -190,9 +276,9 @@ func (c *consenting) grants(now time.Time) {
 			continue
 		}
 		if d.Measure == lawful.MatchNames {
-			c.match = append(c.match, g)
+			c.match = append(c.match, bounded{g, d.Scope.Prefixes})
 		} else {
-			c.hits = append(c.hits, g)
+			c.hits = append(c.hits, bounded{g, d.Scope.Prefixes})
 		}
 	}
 }

@@ -37,7 +37,7 @@ import (
 // consents3 makes an office in which three subscribers consent to different things, and
 // the grants to act on it: the first to blocks and hits, the second to blocks, the third
 // to nothing. Their addresses are 203.0.113.1 to .3.
-func consents3(t *testing.T, dir, rules string, at time.Time) (subjects []string) {
+func consents3(t testing.TB, dir, rules string, at time.Time) (subjects []string) {
 	t.Helper()
 	cfg := defaultConfig()
 	cfg.Data, cfg.Rules, cfg.clock = dir, rules, clock.Fixed(at)
@@ -334,6 +334,10 @@ func TestImportDNS(t *testing.T) {
 	}
 	if match, hits := newConsenting(h).May(netip.MustParseAddr("203.0.113.1"), time.Now()); !match || hits {
 		t.Errorf("after a withdrawal: %v %v", match, hits)
+	}
+	time.Sleep(askRegister)
+	if match, hits := c.May(netip.MustParseAddr("203.0.113.1"), time.Now()); !match || hits {
+		t.Errorf("a second after a withdrawal: %v %v", match, hits)
 	}
 	if match, hits := c.May(netip.MustParseAddr("198.51.100.1"), time.Now()); match || hits {
 		t.Error("a stranger consents")
