@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -351,4 +352,13 @@ func table(t *testing.T, results map[resolver.Vendor][]row) {
 		text += "\n"
 	}
 	t.Log("\n" + text)
+	page, err := os.ReadFile("../../../docs/resolvers.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range results[resolver.BIND] {
+		if !strings.Contains(string(page), "| "+r.what+" |") {
+			t.Errorf("docs/resolvers.md doesn't say %q: put the table above into it", r.what)
+		}
+	}
 }
