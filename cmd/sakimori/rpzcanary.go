@@ -131,15 +131,15 @@ func printRounds(w io.Writer, format string, rounds []canary.Round, states []can
 		for _, d := range s.Deviations {
 			fmt.Fprintf(w, "%s %s: %s\n", s.Resolver, d.Zone, pick(d.Kind.Text()))
 		}
-		line := s.Resolver + ":"
+		fmt.Fprint(w, s.Resolver, ":")
 		for _, z := range rpz.Zones() {
 			if n, ok := s.Serials[z]; ok {
-				line += fmt.Sprintf(" %s %d", z, n)
+				fmt.Fprintf(w, " %s %d", z, n)
 			} else {
-				line += fmt.Sprintf(" %s %s", z, say("不明", "unknown"))
+				fmt.Fprintf(w, " %s %s", z, say("不明", "unknown"))
 			}
 		}
-		fmt.Fprintln(w, line)
+		fmt.Fprintln(w)
 	}
 	return nil
 }

@@ -137,7 +137,7 @@ func read(m *dns.Message) (Answer, error) {
 		switch {
 		case rr.Type == dns.OPT:
 			a.EDE, a.Why = reason(rr.Data)
-			a.Rcode |= uint8(rr.TTL >> 24 << 4)
+			a.Rcode |= uint8(rr.TTL >> 24 << 4) // #nosec G115 -- eight bits of it
 		case rr.Section != dns.Answer:
 		case rr.Type == rrsig:
 			a.Signed = true

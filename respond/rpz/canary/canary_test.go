@@ -232,8 +232,10 @@ func TestDeviations(t *testing.T) {
 		spoil  func(z rpz.Zone, rules []rpz.Rule) []rpz.Rule
 		alarms []string
 	}{
-		{"the opt-out is missing", without(rpz.OptOut, func(r rpz.Rule) bool { return r.Client.IsValid() }),
-			[]string{"begun declined_blocked allow.", "begun declined_blocked c2.", "begun declined_blocked emergency."}},
+		{
+			"the opt-out is missing", without(rpz.OptOut, func(r rpz.Rule) bool { return r.Client.IsValid() }),
+			[]string{"begun declined_blocked allow.", "begun declined_blocked c2.", "begun declined_blocked emergency."},
+		},
 		{"the exception is missing", without(rpz.Allow, func(r rpz.Rule) bool { return r.Action == rpz.Passthru }), []string{"begun allowed_blocked allow."}},
 		{"the zone is missing", without(rpz.C2, func(rpz.Rule) bool { return true }), []string{"begun missing c2.", "begun open c2."}},
 		{"a rule is missing", without(rpz.Emergency, func(r rpz.Rule) bool { return r.Action == rpz.NXDomain }), []string{"begun open emergency."}},
@@ -379,7 +381,9 @@ func TestStore(t *testing.T) {
 func TestWhatCantBeWatched(t *testing.T) {
 	good := canary.Resolver{Name: "r", Addr: netip.MustParseAddrPort("127.0.0.1:53"), Taking: taking, Declined: declined}
 	for _, c := range []canary.Config{
-		{Truth: truth}, {Domain: "a..b", Truth: truth}, {Domain: domain},
+		{Truth: truth},
+		{Domain: "a..b", Truth: truth},
+		{Domain: domain},
 		{Domain: domain, Truth: truth, Every: 3 * time.Second},
 		{Domain: domain, Truth: truth, Resolvers: []canary.Resolver{good, good}},
 		{Domain: domain, Truth: truth, Resolvers: []canary.Resolver{{Name: "r", Addr: good.Addr, Taking: taking, Declined: taking}}},

@@ -156,7 +156,8 @@ func (w *Watch) Run(ctx context.Context, ready func()) error {
 	for {
 		w.Round(ctx)
 		tenth := w.cfg.Every / 10
-		pause := time.NewTimer(w.cfg.Every - rand.N(tenth)) // never later: a deviation must be known within the time // #nosec G404 -- no secret
+		// Never later: a deviation must be known within the time.
+		pause := time.NewTimer(w.cfg.Every - rand.N(tenth)) // #nosec G404 -- no secret
 		select {
 		case <-ctx.Done():
 			pause.Stop()
@@ -237,7 +238,7 @@ func (w *Watch) settle(ctx context.Context, i int, r *Round) {
 	now, lag := w.deviations(r)
 	begun, ended := w.compare(r, now)
 	for _, d := range begun {
-		w.log.Error("a resolver deviates", "resolver", d.Resolver, "zone", d.Zone, "kind", d.Kind, "detail", d.Detail)
+		w.log.ErrorContext(ctx, "a resolver deviates", slog.String("resolver", d.Resolver), slog.String("zone", string(d.Zone)), slog.String("kind", string(d.Kind)), slog.String("detail", d.Detail))
 	}
 	if w.alarm != nil {
 		for _, d := range begun {
@@ -264,7 +265,7 @@ func (w *Watch) settle(ctx context.Context, i int, r *Round) {
 	slices.SortFunc(s.Deviations, func(a, b Deviation) int { return rank(a.Kind) - rank(b.Kind) })
 	if err := errors.Join(errs...); err != nil {
 		s.Error = err.Error()
-		w.log.Error("canaries", "resolver", r.Resolver, "error", err)
+		w.log.ErrorContext(ctx, "canaries", slog.String("resolver", r.Resolver), slog.Any("error", err))
 	}
 }
 
@@ -287,7 +288,7 @@ func (w *Watch) deviations(r *Round) (map[place]string, map[rpz.Zone]time.Durati
 	}
 	for z, have := range r.Serials {
 		newest, since, ok := w.published.Published(z)
-		if !ok || have == newest || int32(have-newest) > 0 { // RFC 1982: it answers by a newer one // #nosec G115 -- serial arithmetic
+		if !ok || have == newest || int32(have-newest) > 0 { // #nosec G115 -- RFC 1982
 			continue
 		}
 		lag[z] = r.At.Sub(since)

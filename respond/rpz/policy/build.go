@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -230,7 +231,7 @@ func merge(old, more outcome) (outcome, bool) {
 	if old.action != rpz.Local || more.action != rpz.Local {
 		return old, false
 	}
-	return outcome{rpz.Local, append(old.data[:len(old.data):len(old.data)], more.data...), append(old.words[:len(old.words):len(old.words)], more.words...)}, true
+	return outcome{rpz.Local, append(slices.Clip(old.data), more.data...), append(slices.Clip(old.words), more.words...)}, true
 }
 
 // entry finds or makes the entry of a name.
@@ -246,14 +247,14 @@ func (b *Builder) entry(name dns.Name) (*entry, error) {
 	if 4*(len(z.entries)+1) > 3*len(z.slots) {
 		z.grow()
 	}
-	z.entries = append(z.entries, entry{at: uint32(len(z.names))})
-	z.names = append(append(z.names, byte(len(name))), name...)
-	z.put(hash, uint32(len(z.entries)))
+	z.entries = append(z.entries, entry{at: uint32(len(z.names))}) // #nosec G115 -- bounded above
+	z.names = append(append(z.names, byte(len(name))), name...) // #nosec G115 -- 255 at most
+	z.put(hash, uint32(len(z.entries))) // #nosec G115 -- bounded above
 	return &z.entries[len(z.entries)-1], nil
 }
 
 func (z *Zone) put(hash uint64, number uint32) {
-	mask := uint64(len(z.slots) - 1)
+	mask := uint64(len(z.slots) - 1) // #nosec G115 -- never empty
 	i := hash & mask
 	for z.slots[i] != 0 {
 		i = (i + 1) & mask
@@ -269,14 +270,15 @@ func (z *Zone) grow() {
 }
 
 func (b *Builder) outcome(o outcome) uint32 {
-	key := fmt.Sprint(o.action)
+	form := []byte{byte(o.action)}
 	for _, d := range o.data {
-		key += fmt.Sprintf(" %d %x", d.Type, d.Data)
+		form = fmt.Appendf(form, " %d %x", d.Type, d.Data)
 	}
+	key := string(form)
 	if n, ok := b.known[key]; ok {
 		return n
 	}
-	n := uint32(len(b.z.outcomes))
+	n := uint32(len(b.z.outcomes)) // #nosec G115 -- no more than there are entries
 	b.z.outcomes = append(b.z.outcomes, o)
 	b.known[key] = n
 	return n
@@ -292,7 +294,7 @@ func (b *Builder) ref(ref string) uint32 {
 	}
 	ref = ref[:min(len(ref), 1<<16-1)]
 	b.last, b.lastAt = ref, uint32(len(b.z.refs))
-	b.z.refs = append(binary.BigEndian.AppendUint16(b.z.refs, uint16(len(ref))), ref...)
+	b.z.refs = append(binary.BigEndian.AppendUint16(b.z.refs, uint16(len(ref))), ref...) // #nosec G115 -- cut above
 	return b.lastAt
 }
 
@@ -305,7 +307,7 @@ func parseRecord(s string) (Record, error) {
 	switch strings.ToUpper(typ) {
 	case "A", "AAAA":
 		a, err := netip.ParseAddr(rest)
-		if err != nil || a.Zone() != "" || a.Is4() != (strings.EqualFold(typ, "A")) {
+		if err != nil || a.Zone() != "" || a.Is4() != strings.EqualFold(typ, "A") {
 			return Record{}, bad
 		}
 		if a.Is4() {
@@ -375,7 +377,7 @@ func parseStrings(s string) (data []byte, ok bool) {
 		if quoted {
 			i++
 		}
-		data[at] = byte(len(data) - at - 1)
+		data[at] = byte(len(data) - at - 1) // #nosec G115 -- 255 at most
 	}
 	return data, len(data) > 0
 }
@@ -400,25 +402,25 @@ func (r Record) String() string {
 }
 
 func (r Record) txt() (string, bool) {
-	out := "TXT"
+	out := []byte("TXT")
 	for d := r.Data; len(d) > 0; {
 		n := int(d[0])
 		if n >= len(d) {
 			return "", false
 		}
-		out += ` "`
+		out = append(out, ' ', '"')
 		for _, c := range d[1 : 1+n] {
 			switch {
 			case c == '"' || c == '\\':
-				out += `\` + string(rune(c))
+				out = append(out, '\\', c)
 			case c < ' ' || c >= 0x7f:
-				out += fmt.Sprintf(`\%03d`, c)
+				out = fmt.Appendf(out, `\%03d`, c)
 			default:
-				out += string(rune(c))
+				out = append(out, c)
 			}
 		}
-		out += `"`
+		out = append(out, '"')
 		d = d[1+n:]
 	}
-	return out, out != "TXT"
+	return string(out), len(r.Data) > 0
 }

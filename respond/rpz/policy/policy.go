@@ -174,14 +174,14 @@ func (z *Zone) find(name dns.Name, hashes *[128]uint64, n int) (Match, bool) {
 }
 
 func (z *Zone) entry(hash uint64, name dns.Name) *entry {
-	mask := uint64(len(z.slots) - 1)
+	mask := uint64(len(z.slots) - 1) // #nosec G115 -- never empty
 	for i := hash & mask; ; i = (i + 1) & mask {
 		s := z.slots[i]
 		if s == 0 {
 			return nil
 		}
 		if s>>32 == hash>>32 {
-			e := &z.entries[uint32(s)-1]
+			e := &z.entries[uint32(s)-1] // #nosec G115 -- the low half
 			if string(z.nameAt(e.at)) == string(name) {
 				return e
 			}

@@ -31,6 +31,7 @@ func compile(t testing.TB, z rpz.Zone, serial uint32, rules ...rpz.Rule) *policy
 
 // four is one of each kind, in the house's four zones.
 func four(t testing.TB) *policy.Set {
+	t.Helper()
 	return policy.NewSet(
 		compile(t, rpz.C2, 7,
 			rpz.Rule{Name: "bot.example", Ref: "c1"}, rpz.Rule{Name: "*.bot.example", Ref: "c1"},
@@ -108,9 +109,13 @@ func TestLocalData(t *testing.T) {
 
 func TestWhatIsntARule(t *testing.T) {
 	for _, r := range []rpz.Rule{
-		{}, {Name: "a.example", Client: netip.MustParsePrefix("192.0.2.0/24")}, {Name: "a..example"},
-		{Client: netip.MustParsePrefix("192.0.2.1/24")}, {Name: "a.example", Action: 9},
-		{Name: "a.example", Action: rpz.Local}, {Name: "a.example", Data: []string{"A 192.0.2.1"}},
+		{},
+		{Name: "a.example", Client: netip.MustParsePrefix("192.0.2.0/24")},
+		{Name: "a..example"},
+		{Client: netip.MustParsePrefix("192.0.2.1/24")},
+		{Name: "a.example", Action: 9},
+		{Name: "a.example", Action: rpz.Local},
+		{Name: "a.example", Data: []string{"A 192.0.2.1"}},
 		{Name: "a.example", Action: rpz.Local, Data: []string{"A 2001:db8::1"}},
 		{Name: "a.example", Action: rpz.Local, Data: []string{`TXT "open`}},
 		{Name: "a.example", Action: rpz.Local, Data: []string{`MX 10 mail.example.`}},
@@ -169,7 +174,7 @@ func FuzzRecord(f *testing.F) {
 	f.Add("bot.example.c2", uint16(5), []byte{0})
 	f.Add("24.0.2.0.192.rpz-client-ip.c2", uint16(5), []byte{1, '*', 0})
 	f.Add("local.example.c2", uint16(16), []byte{1, 'x'})
-	f.Fuzz(func(t *testing.T, owner string, typ uint16, data []byte) {
+	f.Fuzz(func(_ *testing.T, owner string, typ uint16, data []byte) {
 		n, err := dns.ParseName(owner)
 		if err != nil {
 			return
@@ -189,6 +194,7 @@ func FuzzRecord(f *testing.F) {
 }
 
 func million(tb testing.TB) (*policy.Set, []dns.Name, uint64) {
+	tb.Helper()
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
@@ -205,7 +211,6 @@ func million(tb testing.TB) (*policy.Set, []dns.Name, uint64) {
 		}
 	}
 	set := policy.NewSet(b.Zone(1))
-	b = nil
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	var names []dns.Name

@@ -257,7 +257,7 @@ func (m *matrix) all(v resolver.Vendor, authority *rt.Process) {
 			err = fmt.Errorf("answer %d", a.Rcode)
 		}
 		if b, e := rt.Ask(t, m.at, declined, "bot.signed.example", dns.A, true); err == nil && (e != nil || !b.Signed) {
-			err = fmt.Errorf("who declined gets it without signatures: %v", e)
+			err = fmt.Errorf("who declined gets it without signatures: %w", e)
 		}
 		return err
 	})

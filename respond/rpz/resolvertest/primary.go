@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -35,7 +36,9 @@ func NewPrimary(t testing.TB, key resolver.Key, notify netip.AddrPort) *Primary 
 	if key.Name != "" {
 		who, include = fmt.Sprintf("key %q;", key.Name), fmt.Sprintf("include %q;\n", key.File)
 	}
-	conf := include + fmt.Sprintf(`options {
+	var conf strings.Builder
+	conf.WriteString(include)
+	fmt.Fprintf(&conf, `options {
 	directory %q; pid-file none; session-keyfile none; listen-on port %d { 127.0.0.1; }; listen-on-v6 { none; };
 	recursion no; allow-query { any; }; allow-transfer { %s }; notify explicit; also-notify { %s port %d; }; notify-delay 0; notify-rate 100;
 	ixfr-from-differences yes; serial-query-rate 100; startup-notify-rate 100; empty-zones-enable no;
@@ -44,11 +47,11 @@ controls { };
 `, dir, at.Port(), who, notify.Addr(), notify.Port())
 	for _, z := range rpz.Zones() {
 		file := strings.TrimSuffix(string(z), ".") + ".zone"
-		conf += fmt.Sprintf("zone %q { type primary; file %q; };\n", z, file)
+		fmt.Fprintf(&conf, "zone %q { type primary; file %q; };\n", z, file)
 		p.serials[z] = 1
 		write(t, filepath.Join(dir, file), Text(z, 1))
 	}
-	write(t, filepath.Join(dir, "named.conf"), conf)
+	write(t, filepath.Join(dir, "named.conf"), conf.String())
 	p.Process = run(t, at, dir, "named", "-g", "-n", "1", "-c", filepath.Join(dir, "named.conf"))
 	p.Up(t, netip.Addr{}, "c2")
 	return p
@@ -115,10 +118,10 @@ func ClientOwner(p netip.Prefix) string {
 		}
 	} else {
 		parts := strings.Split(p.Addr().String(), ":")
-		for i := len(parts) - 1; i >= 0; i-- {
+		for _, part := range slices.Backward(parts) {
 			switch {
-			case parts[i] != "":
-				words = append(words, parts[i])
+			case part != "":
+				words = append(words, part)
 			case words[len(words)-1] != "zz":
 				words = append(words, "zz")
 			}

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"sakimori/base/clock"
 	"sakimori/base/wire/dns"
 	"sakimori/respond/rpz/canary"
 	"sakimori/respond/rpz/resolver"
@@ -60,12 +61,12 @@ func path(name string) string {
 func Port(t testing.TB) netip.AddrPort {
 	t.Helper()
 	for range 50 {
-		c, err := net.ListenPacket("udp", "127.0.0.1:0")
+		c, err := new(net.ListenConfig).ListenPacket(t.Context(), "udp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
 		at := netip.MustParseAddrPort(c.LocalAddr().String())
-		l, err := net.Listen("tcp", at.String())
+		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", at.String())
 		_ = c.Close()
 		if err == nil {
 			_ = l.Close()
@@ -108,7 +109,7 @@ func run(t testing.TB, at netip.AddrPort, dir, name string, args ...string) *Pro
 // Start starts it, again.
 func (p *Process) Start(t testing.TB) {
 	t.Helper()
-	cmd := exec.Command(path(p.name), p.args...) // #nosec G204 -- what the test wrote
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), path(p.name), p.args...) // #nosec G204 -- what the test wrote
 	cmd.Dir = p.Dir
 	cmd.Stdout, cmd.Stderr = writer{p}, writer{p}
 	if err := cmd.Start(); err != nil {
@@ -173,10 +174,10 @@ func Ask(t testing.TB, to netip.AddrPort, from netip.Addr, name string, typ uint
 // Eventually tries until it is so, and tells how long that took.
 func Eventually(t testing.TB, most time.Duration, what string, is func() error) time.Duration {
 	t.Helper()
-	begin := time.Now()
+	begin := clock.System{}.Now()
 	for {
 		err := is()
-		took := time.Since(begin)
+		took := clock.System{}.Now().Sub(begin)
 		if err == nil {
 			return took
 		}
@@ -184,7 +185,7 @@ func Eventually(t testing.TB, most time.Duration, what string, is func() error) 
 			t.Errorf("%s: not within %s: %v", what, most, err)
 			return took
 		}
-		time.Sleep(50 * time.Millisecond)
+		<-time.NewTimer(50 * time.Millisecond).C
 	}
 }
 
