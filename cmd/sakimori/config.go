@@ -41,6 +41,7 @@ type config struct {
 	Zones      zonesConfig      `yaml:"rpz"` // DNS policy zones
 	DNS        dnsConfig        `yaml:"dns"`
 	Resolvers  resolversConfig  `yaml:"resolvers"`
+	Feeds      []feedConfig     `yaml:"feeds"` // lists of C&C servers that are kept fresh
 	Geo        geoConfig        `yaml:"geo"`
 	Retention  retention        `yaml:"retention"`
 
@@ -275,7 +276,7 @@ func (c *config) check() error {
 	if _, err := c.Notify.channels(c.Data); err != nil {
 		return fmt.Errorf("notify: %w", err)
 	}
-	if err := c.DNS.check(); err != nil {
+	if _, _, err := feedComponent(c, nil, slog.New(slog.DiscardHandler)); err != nil {
 		return err
 	}
 	if len(c.Telescope.Dark) == 0 && len(c.Telescope.Interfaces) > 0 {

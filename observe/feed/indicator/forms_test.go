@@ -180,8 +180,12 @@ func TestForms(t *testing.T) {
 			[]observe.Indicator{line(threatfox, 3)},
 			counts{"not_network": 1, "confidence": 1},
 		},
-		{"threatfox.json", "{\n  \"1672089\": [\n    {\"ioc_value\": \"1.1.1.1:8080\", \"ioc_type\": \"ip:port\", \"threat_type\": \"botnet_cc\", \"malware\": \"win.cobalt_strike\", \"malware_printable\": \"Cobalt Strike\", \"first_seen_utc\": \"2026-01-02 03:04:05\", \"last_seen_utc\": \"2026-01-03 03:04:05\", \"confidence_level\": 75, \"reference\": \"https://example.net/a,b\", \"tags\": \"x\"}\n  ],\n  \"1672088\": [\n    {\"ioc_value\": \"x\", \"ioc_type\": \"sha256_hash\", \"threat_type\": \"payload\"}]\n}", indicator.ThreatFox,
-			[]observe.Indicator{line(threatfox, 3)}, counts{"not_network": 1}},
+		{
+			"threatfox.json", "{\n  \"1672089\": [\n    {\"ioc_value\": \"1.1.1.1:8080\", \"ioc_type\": \"ip:port\", \"threat_type\": \"botnet_cc\", \"malware\": \"win.cobalt_strike\", \"malware_printable\": \"Cobalt Strike\", \"first_seen_utc\": \"2026-01-02 03:04:05\", \"last_seen_utc\": \"2026-01-03 03:04:05\", \"confidence_level\": 75, \"reference\": \"https://example.net/a,b\", \"tags\": \"x\"}\n  ],\n  \"1672088\": [\n    {\"ioc_value\": \"x\", \"ioc_type\": \"sha256_hash\", \"threat_type\": \"payload\"}]\n}",
+			indicator.ThreatFox,
+			[]observe.Indicator{line(threatfox, 3)},
+			counts{"not_network": 1},
+		},
 		{"threatfox api", `{"query_status": "ok", "data": [{"id": "9", "ioc": "evil.example.net", "threat_type": "botnet_cc", "ioc_type": "domain", "malware_printable": "Unknown malware", "confidence_level": 100, "first_seen": "2026-01-02 03:04:05 UTC", "last_seen": null, "reference": null, "tags": ["Sinkhole", "x"]}]}`, indicator.ThreatFox,
 			[]observe.Indicator{{Kind: "name", Value: "evil.example.net", Role: c2, First: at("2026-01-02 03:04:05"), Confidence: 1, Evidence: "threatfox 9", Sinkholed: true, Line: 1}}, nil},
 		{"maltrail/elf_x.txt", "# Copyright (c) Maltrail developers\n# Reference: https://a.example\nevil.example.net/x.php\n1.1.1.1/x\n1.1.1.0/24\nevil.example.net:81\n/arm7\n", indicator.Maltrail, []observe.Indicator{

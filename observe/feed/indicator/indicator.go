@@ -114,11 +114,14 @@ func named[T ~string](list []T) string {
 	return b.String()
 }
 
+// Unreadable says why a file as a whole couldn't be read, or not to its end.
+type Unreadable = reading.Unreadable
+
 // Read reads a list and hands out what it says, one Indicator at a time, in order. The
 // Indicator is used again after the call, its strings aren't. gzip is understood
 // anywhere, zip where r is an io.ReaderAt that knows its Size.
 //
-// The error is emit's own, a *reading.Unreadable, or that of r. The Stats are right in
+// The error is emit's own, an *Unreadable, or that of r. The Stats are right in
 // any case: Read = Accepted + Rejected.
 func Read(r io.Reader, o Options, emit func(*observe.Indicator) error) (Stats, error) {
 	if err := o.Check(); err != nil {
