@@ -97,6 +97,8 @@ type Follower struct {
 	ask   map[netip.Prefix]time.Time // that couldn't be published or answered: again
 	until map[netip.Prefix]time.Time // when the answer changes by itself
 	queue dues                       // of until, and of what was in it once
+
+	reading sync.RWMutex // of by, for others than Run
 }
 
 // New makes a follower.
@@ -171,6 +173,13 @@ func (f *Follower) Stats() Stats {
 	s := f.stats
 	s.Waiting = len(f.dirty) + len(f.said)
 	return s
+}
+
+// Has is what a subject has, as far as it was looked at.
+func (f *Follower) Has(subject string) []netip.Prefix {
+	f.reading.RLock()
+	defer f.reading.RUnlock()
+	return slices.Clone(f.by[subject])
 }
 
 // Run follows until ctx ends. It is ready when the zone is known; what is in the zone
@@ -345,6 +354,8 @@ func (f *Follower) settle(ctx context.Context, dirty map[netip.Prefix]time.Time)
 
 // have notes who has a prefix.
 func (f *Follower) have(p netip.Prefix, list []Holder) {
+	f.reading.Lock()
+	defer f.reading.Unlock()
 	for _, h := range f.held[p] {
 		if i := slices.Index(f.by[h], p); i >= 0 {
 			if f.by[h] = slices.Delete(f.by[h], i, i+1); len(f.by[h]) == 0 {
