@@ -210,7 +210,7 @@ type CNCHeld struct {
 	Source  string      `json:"source"`
 	At      time.Time   `json:"at"`
 	Why     detect.Text `json:"why"`
-	State   string      `json:"state" enum:"waiting,released,refused"`
+	State   string      `json:"state" enum:"waiting,released,refused,superseded" doc:"superseded: a later reading of the source took its place"`
 	Size    int         `json:"size"`
 	Before  int         `json:"before"`
 	Added   int         `json:"added"`
