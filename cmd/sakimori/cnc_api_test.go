@@ -53,10 +53,9 @@ func TestCNCPort(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	var refusal *console.Refusal
-	if order.Value, order.Expires = "x.example.net", now; true {
-		if _, err = p.Add(t.Context(), order); !errors.As(err, &refusal) || refusal.Text.JA == "" {
-			t.Errorf("%v", err)
-		}
+	order.Value, order.Expires = "x.example.net", now
+	if _, err = p.Add(t.Context(), order); !errors.As(err, &refusal) || refusal.Text.JA == "" {
+		t.Errorf("%v", err)
 	}
 	if _, err := p.Withdraw(t.Context(), "none", "abuse:hanako", "x"); !errors.Is(err, console.ErrNotFound) {
 		t.Errorf("%v", err)
