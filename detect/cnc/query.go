@@ -18,7 +18,7 @@ type Order string
 const (
 	ByScore Order = "score" // the highest first
 	ByAge   Order = "age"   // the newest first
-	ByHits  Order = "hits"  // those asked for most first
+	ByHits  Order = "hits"  // those that blocked most first; what blocked nothing isn't among them
 	ByName  Order = "name"
 )
 
@@ -182,6 +182,9 @@ func (q *Query) where(c *conditions) {
 	if q.Waits {
 		c.add("e.waits <> ''")
 	}
+	if q.Order == ByHits {
+		c.add("e.hits > 0")
+	}
 	if q.Text != "" {
 		c.add("e.value >= " + c.arg(q.Text) + " AND e.value < " + c.arg(q.Text+"\U0010ffff"))
 	}
@@ -213,6 +216,9 @@ func (l *List) driver(ctx context.Context, q *Query, c *conditions) (string, err
 			c.add(states)
 		}
 		return from, nil
+	}
+	if q.Two != nil && *q.Two {
+		return pick(`SELECT key FROM cnc_entry WHERE two <> ''`)
 	}
 	if q.Waits {
 		return pick(`SELECT key FROM cnc_entry WHERE waits <> ''`)

@@ -113,9 +113,15 @@ func (w *work) apply(ctx context.Context, x *Held, who string, why detect.Text) 
 	if err != nil {
 		return err
 	}
-	var some int
-	if err := w.tx.QueryRow(ctx, `SELECT count(*) FROM (SELECT 1 FROM cnc_entry LIMIT 1) AS t`).Scan(&some); err != nil {
+	var have int
+	if err := w.tx.QueryRow(ctx, `SELECT count(*) FROM cnc_entry`).Scan(&have); err != nil {
 		return err
+	}
+	bulk := x.Added >= bulkFrom && x.Added > have
+	if bulk { // an index is made anew faster than it is kept up row by row
+		if err := w.dropIndexes(ctx); err != nil {
+			return err
+		}
 	}
 	if _, err := w.tx.Exec(ctx, `INSERT INTO cnc_source (name, reading, at, listed) VALUES ($1, $2, $3, $4)
 		ON CONFLICT (name) DO UPDATE SET reading = excluded.reading, at = excluded.at, listed = excluded.listed`, x.Source, x.id, x.At.UnixNano(), x.Size); err != nil {
@@ -135,13 +141,55 @@ func (w *work) apply(ctx context.Context, x *Held, who string, why detect.Text) 
 		if gone == 1 {
 			err = w.leave(ctx, x, body, lot)
 		} else {
-			err = w.take(ctx, x, body, lot, some == 0)
+			err = w.take(ctx, x, body, lot, have == 0)
 		}
 		if err != nil {
 			return err
 		}
 	}
+	if bulk {
+		if err := w.makeIndexes(ctx); err != nil {
+			return err
+		}
+	}
 	return w.close(ctx, x, "applied")
+}
+
+// bulkFrom is from how many new entries on indexes are made anew, where these are more
+// than there were.
+const bulkFrom = 20_000
+
+// indexes are those of cnc_entry besides its key, as the migration makes them.
+var indexes = []struct{ name, on string }{
+	{"cnc_entry_state", "(state, score, key)"},
+	{"cnc_entry_family", "(family, state, score, key)"},
+	{"cnc_entry_value", "(value, key)"},
+	{"cnc_entry_opened", "(opened, key)"},
+	{"cnc_entry_due", "(due) WHERE due > 0"},
+	{"cnc_entry_hits", "(hits, key) WHERE hits > 0"},
+	{"cnc_entry_two", "(key) WHERE two <> ''"},
+	{"cnc_entry_waits", "(key) WHERE waits <> ''"},
+}
+
+func (w *work) dropIndexes(ctx context.Context) error {
+	for _, i := range indexes {
+		if _, err := w.tx.Exec(ctx, `DROP INDEX `+i.name); err != nil {
+			return fmt.Errorf("change the list: %w", err)
+		}
+	}
+	return nil
+}
+
+func (w *work) makeIndexes(ctx context.Context) error {
+	if err := w.flush(ctx); err != nil {
+		return err
+	}
+	for _, i := range indexes {
+		if _, err := w.tx.Exec(ctx, `CREATE INDEX `+i.name+` ON cnc_entry `+i.on); err != nil {
+			return fmt.Errorf("change the list: %w", err)
+		}
+	}
+	return nil
 }
 
 // lotSize is how many entries are dealt with at once.

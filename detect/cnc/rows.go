@@ -136,14 +136,22 @@ func (l *List) write(ctx context.Context, do func(w *work) error) error {
 		if err := do(w); err != nil {
 			return err
 		}
-		for _, r := range []*rows{w.entries, w.said, w.events, w.changes} {
-			if err := r.end(ctx); err != nil {
-				return fmt.Errorf("change the list: %w", err)
-			}
+		if err := w.flush(ctx); err != nil {
+			return err
 		}
 		_, err = tx.Exec(ctx, `INSERT INTO cnc_meta (name, value) VALUES ('version', 1) ON CONFLICT (name) DO UPDATE SET value = cnc_meta.value + 1`)
 		return err
 	})
+}
+
+// flush writes what waits to be written.
+func (w *work) flush(ctx context.Context) error {
+	for _, r := range []*rows{w.entries, w.said, w.events, w.changes} {
+		if err := r.end(ctx); err != nil {
+			return fmt.Errorf("change the list: %w", err)
+		}
+	}
+	return nil
 }
 
 // readsOf is when each source was read last.

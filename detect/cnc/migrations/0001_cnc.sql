@@ -31,6 +31,7 @@ CREATE INDEX cnc_entry_value ON cnc_entry (value, key);
 CREATE INDEX cnc_entry_opened ON cnc_entry (opened, key);
 CREATE INDEX cnc_entry_due ON cnc_entry (due) WHERE due > 0;
 CREATE INDEX cnc_entry_hits ON cnc_entry (hits, key) WHERE hits > 0;
+CREATE INDEX cnc_entry_two ON cnc_entry (key) WHERE two <> '';
 CREATE INDEX cnc_entry_waits ON cnc_entry (key) WHERE waits <> '';
 
 -- What sources say, and said: a row is never changed in what it claims, but ends.
