@@ -117,8 +117,8 @@ func (c *dnsConfig) check() error {
 // was one subscriber's at that time, for whom a Grant allows it, then and now.
 //
 // A resolver's clients ask thousands of times a second, and the register of consents
-// takes a while. So what it said of a subscriber is believed for a minute, unless it has
-// heard of them since: that is asked each second. Whose an address is, is asked anew
+// takes a while. So what it said of a subscriber is believed for ten minutes, unless it
+// has heard of them since, or a grant began or ended: that is asked each second. Whose an address is, is asked anew
 // after a few seconds, as addresses move.
 type consenting struct {
 	h *office
@@ -160,7 +160,7 @@ type permitted struct {
 const (
 	askRegister  = time.Second
 	believeOwner = 5 * time.Second
-	believeGrant = time.Minute
+	believeGrant = 10 * time.Minute
 	mostHolders  = 1 << 18
 )
 
@@ -195,7 +195,7 @@ func (c *consenting) May(client netip.Addr, at time.Time) (match, hits bool) {
 	}
 	key := lookedAt{who.subject, client}
 	p, is := c.subjects[key]
-	if !is || now.Sub(p.asked) >= believeGrant || at.Sub(p.at).Abs() >= believeGrant {
+	if !is || now.Sub(p.asked) >= believeGrant || at.Sub(p.at) >= believeGrant || p.at.Sub(at) >= believeOwner {
 		p = permitted{at: at, asked: now, match: allowed(c.match, lawful.MatchNames, key, at, now)}
 		p.hits = p.match && allowed(c.hits, lawful.StoreHits, key, at, now)
 		if len(c.subjects) >= mostHolders {
