@@ -248,8 +248,8 @@ func (b *Builder) entry(name dns.Name) (*entry, error) {
 		z.grow()
 	}
 	z.entries = append(z.entries, entry{at: uint32(len(z.names))}) // #nosec G115 -- bounded above
-	z.names = append(append(z.names, byte(len(name))), name...) // #nosec G115 -- 255 at most
-	z.put(hash, uint32(len(z.entries))) // #nosec G115 -- bounded above
+	z.names = append(append(z.names, byte(len(name))), name...)    // #nosec G115 -- 255 at most
+	z.put(hash, uint32(len(z.entries)))                            // #nosec G115 -- bounded above
 	return &z.entries[len(z.entries)-1], nil
 }
 

@@ -135,6 +135,7 @@ const soon = 5 * time.Second
 // What the traps are for: with one line of a generated file changed a promise is broken, as
 // the matrix would show.
 func TestTraps(t *testing.T) {
+	t.Parallel()
 	rt.Needs(t, resolver.Vendors()...)
 	authority := rt.Authority(t, truth)
 	t.Run("traps", func(t *testing.T) {
@@ -195,6 +196,7 @@ func TestTraps(t *testing.T) {
 }
 
 func TestMatrix(t *testing.T) {
+	t.Parallel()
 	rt.Needs(t, resolver.Vendors()...)
 	authority := rt.Authority(t, truth)
 	results := map[resolver.Vendor][]row{}
