@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -364,7 +363,7 @@ func readRules(in io.Reader, path string, whole bool) (ch rpz.Change, err error)
 		}
 		var x rpz.Rule
 		if p, err := parsePrefix(row[0], "client"); err == nil {
-			x.Client = netip.Prefix(p)
+			x.Client = p
 		} else {
 			x.Name = row[0]
 		}

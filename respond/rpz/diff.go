@@ -71,7 +71,7 @@ func difference(a, b *Set, most int) (d *Delta, removed, added int) {
 			y.skip()
 			continue
 		}
-		c := 0
+		var c int
 		switch {
 		case !y.more:
 			c = -1
@@ -111,7 +111,7 @@ func (s *Set) apply(d *Delta) (*Set, error) {
 	x, y := walk(d.Removed), walk(d.Added)
 	stays := 0
 	for x.more || y.more {
-		c := 0
+		var c int
 		switch {
 		case !y.more:
 			c = -1

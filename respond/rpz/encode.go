@@ -25,7 +25,7 @@ func (s *Set) write(w io.Writer) error {
 		return err
 	}
 	for _, c := range s.chunks {
-		head = binary.AppendUvarint(head[:0], uint64(c.rules))
+		head = binary.AppendUvarint(head[:0], uint64(c.rules)) // #nosec G115 -- a count
 		head = binary.AppendUvarint(head, uint64(len(c.Wire)))
 		head = binary.AppendUvarint(head, uint64(len(c.notes)))
 		for _, b := range [][]byte{head, c.Wire, c.notes} {
@@ -91,12 +91,12 @@ func (c *Chunk) check(last []byte) error {
 	at, notes, first := 0, c.notes, true
 	for range c.rules {
 		n, k := binary.Uvarint(notes)
-		if k <= 0 || n > uint64(len(c.Wire)-at) {
+		if k <= 0 || n > uint64(len(c.Wire)-at) { // #nosec G115 -- at is in it
 			return fmt.Errorf("%w: a rule of %d bytes", errSet, n)
 		}
 		notes = notes[k:]
 		l, k := binary.Uvarint(notes)
-		if k <= 0 || l > uint64(len(notes)-k)+1 || first && l == 0 {
+		if k <= 0 || l > uint64(len(notes)-k)+1 || first && l == 0 { // #nosec G115 -- k is in it
 			return fmt.Errorf("%w: a ref of %d bytes", errSet, l)
 		}
 		if notes = notes[k:]; l > 0 {

@@ -55,7 +55,7 @@ func owner(zone Zone, r *Rule) ([]byte, error) {
 // Name is the zone's name on the wire.
 func (z Zone) Name() dns.Name {
 	label := strings.TrimSuffix(string(z), ".")
-	return append(append(dns.Name{byte(len(label))}, label...), 0)
+	return append(append(dns.Name{byte(len(label))}, label...), 0) // #nosec G115 -- one of four, and short
 }
 
 // clientOwner writes a prefix as resolvers want it: the length, then the address from its
@@ -93,7 +93,7 @@ func clientOwner(p netip.Prefix) ([]byte, error) {
 	}
 	var rel []byte
 	for _, l := range words {
-		rel = append(append(rel, byte(len(l))), l...)
+		rel = append(append(rel, byte(len(l))), l...) // #nosec G115 -- a number
 	}
 	return append(rel, clientIP...), nil
 }

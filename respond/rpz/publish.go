@@ -32,7 +32,7 @@ type By struct {
 // Publish makes a new serial of a change, and gives it. Blocks that come need a ground in
 // force; blocks that go don't. Nothing changes: the serial that there is.
 func (s *Store) Publish(ctx context.Context, z Zone, g Ground, c Change, by By) (Publication, error) {
-	return s.do(ctx, z, by, func(k *kept, v *Version) (p Publication, set *Set, err error) {
+	return s.do(ctx, z, by, func(_ *kept, v *Version) (p Publication, set *Set, err error) {
 		if v.Kind == Paused {
 			return p, nil, fmt.Errorf("%w: %s", ErrPaused, z)
 		}
@@ -240,7 +240,7 @@ func (s *Store) publish(ctx context.Context, k *kept, p Publication, set *Set) (
 	fresh := make(chan struct{})
 	close(*s.changed.Swap(&fresh))
 	if err := s.tidy(k, v); err != nil {
-		s.opts.Log.Warn("a policy zone is published, but former serials aren't tidied up", slog.String("zone", string(k.zone)), slog.String("error", err.Error()))
+		s.opts.Log.WarnContext(ctx, "a policy zone is published, but former serials aren't tidied up", slog.String("zone", string(k.zone)), slog.String("error", err.Error()))
 	}
 	return p, nil
 }
@@ -298,8 +298,8 @@ func (k *kept) append(v *Version, d *Delta) (err error) {
 	k.index = append(k.index, step{v.Publication, g.number, int64(len(raw)), false})
 	k.recent = append(k.recent, d)
 	room := max(v.Set.bytes/4, 1<<18)
-	for i := len(k.recent) - 1; i >= 0; i-- {
-		if room -= k.recent[i].Bytes() + 1<<10; room < 0 {
+	for i, d := range slices.Backward(k.recent) {
+		if room -= d.Bytes() + 1<<10; room < 0 {
 			k.recent = slices.Clone(k.recent[i+1:])
 			break
 		}

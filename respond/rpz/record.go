@@ -184,13 +184,14 @@ func dataString(kind uint16, data []byte) string {
 	case dns.CNAME:
 		return "CNAME " + dns.Name(data).String() + "."
 	}
-	s := "TXT"
+	var s strings.Builder
+	s.WriteString("TXT")
 	for len(data) > 0 {
 		n := min(int(data[0]), len(data)-1)
-		s += ` "` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(string(data[1:1+n])) + `"`
+		s.WriteString(` "` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(string(data[1:1+n])) + `"`)
 		data = data[1+n:]
 	}
-	return s
+	return s.String()
 }
 
 // ownerLen is how many bytes the labels at the begin of a record have, up to the pointer.

@@ -139,7 +139,7 @@ func (g segment) set(head bool) (p Publication, s *Set, err error) {
 		if s, err = readSet(r); err != nil {
 			return err
 		}
-		if _, err := r.ReadByte(); err != io.EOF { //nolint:errorlint // a reader gives it as it is
+		if _, err := r.ReadByte(); err != io.EOF {
 			return errors.Join(errSet, err)
 		}
 		return nil
@@ -206,7 +206,7 @@ func readFrame(r io.Reader) (f frame, err error) {
 	}
 	body := b.Bytes()
 	l, k := binary.Uvarint(body)
-	if k <= 0 || l > uint64(len(body)-k) {
+	if k <= 0 || l > uint64(len(body)-k) { // #nosec G115 -- k is in it
 		return f, errTorn
 	}
 	f.size, f.body = frameHead+int64(n), body[k+int(l):]       // #nosec G115 -- bounded

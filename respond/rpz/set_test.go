@@ -203,9 +203,12 @@ func TestChunksStayInBounds(t *testing.T) {
 
 func TestLongestPrefixAndNearestName(t *testing.T) {
 	set, err := NewSet(OptOut, slices.Values([]Rule{
-		{Client: netip.MustParsePrefix("192.0.2.0/24"), Action: Passthru, Ref: "net"}, {Client: netip.MustParsePrefix("192.0.2.9/32"), Action: Passthru, Ref: "one"},
+		{Client: netip.MustParsePrefix("192.0.2.0/24"), Action: Passthru, Ref: "net"},
+		{Client: netip.MustParsePrefix("192.0.2.9/32"), Action: Passthru, Ref: "one"},
 		{Client: netip.MustParsePrefix("2001:db8::/56"), Action: Passthru, Ref: "six"},
-		{Name: "*.example.com", Ref: "wide"}, {Name: "*.a.example.com", Ref: "near"}, {Name: "x.a.example.com", Ref: "exact"},
+		{Name: "*.example.com", Ref: "wide"},
+		{Name: "*.a.example.com", Ref: "near"},
+		{Name: "x.a.example.com", Ref: "exact"},
 	}))
 	if err != nil {
 		t.Fatal(err)

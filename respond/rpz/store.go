@@ -299,8 +299,8 @@ func (s *Store) Changed() <-chan struct{} { return *s.changed.Load() }
 func (k *kept) place(serial uint32) (int, error) {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
-	for i := len(k.index) - 1; i >= 0; i-- {
-		if k.index[i].Serial == serial {
+	for i, x := range slices.Backward(k.index) {
+		if x.Serial == serial {
 			return i, nil
 		}
 	}

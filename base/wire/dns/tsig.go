@@ -70,7 +70,7 @@ func (k *Key) hash() hash.Hash {
 
 // wire is the algorithm as a name.
 func (a Algorithm) wire() Name {
-	return append(append(Name{byte(len(a))}, a...), 0)
+	return append(append(Name{byte(len(a))}, a...), 0) // #nosec G115 -- two of them, and short
 }
 
 // Signature is a TSIG record as it was read.
@@ -203,47 +203,47 @@ func (s *Stream) close(x *Signature) {
 
 // variables are what is signed besides the message (RFC 8945 §4.3.3); of later messages
 // of an answer the times alone (§5.3.1).
-func (x *Signature) variables(later bool) []byte {
+func (s *Signature) variables(later bool) []byte {
 	var b []byte
 	if later {
-		b = time48(b, x.Time)
-		return binary.BigEndian.AppendUint16(b, uint16(x.Fudge/time.Second)) // #nosec G115 -- it came as that
+		b = time48(b, s.Time)
+		return binary.BigEndian.AppendUint16(b, uint16(s.Fudge/time.Second)) // #nosec G115 -- it came as that
 	}
-	b = append(b, x.Key...)
+	b = append(b, s.Key...)
 	b = binary.BigEndian.AppendUint16(b, ClassANY)
 	b = binary.BigEndian.AppendUint32(b, 0)
-	b = append(b, x.Algorithm...)
-	b = time48(b, x.Time)
-	b = binary.BigEndian.AppendUint16(b, uint16(x.Fudge/time.Second)) // #nosec G115 -- it came as that
-	b = binary.BigEndian.AppendUint16(b, x.Error)
-	b = binary.BigEndian.AppendUint16(b, uint16(len(x.Other))) // #nosec G115 -- it came as that
-	return append(b, x.Other...)
+	b = append(b, s.Algorithm...)
+	b = time48(b, s.Time)
+	b = binary.BigEndian.AppendUint16(b, uint16(s.Fudge/time.Second)) // #nosec G115 -- it came as that
+	b = binary.BigEndian.AppendUint16(b, s.Error)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(s.Other))) // #nosec G115 -- it came as that
+	return append(b, s.Other...)
 }
 
 func time48(b []byte, t time.Time) []byte {
-	u := uint64(t.Unix()) // #nosec G115 -- 48 bits of it
-	b = binary.BigEndian.AppendUint16(b, uint16(u>>32))
-	return binary.BigEndian.AppendUint32(b, uint32(u)) // #nosec G115 -- its lower half
+	u := uint64(t.Unix())                               // #nosec G115 -- 48 bits of it
+	b = binary.BigEndian.AppendUint16(b, uint16(u>>32)) // #nosec G115 -- its upper 16 bits
+	return binary.BigEndian.AppendUint32(b, uint32(u))  // #nosec G115 -- its lower half
 }
 
 // append writes the record.
-func (x *Signature) append(dst []byte) []byte {
-	d := append([]byte{}, x.Algorithm...)
-	d = time48(d, x.Time)
-	d = binary.BigEndian.AppendUint16(d, uint16(x.Fudge/time.Second)) // #nosec G115 -- it came as that
-	d = binary.BigEndian.AppendUint16(d, uint16(len(x.MAC)))          // #nosec G115 -- a hash
-	d = append(d, x.MAC...)
-	d = binary.BigEndian.AppendUint16(d, x.ID)
-	d = binary.BigEndian.AppendUint16(d, x.Error)
-	d = binary.BigEndian.AppendUint16(d, uint16(len(x.Other))) // #nosec G115 -- it came as that
-	d = append(d, x.Other...)
-	return AppendRR(dst, x.Key, TSIG, ClassANY, 0, d)
+func (s *Signature) append(dst []byte) []byte {
+	d := append([]byte{}, s.Algorithm...)
+	d = time48(d, s.Time)
+	d = binary.BigEndian.AppendUint16(d, uint16(s.Fudge/time.Second)) // #nosec G115 -- it came as that
+	d = binary.BigEndian.AppendUint16(d, uint16(len(s.MAC)))          // #nosec G115 -- a hash
+	d = append(d, s.MAC...)
+	d = binary.BigEndian.AppendUint16(d, s.ID)
+	d = binary.BigEndian.AppendUint16(d, s.Error)
+	d = binary.BigEndian.AppendUint16(d, uint16(len(s.Other))) // #nosec G115 -- it came as that
+	d = append(d, s.Other...)
+	return AppendRR(dst, s.Key, TSIG, ClassANY, 0, d)
 }
 
 // Unsigned is the record of an answer to a request whose signature doesn't hold, with its
 // code: there is nothing to sign it with (RFC 8945 §5.3.2).
-func (x *Signature) Unsigned(code uint16) []byte {
-	u := Signature{Key: x.Key, Algorithm: x.Algorithm, Time: x.Time, Fudge: x.Fudge, ID: x.ID, Error: code}
+func (s *Signature) Unsigned(code uint16) []byte {
+	u := Signature{Key: s.Key, Algorithm: s.Algorithm, Time: s.Time, Fudge: s.Fudge, ID: s.ID, Error: code}
 	return u.append(nil)
 }
 

@@ -128,7 +128,7 @@ func (r *request) look() error {
 // it, and counted for whoever has that address.
 func (s *Server) verify(r *request, sig *dns.Signature, from source) *refusal {
 	key := s.keys[string(sig.Key)]
-	var err error = dns.ErrKey
+	err := dns.ErrKey
 	if key != nil {
 		now := s.cfg.Clock.Now()
 		err = key.Begin(nil).VerifySigned(&r.msg, sig, now)

@@ -1,6 +1,7 @@
 package primary
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -49,7 +50,7 @@ func drain(at netip.AddrPort, zone string, buf []byte) (records, bytes int, err 
 		}
 		var m dns.Message
 		if err := m.Read(buf[:n]); err != nil || m.Rcode != 0 {
-			return records, bytes, fmt.Errorf("rcode %d %v", m.Rcode, err)
+			return records, bytes, errors.Join(fmt.Errorf("rcode %d", m.Rcode), err)
 		}
 		records, bytes = records+int(m.Counts[1]), bytes+n+2
 	}
@@ -114,7 +115,7 @@ func resident(t testing.TB) int {
 	if err != nil {
 		t.Skip("SKIPPED: there is no /proc")
 	}
-	for _, l := range strings.Split(string(b), "\n") {
+	for l := range strings.SplitSeq(string(b), "\n") {
 		var n int
 		if _, err := fmt.Sscanf(l, "VmRSS: %d kB", &n); err == nil {
 			return n << 10

@@ -84,6 +84,7 @@ func base(k dns.Key) string { return base64.StdEncoding.EncodeToString(k.Secret)
 
 // bind is BIND with the four zones as policy; tlsPort 0: in the clear.
 func bind(t testing.TB, port int, primary netip.AddrPort, k dns.Key, ca string) *resolver {
+	t.Helper()
 	from := fmt.Sprintf("%s port %d key %q", primary.Addr(), primary.Port(), k.Name)
 	secure := ""
 	if ca != "" {
@@ -106,6 +107,7 @@ logging { channel all { stderr; severity info; }; category default { all; }; cat
 
 // unbound is Unbound with the four zones as policy. It doesn't speak TSIG.
 func unbound(t testing.TB, port int, primary netip.AddrPort, ca string) *resolver {
+	t.Helper()
 	at := fmt.Sprintf("%s@%d", primary.Addr(), primary.Port())
 	secure := ""
 	if ca != "" {
@@ -139,6 +141,7 @@ forward-zone:
 
 // knot is Knot DNS as a secondary.
 func knot(t testing.TB, port int, primary netip.AddrPort, k dns.Key) *resolver {
+	t.Helper()
 	c := fmt.Sprintf(`server:
   listen: 127.0.0.1@%d
   rundir: "DIR"

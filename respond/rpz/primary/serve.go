@@ -190,7 +190,7 @@ func (s *Server) accept(ctx context.Context, l net.Listener, secure bool, all *s
 		s.Counters.Connections.Add(1)
 		all.Go(func() {
 			defer s.leave(conn, addr, alien)
-			s.talk(conn, addr, secure)
+			s.talk(ctx, conn, addr, secure)
 		})
 	}
 }
@@ -225,7 +225,7 @@ func (s *Server) leave(c net.Conn, a netip.Addr, alien bool) {
 }
 
 // talk answers the requests of a connection, one after the other.
-func (s *Server) talk(conn net.Conn, addr netip.Addr, secure bool) {
+func (s *Server) talk(ctx context.Context, conn net.Conn, addr netip.Addr, secure bool) {
 	from := source{addr: addr}
 	out := func(b *net.Buffers) error { _, err := b.WriteTo(conn); return err }
 	if secure {
@@ -233,9 +233,9 @@ func (s *Server) talk(conn net.Conn, addr netip.Addr, secure bool) {
 		if err := t.SetDeadline(clock.System{}.Now().Add(s.cfg.Limits.Idle)); err != nil {
 			return
 		}
-		if err := t.Handshake(); err != nil {
+		if err := t.HandshakeContext(ctx); err != nil {
 			s.Counters.Handshake.Add(1)
-			s.cfg.Log.Info("a TLS handshake failed", slog.String("from", addr.String()), slog.String("error", err.Error())) //nolint:sloglint // there is no context
+			s.cfg.Log.InfoContext(ctx, "a TLS handshake failed", slog.String("from", addr.String()), slog.String("error", err.Error()))
 			return
 		}
 		state := t.ConnectionState()

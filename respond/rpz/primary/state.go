@@ -1,6 +1,7 @@
 package primary
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -150,10 +151,7 @@ func (s *Server) Peers() []PeerState {
 		p.mu.Lock()
 		x := p.state
 		x.Zones, x.Errors = slices.Clone(x.Zones), slices.Clone(x.Errors)
-		x.Refused = map[string]uint64{}
-		for k, n := range p.state.Refused {
-			x.Refused[k] = n
-		}
+		x.Refused = maps.Clone(x.Refused)
 		p.mu.Unlock()
 		for i := range x.Zones {
 			x.Zones[i].settle(now)
