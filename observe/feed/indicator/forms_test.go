@@ -152,19 +152,25 @@ func TestForms(t *testing.T) {
 		want       []observe.Indicator
 		why        counts
 	}{
-		{"hosts", "# hosts\n127.0.0.1\tlocalhost\n0.0.0.0 Evil.example.net other.example.net # x\n::1 ip6-localhost\n1.1.1.1 redirected.example.net\n", indicator.Hosts, []observe.Indicator{
-			{Kind: "host", Value: "evil.example.net", Role: "other", Line: 3}, {Kind: "host", Value: "other.example.net", Role: "other", Line: 3},
-		}, counts{"not_a_name": 1}},
-		{"urlhaus.csv", "# abuse.ch URLhaus\n#\n# id,dateadded,url,url_status,last_online,threat,tags,urlhaus_link,reporter\n" +
-			`"27","2026-11-01 00:00:06","http://1.1.1.1:4/bin.sh","offline","2026-11-02 03:00:00","malware_download","32-bit,elf,Mozi","https://urlhaus.abuse.ch/url/27/","x"` + "\n" +
-			`"28","2026-11-01 00:00:06","http://evil.example.net/a","online","None","malware_download","","https://urlhaus.abuse.ch/url/28/","x"` + "\n" +
-			`"29","yesterday","http://evil.example.net/b","online",,"malware_download","None","",""` + "\n" +
-			`"30","2027-11-01 00:00:06","http://evil.example.net/c","online",,"malware_download","None","",""` + "\n", indicator.URLhaus, []observe.Indicator{
-			{Kind: "url", Value: "http://1.1.1.1:4/bin.sh", Role: distribution, Family: "mozi", First: at("2026-11-01 00:00:06"), Last: at("2026-11-02 03:00:00"), Online: new(false), Evidence: "https://urlhaus.abuse.ch/url/27/", Line: 4},
-			{Kind: "url", Value: "http://evil.example.net/a", Role: distribution, First: at("2026-11-01 00:00:06"), Online: new(true), Evidence: "https://urlhaus.abuse.ch/url/28/", Line: 5},
-		}, counts{"not_a_time": 1, "in_the_future": 1}},
-		{"feodo.csv", "# Feodo Tracker\n#\n" + `"first_seen_utc","dst_ip","dst_port","c2_status","last_online","malware"` + "\n" +
-			`"2021-01-17 07:30:05","1.1.1.1","443","online","2021-01-18","Dridex"` + "\n# END 1 entries\n", indicator.Feodo, []observe.Indicator{line(feodo, 4)}, nil},
+		{
+			"hosts", "# hosts\n127.0.0.1\tlocalhost\n0.0.0.0 Evil.example.net other.example.net # x\n::1 ip6-localhost\n1.1.1.1 redirected.example.net\n", indicator.Hosts, []observe.Indicator{
+				{Kind: "host", Value: "evil.example.net", Role: "other", Line: 3}, {Kind: "host", Value: "other.example.net", Role: "other", Line: 3},
+			}, counts{"not_a_name": 1},
+		},
+		{
+			"urlhaus.csv", "# abuse.ch URLhaus\n#\n# id,dateadded,url,url_status,last_online,threat,tags,urlhaus_link,reporter\n" +
+				`"27","2026-11-01 00:00:06","http://1.1.1.1:4/bin.sh","offline","2026-11-02 03:00:00","malware_download","32-bit,elf,Mozi","https://urlhaus.abuse.ch/url/27/","x"` + "\n" +
+				`"28","2026-11-01 00:00:06","http://evil.example.net/a","online","None","malware_download","","https://urlhaus.abuse.ch/url/28/","x"` + "\n" +
+				`"29","yesterday","http://evil.example.net/b","online",,"malware_download","None","",""` + "\n" +
+				`"30","2027-11-01 00:00:06","http://evil.example.net/c","online",,"malware_download","None","",""` + "\n", indicator.URLhaus, []observe.Indicator{
+				{Kind: "url", Value: "http://1.1.1.1:4/bin.sh", Role: distribution, Family: "mozi", First: at("2026-11-01 00:00:06"), Last: at("2026-11-02 03:00:00"), Online: new(false), Evidence: "https://urlhaus.abuse.ch/url/27/", Line: 4},
+				{Kind: "url", Value: "http://evil.example.net/a", Role: distribution, First: at("2026-11-01 00:00:06"), Online: new(true), Evidence: "https://urlhaus.abuse.ch/url/28/", Line: 5},
+			}, counts{"not_a_time": 1, "in_the_future": 1},
+		},
+		{
+			"feodo.csv", "# Feodo Tracker\n#\n" + `"first_seen_utc","dst_ip","dst_port","c2_status","last_online","malware"` + "\n" +
+				`"2021-01-17 07:30:05","1.1.1.1","443","online","2021-01-18","Dridex"` + "\n# END 1 entries\n", indicator.Feodo, []observe.Indicator{line(feodo, 4)}, nil,
+		},
 		{
 			"feodo.json", "[\n  {\"ip_address\": \"1.1.1.1\", \"port\": 443, \"status\": \"online\", \"hostname\": null, \"as_number\": 13335, \"first_seen\": \"2021-01-17 07:30:05\", \"last_online\": \"2021-01-18\", \"malware\": \"Dridex\"},\n  {\"ip_address\": \"10.0.0.1\", \"port\": 443, \"status\": \"online\", \"first_seen\": \"2021-01-17 07:30:05\", \"last_online\": null, \"malware\": \"Dridex\"},\n  7\n]\n",
 			indicator.Feodo,
@@ -186,25 +192,33 @@ func TestForms(t *testing.T) {
 			[]observe.Indicator{line(threatfox, 3)},
 			counts{"not_network": 1},
 		},
-		{"threatfox api", `{"query_status": "ok", "data": [{"id": "9", "ioc": "evil.example.net", "threat_type": "botnet_cc", "ioc_type": "domain", "malware_printable": "Unknown malware", "confidence_level": 100, "first_seen": "2026-01-02 03:04:05 UTC", "last_seen": null, "reference": null, "tags": ["Sinkhole", "x"]}]}`, indicator.ThreatFox,
-			[]observe.Indicator{{Kind: "name", Value: "evil.example.net", Role: c2, First: at("2026-01-02 03:04:05"), Confidence: 1, Evidence: "threatfox 9", Sinkholed: true, Line: 1}}, nil},
-		{"maltrail/elf_x.txt", "# Copyright (c) Maltrail developers\n# Reference: https://a.example\nevil.example.net/x.php\n1.1.1.1/x\n1.1.1.0/24\nevil.example.net:81\n/arm7\n", indicator.Maltrail, []observe.Indicator{
-			{Kind: "url", Value: "http://evil.example.net/x.php", Role: "other", Family: "x", Evidence: "https://a.example", Line: 3},
-			{Kind: "url", Value: "http://1.1.1.1/x", Role: "other", Family: "x", Evidence: "https://a.example", Line: 4},
-			{Kind: "prefix", Value: "1.1.1.0/24", Role: "other", Family: "x", Evidence: "https://a.example", Line: 5},
-			{Kind: "host", Value: "evil.example.net", Role: "other", Family: "x", Evidence: "https://a.example", Line: 6},
-		}, counts{"no_host": 1}},
-		{"misp", `{"response": [{"Event": {"uuid": "e", "info": "x", "Tag": [{"name": "misp-galaxy:botnet=\"Mirai\""}], "Attribute": [
+		{
+			"threatfox api", `{"query_status": "ok", "data": [{"id": "9", "ioc": "evil.example.net", "threat_type": "botnet_cc", "ioc_type": "domain", "malware_printable": "Unknown malware", "confidence_level": 100, "first_seen": "2026-01-02 03:04:05 UTC", "last_seen": null, "reference": null, "tags": ["Sinkhole", "x"]}]}`, indicator.ThreatFox,
+			[]observe.Indicator{{Kind: "name", Value: "evil.example.net", Role: c2, First: at("2026-01-02 03:04:05"), Confidence: 1, Evidence: "threatfox 9", Sinkholed: true, Line: 1}},
+			nil,
+		},
+		{
+			"maltrail/elf_x.txt", "# Copyright (c) Maltrail developers\n# Reference: https://a.example\nevil.example.net/x.php\n1.1.1.1/x\n1.1.1.0/24\nevil.example.net:81\n/arm7\n", indicator.Maltrail, []observe.Indicator{
+				{Kind: "url", Value: "http://evil.example.net/x.php", Role: "other", Family: "x", Evidence: "https://a.example", Line: 3},
+				{Kind: "url", Value: "http://1.1.1.1/x", Role: "other", Family: "x", Evidence: "https://a.example", Line: 4},
+				{Kind: "prefix", Value: "1.1.1.0/24", Role: "other", Family: "x", Evidence: "https://a.example", Line: 5},
+				{Kind: "host", Value: "evil.example.net", Role: "other", Family: "x", Evidence: "https://a.example", Line: 6},
+			}, counts{"no_host": 1},
+		},
+		{
+			"misp", `{"response": [{"Event": {"uuid": "e", "info": "x", "Tag": [{"name": "misp-galaxy:botnet=\"Mirai\""}], "Attribute": [
 {"uuid": "a", "type": "ip-dst|port", "category": "Network activity", "to_ids": true, "value": "1.1.1.1|443", "first_seen": "2026-01-02T03:04:05+00:00", "Sighting": [{"type": "0", "date_sighting": "1767412645"}], "Tag": [{"name": "misp:confidence-level=\"fairly-confident\""}, {"name": "kill-chain:Command and Control"}]},
 {"uuid": "b", "type": "domain", "category": "Payload delivery", "to_ids": "1", "value": "evil.example.net", "timestamp": 1767323045, "decay_score": [{"score": 40, "decayed": false}]},
 {"type": "domain", "to_ids": true, "value": "wrong.example.net", "Sighting": [{"type": "1"}]},
 {"type": "domain", "to_ids": true, "value": "old.example.net", "decay_score": [{"score": 0, "decayed": true}]},
 {"type": "domain", "to_ids": true, "deleted": true, "value": "gone.example.net"},
 {"type": ["domain"], "to_ids": true, "value": "odd.example.net"}, 7]}}]}`, indicator.MISP, []observe.Indicator{
-			{Kind: "endpoint", Value: "1.1.1.1:443", Role: c2, Family: "mirai", Confidence: 0.5, First: at("2026-01-02 03:04:05"), Last: at("2026-01-03 03:57:25"), Evidence: "MISP event e attribute a", Line: 2},
-			{Kind: "name", Value: "evil.example.net", Role: distribution, Family: "mirai", Confidence: 0.4, First: at("2026-01-02 03:04:05"), Evidence: "MISP event e attribute b", Line: 3},
-		}, counts{"false_positive": 1, "decayed": 1, "deleted": 1, "not_network": 1, "json": 1}},
-		{"stix", `{"more": false, "objects": [
+				{Kind: "endpoint", Value: "1.1.1.1:443", Role: c2, Family: "mirai", Confidence: 0.5, First: at("2026-01-02 03:04:05"), Last: at("2026-01-03 03:57:25"), Evidence: "MISP event e attribute a", Line: 2},
+				{Kind: "name", Value: "evil.example.net", Role: distribution, Family: "mirai", Confidence: 0.4, First: at("2026-01-02 03:04:05"), Evidence: "MISP event e attribute b", Line: 3},
+			}, counts{"false_positive": 1, "decayed": 1, "deleted": 1, "not_network": 1, "json": 1},
+		},
+		{
+			"stix", `{"more": false, "objects": [
 {"type": "relationship", "relationship_type": "indicates", "source_ref": "indicator--1", "target_ref": "malware--1"},
 {"type": "relationship", "relationship_type": "indicates", "source_ref": "indicator--1", "target_ref": "infrastructure--1"},
 {"type": "infrastructure", "id": "infrastructure--1", "infrastructure_types": ["command-and-control"]},
@@ -215,10 +229,11 @@ func TestForms(t *testing.T) {
 {"type": "indicator", "id": "indicator--4", "pattern": "alert tcp any any", "pattern_type": "snort", "valid_from": "2026-01-01T03:04:05Z"},
 {"type": "indicator", "id": ["x"], "pattern": 7},
 {"type": "malware", "id": "malware--1", "name": "Bashlite"}]}`, indicator.STIX, []observe.Indicator{
-			{Kind: "name", Value: "evil.example.net", Role: c2, Family: "gafgyt", Confidence: 0.8, First: at("2026-01-02 03:04:05"), Until: at("2027-01-01 00:00:00"), Evidence: "indicator--1 (TLP:GREEN)", Line: 6},
-			{Kind: "address", Value: "1.1.1.1", Role: c2, Family: "gafgyt", Confidence: 0.8, First: at("2026-01-02 03:04:05"), Until: at("2027-01-01 00:00:00"), Evidence: "indicator--1 (TLP:GREEN)", Line: 6},
-			{Kind: "address", Value: "1.0.0.1", Role: "other", First: at("2026-01-01 03:04:05"), Until: at("2026-01-02 03:04:05"), Evidence: "indicator--2", Line: 7},
-		}, counts{"superseded": 1, "benign": 1, "pattern_not_supported": 1, "pattern": 1}},
+				{Kind: "name", Value: "evil.example.net", Role: c2, Family: "gafgyt", Confidence: 0.8, First: at("2026-01-02 03:04:05"), Until: at("2027-01-01 00:00:00"), Evidence: "indicator--1 (TLP:GREEN)", Line: 6},
+				{Kind: "address", Value: "1.1.1.1", Role: c2, Family: "gafgyt", Confidence: 0.8, First: at("2026-01-02 03:04:05"), Until: at("2027-01-01 00:00:00"), Evidence: "indicator--1 (TLP:GREEN)", Line: 6},
+				{Kind: "address", Value: "1.0.0.1", Role: "other", First: at("2026-01-01 03:04:05"), Until: at("2026-01-02 03:04:05"), Evidence: "indicator--2", Line: 7},
+			}, counts{"superseded": 1, "benign": 1, "pattern_not_supported": 1, "pattern": 1},
+		},
 	}
 	for _, tt := range tests {
 		list, st := all(t, tt.text, indicator.Options{Name: tt.name})
