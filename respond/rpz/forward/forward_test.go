@@ -58,8 +58,14 @@ func TestForwarder(t *testing.T) {
 	s := start(t, forward.Config{Listen: []netip.AddrPort{at}, Clients: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/24")}, Upstream: []forward.Upstream{{Addr: authority.Addr}}, Reason: "why"}, map[rpz.Zone][]rpz.Rule{
 		rpz.OptOut: {{Client: netip.PrefixFrom(declined, 32), Action: rpz.Passthru}},
 		rpz.Allow:  {{Name: "allowed.example", Action: rpz.Passthru}},
-		rpz.C2: {{Name: "bot.example"}, {Name: "allowed.example"}, {Name: "drop.example", Action: rpz.Drop}, {Name: "tcp.example", Action: rpz.TCPOnly},
-			{Name: "local.example", Action: rpz.Local, Data: []string{`TXT "ours"`}}, {Name: "nodata.example", Action: rpz.NoData}},
+		rpz.C2: {
+			{Name: "bot.example"},
+			{Name: "allowed.example"},
+			{Name: "drop.example", Action: rpz.Drop},
+			{Name: "tcp.example", Action: rpz.TCPOnly},
+			{Name: "local.example", Action: rpz.Local, Data: []string{`TXT "ours"`}},
+			{Name: "nodata.example", Action: rpz.NoData},
+		},
 	})
 	for _, c := range []struct {
 		from  netip.Addr

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -229,9 +230,7 @@ func apply(old *held, z rpz.Zone, all []dns.RR) (*held, error) {
 	next := &held{Copy: Copy{Zone: z, Serial: first.Serial}, soa: first, records: map[string]dns.RR{}}
 	body := all[1 : len(all)-1]
 	if _, differences := all[1].(*dns.SOA); differences && len(all) > 2 {
-		for k, rr := range old.records {
-			next.records[k] = rr
-		}
+		maps.Copy(next.records, old.records)
 		remove, at := false, old.Serial
 		if all[1].(*dns.SOA).Serial != at {
 			return nil, fmt.Errorf("%w: it differs from another serial than ours", broken)
@@ -315,7 +314,7 @@ func write(h *held, file string) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) //nolint:errcheck // it isn't there any more when all went well
+	defer os.Remove(f.Name())
 	var b strings.Builder
 	fmt.Fprintln(&b, h.soa)
 	keys := make([]string, 0, len(h.records))
@@ -339,7 +338,7 @@ func read(z rpz.Zone, file string) (*held, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close() //nolint:errcheck // it was read only
+	defer f.Close()
 	h := &held{Copy: Copy{Zone: z}, records: map[string]dns.RR{}}
 	p := dns.NewZoneParser(f, string(z), file)
 	for rr, ok := p.Next(); ok; rr, ok = p.Next() {
