@@ -293,7 +293,7 @@ func (b *Builder) ref(ref string) uint32 {
 		return b.lastAt
 	}
 	ref = ref[:min(len(ref), 1<<16-1)]
-	b.last, b.lastAt = ref, uint32(len(b.z.refs)) // #nosec G115 -- fewer bytes than fill it
+	b.last, b.lastAt = ref, uint32(len(b.z.refs))                                        // #nosec G115 -- fewer bytes than fill it
 	b.z.refs = append(binary.BigEndian.AppendUint16(b.z.refs, uint16(len(ref))), ref...) // #nosec G115 -- cut above
 	return b.lastAt
 }
