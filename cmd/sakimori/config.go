@@ -42,6 +42,7 @@ type config struct {
 	DNS        dnsConfig        `yaml:"dns"`
 	Resolvers  resolversConfig  `yaml:"resolvers"`
 	Feeds      []feedConfig     `yaml:"feeds"` // lists of C&C servers that are kept fresh
+	CNC        cncConfig        `yaml:"cnc"`
 	Geo        geoConfig        `yaml:"geo"`
 	Retention  retention        `yaml:"retention"`
 

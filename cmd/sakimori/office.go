@@ -15,6 +15,7 @@ import (
 	"sakimori/base/clock"
 	"sakimori/base/relation"
 	"sakimori/base/telemetry"
+	"sakimori/detect/cnc"
 	"sakimori/lawful"
 	"sakimori/lawful/consent"
 	"sakimori/observe/dns"
@@ -39,6 +40,7 @@ type office struct {
 	history *history.History
 	desk    *casework.Desk
 	notices *notices
+	list    *cnc.List          // of C&C servers
 	own     []netip.Prefix     // the operator's; none: not told
 	rules   *translation.Rules // of computed translation; nil none
 
@@ -104,6 +106,9 @@ func openOffice(ctx context.Context, cfg *config) (*office, error) {
 	}
 	if err == nil {
 		err = h.openNotices(ctx, cfg)
+	}
+	if err == nil {
+		err = h.openList(ctx, cfg)
 	}
 	if err == nil && cfg.Zones.on() {
 		err = h.openZones(ctx)
