@@ -233,7 +233,7 @@ export const cellState = (p: Probe | undefined, now: number, stale: number): Sta
  *  is proven by what the later zones let pass. */
 export const cellOf = (r: Pick<Resolver, 'probes'>, zone: string, client: 'in' | 'out', now: number, stale: number): Standing => {
   const p = probeOf(r, zone, client);
-  if (!p && zone === 'optout.' && (r.probes ?? []).some((x) => x.client === client && x.zone !== zone)) return 'elsewhere';
+  if (!p && zone === 'optout.' && client === 'out' && (r.probes ?? []).some((x) => x.client === client && x.zone !== zone)) return 'elsewhere';
   return cellState(p, now, stale);
 };
 
