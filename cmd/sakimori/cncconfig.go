@@ -14,6 +14,7 @@ import (
 	"sakimori/base/relation"
 	"sakimori/detect/cnc"
 	"sakimori/detect/cnc/never"
+	resolved "sakimori/observe/dns"
 )
 
 // cncConfig is how the list of C&C servers is kept. What isn't told is as the house has it.
@@ -37,6 +38,7 @@ type cncConfig struct {
 	PopularFirst      int           `yaml:"popular_first"`       // so many of it; 0 all
 	BreakerProtected  int           `yaml:"breaker_protected"`   // so many protected names in a reading hold it
 	BreakerFloorRatio float64       `yaml:"breaker_floor_ratio"` // of the size is never unusual
+	Resolver          string        `yaml:"resolver"`            // address:port by which names are followed before they are listed; "" they aren't
 }
 
 type cncSourceConfig struct {
@@ -106,9 +108,22 @@ func (h *office) openList(ctx context.Context, cfg *config) error {
 	if err != nil {
 		return err
 	}
+	if cfg.CNC.Resolver != "" {
+		by, err := netip.ParseAddrPort(cfg.CNC.Resolver)
+		if err != nil {
+			return fmt.Errorf("cnc.resolver %q: write address:port, for example 192.0.2.53:53", cfg.CNC.Resolver)
+		}
+		rules.Resolver = chains{by}
+	}
+	if h.lookups, err = resolved.Open(ctx, h.db, h.clock); err != nil {
+		return err
+	}
+	rules.Blast, h.never = losses{h.lookups, h.clock.Now}, rules.Never
 	if h.list, err = cnc.Open(ctx, h.db, h.clock, listDeeds{h.book}, rules); err != nil {
 		return err
 	}
+	h.inMemory = newListed(h.list)
+	h.listed = h.inMemory
 	_, err = h.list.Recheck(ctx)
 	return err
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -284,7 +285,7 @@ func (c *config) check() error {
 		return errors.New("telescope.interfaces are named, but telescope.dark isn't: say which addresses are unused")
 	}
 	// What an office would run is made, and not started.
-	_, err := (&office{}).components(c, nil, slog.New(slog.DiscardHandler))
+	_, err := (&office{}).components(context.Background(), c, nil, slog.New(slog.DiscardHandler))
 	return err
 }
 

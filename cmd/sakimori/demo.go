@@ -145,7 +145,7 @@ func (d *demo) run(ctx context.Context, out, errs io.Writer) error {
 	if !d.noOpen {
 		open(ctx, url)
 	}
-	all, err := s.components(run.Component{Name: "subscribers", Run: subscribers.run}, run.Component{Name: "replay", Run: p.run})
+	all, err := s.components(ctx, run.Component{Name: "subscribers", Run: subscribers.run}, run.Component{Name: "replay", Run: p.run})
 	if err != nil {
 		return errors.Join(err, s.close())
 	}

@@ -41,7 +41,7 @@ type reportsConfig struct {
 }
 
 // components are what an office does while serve runs.
-func (h *office) components(cfg *config, findings <-chan detect.Finding, log *slog.Logger) ([]run.Component, error) {
+func (h *office) components(ctx context.Context, cfg *config, findings <-chan detect.Finding, log *slog.Logger) ([]run.Component, error) {
 	list := []run.Component{{Name: "cases", Run: func(ctx context.Context, ready func()) error {
 		return h.duty(ctx, ready, cfg, findings, log)
 	}}}
@@ -64,8 +64,20 @@ func (h *office) components(cfg *config, findings <-chan detect.Finding, log *sl
 		list = append(list, run.Component{Name: name, Run: l.Run})
 		h.watchListener(name, l)
 	}
+	if h.inMemory != nil {
+		list = append(list, h.inMemory.component(cfg.speed, log))
+	}
+	feeds, err := h.pulls(cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	list = append(list, feeds...)
 	zones, err := h.servesZones(cfg, log)
 	if err != nil {
+		return nil, fmt.Errorf("rpz: %w", err)
+	}
+	list = append(list, zones...)
+	if zones, err = h.publishes(ctx, cfg, log); err != nil {
 		return nil, fmt.Errorf("rpz: %w", err)
 	}
 	list = append(list, zones...)

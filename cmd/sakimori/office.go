@@ -15,13 +15,19 @@ import (
 	"sakimori/base/clock"
 	"sakimori/base/relation"
 	"sakimori/base/telemetry"
+	"sakimori/detect"
 	"sakimori/detect/cnc"
+	"sakimori/detect/cnc/never"
 	"sakimori/lawful"
 	"sakimori/lawful/consent"
 	"sakimori/observe/dns"
+	"sakimori/observe/feed/remote"
 	"sakimori/respond/casework"
 	"sakimori/respond/rpz"
+	"sakimori/respond/rpz/canary"
+	"sakimori/respond/rpz/optout"
 	"sakimori/respond/rpz/primary"
+	"sakimori/respond/rpz/publish"
 	"sakimori/respond/subscriber"
 	"sakimori/respond/subscriber/history"
 	"sakimori/respond/subscriber/translation"
@@ -41,6 +47,7 @@ type office struct {
 	desk    *casework.Desk
 	notices *notices
 	list    *cnc.List          // of C&C servers
+	never   *never.Lists       // what is on none
 	own     []netip.Prefix     // the operator's; none: not told
 	rules   *translation.Rules // of computed translation; nil none
 
@@ -51,6 +58,17 @@ type office struct {
 	zones   *rpz.Store      // nil: none are served
 	primary *primary.Server // of serve
 	stamp   func(z rpz.Zone, serial uint32) []rpz.Rule
+
+	// Of serve, nil else.
+	follower  *optout.Follower
+	publisher *publish.Publisher
+	canary    *canary.Watch
+	proofs    *canary.Store
+	feeds     *remote.Puller
+	alarm     func(ctx context.Context, f detect.Finding) error
+
+	lookups  *dns.Record // what resolvers were asked, counted
+	inMemory *listed     // the list
 
 	counts []telemetry.Metric // of what comes off the network
 	listed dns.Policy         // the list of C&C names in memory; nil: none
@@ -111,7 +129,9 @@ func openOffice(ctx context.Context, cfg *config) (*office, error) {
 		err = h.openList(ctx, cfg)
 	}
 	if err == nil && cfg.Zones.on() {
-		err = h.openZones(ctx)
+		if h.stamp, err = cfg.Resolvers.stamps(); err == nil {
+			err = h.openZones(ctx)
+		}
 	}
 	if err != nil {
 		return nil, errors.Join(err, h.Close())
@@ -174,7 +194,13 @@ func (h *office) Take(ctx context.Context, records []subscriber.Record) error {
 	if err := h.vault.Keep(ctx, lines...); err != nil {
 		return err
 	}
-	return h.history.Take(ctx, records)
+	if err := h.history.Take(ctx, records); err != nil {
+		return err
+	}
+	if h.follower != nil {
+		touched(h.follower, records)
+	}
+	return nil
 }
 
 // looks writes down who reads an identity, before it is read.

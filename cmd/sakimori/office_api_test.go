@@ -379,7 +379,11 @@ func BenchmarkOffice(b *testing.B) {
 	}
 	defer h.Close()
 	fillCases(b, h, 100_000)
-	server, err := api.New(api.Deps{Archive: archive{}, Inputs: stored{}, Tokens: h.people, Clock: clock.System{}, Office: h.ports()})
+	office, err := h.ports(&cfg)
+	if err != nil {
+		b.Fatal(err)
+	}
+	server, err := api.New(api.Deps{Archive: archive{}, Inputs: stored{}, Tokens: h.people, Clock: clock.System{}, Office: office})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -16,11 +16,20 @@ import (
 )
 
 // ports are what the API asks of an office.
-func (h *office) ports() *api.Office {
-	return &api.Office{
+func (h *office) ports(cfg *config) (*api.Office, error) {
+	list, err := h.listPort()
+	if err != nil {
+		return nil, err
+	}
+	o := &api.Office{
+		CNC: list, Lookups: lookupsPort{h, h.lookups}, Choices: choosing{h},
 		Cases: deskPort{h.desk, h.clock}, Subscribers: identities{h}, Gate: h.gate, Guideline: h.guideline, Consents: consentsPort{h.consents, h.clock},
 		Ledger: &ledgerPort{book: h.book, dir: h.dir}, Intake: newIntake(h), Clock: h.clock,
 	}
+	if h.zones != nil {
+		o.Zones = zonesPort{h, cfg}
+	}
+	return o, nil
 }
 
 // deskPort is the desk, as the API asks it.

@@ -99,7 +99,7 @@ func serve(ctx context.Context, cfg config, check bool, out, errs io.Writer) err
 		fmt.Fprintf(out, say("コンソール: %s\n利用者がまだいません。1 時間以内に上のリンクで最初の管理者を作ってください。\n",
 			"console: %s\nThere is no user yet: make the first admin by this link within an hour.\n"), s.base()+welcomePath+first)
 	}
-	all, err := s.components(inputs...)
+	all, err := s.components(ctx, inputs...)
 	if err != nil {
 		return errors.Join(err, s.close())
 	}

@@ -94,9 +94,13 @@ func newStation(ctx context.Context, cfg config, log *slog.Logger, demo bool, sp
 	s.feed = newMapFeed(s.table)
 	s.engine.Glance = s.feed.see
 	s.jobs = newJobs(s)
+	office, err := s.office.ports(&s.cfg)
+	if err != nil {
+		return nil, errors.Join(err, s.close())
+	}
 	s.api, err = api.New(api.Deps{
 		Archive: archive{s.keeper.record}, Inputs: s, Tokens: s.house.people, People: s.house.people, Clock: clock.System{}, Findings: findings{s.keeper}, Jobs: s.jobs,
-		Office: s.office.ports(), Notices: noticePort{s.office.notices}, Local: s.house.local,
+		Office: office, Notices: noticePort{s.office.notices}, Local: s.house.local,
 		Geo: places{s.table}, Research: s.research, Rising: rises{s}, Live: s.live, Log: log, Facts: s.facts, Own: s.keeper.isOwn,
 		Static: web.FS(), IoT: api.IoT{Dated: telescope.IoTDated.Format(time.DateOnly), Ports: telescope.IoTKeys()}, Reference: reference(),
 		Version: versionOf(), Demo: demo, Speed: speed, Hosts: cfg.hosts(), Secret: key,
@@ -248,9 +252,10 @@ const cliTokenFile = "cli.token"
 
 // components are what runs, in order of their start: the console last, so that
 // it stops first, and the store before everything.
-func (s *station) components(inputs ...run.Component) ([]run.Component, error) {
+func (s *station) components(ctx context.Context, inputs ...run.Component) ([]run.Component, error) {
 	list := []run.Component{{Name: "store", Run: s.runStore}, {Name: "geography", Run: s.runGeography}, {Name: "imports", Run: s.jobs.run}}
-	work, err := s.office.components(&s.cfg, s.findings, s.log)
+	s.office.alarm = s.raise
+	work, err := s.office.components(ctx, &s.cfg, s.findings, s.log)
 	if err != nil {
 		return nil, err
 	}

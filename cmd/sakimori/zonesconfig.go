@@ -24,7 +24,8 @@ type zonesConfig struct {
 	TLS     zonesTLS      `yaml:"tls"`
 	Keys    []zonesKey    `yaml:"keys"`
 	Peers   []zonesPeer   `yaml:"peers"`
-	Cadence time.Duration `yaml:"cadence"` // from one serial of allow. and c2. to the next
+	Cadence time.Duration `yaml:"cadence"` // from one serial of c2. to the next
+	Allow   []string      `yaml:"allow"`   // names that are never blocked, with all below them
 }
 
 type zonesTLS struct {

@@ -143,8 +143,10 @@ func (p *Probe) deviation() Kind {
 		return Unproven
 	case p.Client == Declined:
 		return DeclinedBlocked
-	case p.Zone == rpz.Allow && p.Want == Truth:
+	case p.Zone == rpz.Allow && p.Want == Truth && p.Got == Blocked:
 		return AllowedBlocked
+	case p.Want == Truth: // the zone is empty, or paused
+		return Behind
 	case p.Want == Serial:
 		return Missing
 	}

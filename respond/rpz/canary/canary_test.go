@@ -148,6 +148,7 @@ type office struct {
 	serial uint32
 	since  time.Time
 	fails  bool
+	empty  map[rpz.Zone]time.Time // since when
 }
 
 func (o *office) Alarm(_ context.Context, d canary.Deviation, ended bool) error {
@@ -174,6 +175,11 @@ func (o *office) Pause(_ context.Context, z rpz.Zone, why lawful.Text) error {
 
 func (o *office) Published(rpz.Zone) (uint32, time.Time, bool) {
 	return o.serial, o.since, o.serial > 0
+}
+
+func (o *office) InForce(z rpz.Zone) (bool, time.Time) {
+	since, empty := o.empty[z]
+	return !empty, since
 }
 
 func (o *office) told() []string {
@@ -281,6 +287,28 @@ func TestWhoDeclinedAndIsBlockedPausesTheZone(t *testing.T) {
 	w.Round(t.Context())
 	if len(o.pauses) != 3 {
 		t.Errorf("after it was resumed: %q", o.pauses)
+	}
+}
+
+// TestEmpty: by a zone that was emptied nobody may be blocked, once resolvers must know.
+func TestEmpty(t *testing.T) {
+	o, c := &office{serial: 7, since: noon.Add(-time.Hour), empty: map[rpz.Zone]time.Time{rpz.C2: noon}}, &hand{now: noon}
+	r := start(t, zones(t, 7, nil))
+	w := watch(t, r, nil, o, c, nil)
+	rounds := w.Round(t.Context())
+	if got := o.told(); len(got) != 0 || slices.ContainsFunc(rounds[0].Probes, func(p canary.Probe) bool { return p.Zone == rpz.C2 }) {
+		t.Errorf("just now: %q %+v", got, rounds)
+	}
+	c.move(2 * time.Minute)
+	w.Round(t.Context())
+	if got := o.told(); !slices.Equal(got, []string{"begun behind c2."}) {
+		t.Errorf("it still blocks: %q", got)
+	}
+	r.load(zones(t, 8, without(rpz.C2, func(rpz.Rule) bool { return true })))
+	o.serial = 8
+	rounds = w.Round(t.Context())
+	if got := o.told(); !slices.Equal(got, []string{"ended behind c2."}) || !rounds[0].Proven() {
+		t.Errorf("it blocks no more: %q %+v", got, rounds)
 	}
 }
 

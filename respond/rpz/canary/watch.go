@@ -58,6 +58,9 @@ type Pauser interface {
 // Published tells the newest serial of a zone and since when it is out.
 type Published interface {
 	Published(zone rpz.Zone) (serial uint32, since time.Time, ok bool)
+	// InForce tells whether the zone holds its canaries, and since when that is so: a zone
+	// that is empty or paused holds none, and then nobody may be blocked by it.
+	InForce(zone rpz.Zone) (is bool, since time.Time)
 }
 
 // State is what is known of a resolver.
@@ -185,9 +188,31 @@ func (w *Watch) Round(ctx context.Context) []Round {
 	return rounds
 }
 
+// asked are the questions of a round. Of a zone that has just come into force, or ceased
+// to be, nothing is asked until resolvers must know; of one that isn't in force everybody
+// must get the truth.
+func (w *Watch) asked(at time.Time) []question {
+	all := questions(w.cfg.Domain)
+	if w.published == nil {
+		return all
+	}
+	out := all[:0]
+	for _, q := range all {
+		is, since := w.published.InForce(q.zone)
+		if at.Sub(since) < w.cfg.Late {
+			continue
+		}
+		if !is {
+			q.want = Truth
+		}
+		out = append(out, q)
+	}
+	return out
+}
+
 // probe asks one resolver everything.
 func (w *Watch) probe(ctx context.Context, at time.Time, r Resolver) Round {
-	all := questions(w.cfg.Domain)
+	all := w.asked(at)
 	round := Round{At: at, Resolver: r.Name, Serials: map[rpz.Zone]uint32{}, Probes: make([]Probe, len(all))}
 	var wg sync.WaitGroup
 	for i, q := range all {
