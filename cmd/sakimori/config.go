@@ -278,6 +278,17 @@ func (c *config) check() error {
 	if _, err := c.Notify.channels(c.Data); err != nil {
 		return fmt.Errorf("notify: %w", err)
 	}
+	if err := c.DNS.check(); err != nil {
+		return err
+	}
+	if _, err := c.CNC.rules(); err != nil {
+		return err
+	}
+	if len(c.Resolvers.List) > 0 {
+		if _, err := c.Resolvers.watched(); err != nil {
+			return err
+		}
+	}
 	if _, _, err := feedComponent(c, nil, slog.New(slog.DiscardHandler)); err != nil {
 		return err
 	}
@@ -319,7 +330,7 @@ telescope:
 # rpz:                       # DNS policy zones for one's resolvers / DNS ポリシーゾーン(docs/rpz.md)
 #   listen: [192.0.2.53:53]
 #   keys: [{name: resolvers.key, secret_file: resolvers.key}]
-#   peers: [{name: dns1, address: [192.0.2.10], key: resolvers.key, notify: [192.0.2.10:53], pool: tokyo, vendor: bind}]
+#   peers: [{name: dns1, address: [192.0.2.10], key: resolvers.key, notify: ["192.0.2.10:53"], pool: tokyo, vendor: bind}]
 
 # notify:                    # how subscribers are told / 加入者への通知(docs/notify.md)
 #   operator:

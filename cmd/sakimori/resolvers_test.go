@@ -106,7 +106,7 @@ func unboundLog(at time.Time) string {
 // TestServeListens: serve takes what resolvers tell by a socket and by TLS, and has it on
 // disk when it ends; a configuration that can't work is refused before.
 func TestServeListens(t *testing.T) {
-	at := time.Now().Add(-3 * time.Hour).Truncate(time.Second)
+	at := time.Now().Add(-3 * time.Hour).Truncate(time.Hour)
 	dir, short := t.TempDir(), filepath.Join(os.TempDir(), fmt.Sprintf("dns%d.sock", os.Getpid()))
 	rules := filepath.Join(t.TempDir(), "rules.yaml")
 	if err := os.WriteFile(rules, []byte("rules:\n  - id: consent-hits\n    verified: {by: \"legal:hanako\", on: 2026-11-01}\n"), 0o600); err != nil {
@@ -249,7 +249,7 @@ func importsDNS(t *testing.T, args ...string) (doc dnsDocument, code int, said s
 // TestImportDNS: who is looked at is decided by the grants, client by client; whoever
 // didn't agree is in the totals and nowhere else.
 func TestImportDNS(t *testing.T) {
-	at := time.Now().Add(-3 * time.Hour).Truncate(time.Second)
+	at := time.Now().Add(-3 * time.Hour).Truncate(time.Hour)
 	dir := t.TempDir()
 	settings := t.TempDir()
 	rules, config := filepath.Join(settings, "rules.yaml"), filepath.Join(settings, "config.yaml")

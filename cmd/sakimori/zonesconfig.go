@@ -15,6 +15,7 @@ import (
 	"sakimori/base/wire/dns"
 	"sakimori/respond/rpz"
 	"sakimori/respond/rpz/primary"
+	"sakimori/respond/rpz/publish"
 )
 
 // zonesConfig is where the policy zones are served, and to whom. Without an address to
@@ -65,10 +66,8 @@ func (c *zonesConfig) on() bool { return len(c.Listen)+len(c.TLS.Listen) > 0 }
 // primary makes what the configuration names. It opens nothing but files.
 func (c *zonesConfig) primary() (p primary.Config, err error) {
 	p.Limits = primary.DefaultLimits()
-	if c.Cadence != 0 {
-		if err := (rpz.Cadence{Every: c.Cadence}).Check(); err != nil {
-			return p, err
-		}
+	if err := (publish.Config{Cadence: c.Cadence}).Check(); err != nil {
+		return p, err
 	}
 	if p.Listen, err = parseAddrs("listen", c.Listen); err != nil {
 		return p, err

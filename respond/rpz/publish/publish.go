@@ -75,6 +75,15 @@ type Config struct {
 // DefaultConfig publishes once a minute, and looks once a second.
 func DefaultConfig() Config { return Config{Cadence: time.Minute, Every: time.Second} }
 
+// Check says what is wrong with it: some resolvers fetch all of a zone after a few
+// differences, so many small steps cost more than one.
+func (c Config) Check() error {
+	if c.Cadence != 0 && (c.Cadence < time.Minute || c.Cadence > time.Hour) {
+		return fmt.Errorf("cadence %s: from 1m, better 1m to 5m, to 1h", c.Cadence)
+	}
+	return nil
+}
+
 // Pending is what waits for the next serial of a zone.
 type Pending struct {
 	Added, Removed int
