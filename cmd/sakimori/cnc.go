@@ -3,8 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/csv"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/netip"
@@ -13,8 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"sakimori/account"
-	"sakimori/account/ledger"
 	"sakimori/detect"
 	"sakimori/detect/cnc"
 	"sakimori/observe"
@@ -22,7 +18,7 @@ import (
 
 func newCNC() *cobra.Command {
 	c := &cobra.Command{Use: "cnc", Short: "The list of C&C servers, from a source's word to its end / C&C リスト"}
-	c.AddCommand(newCNCList(), newCNCShow(), newCNCAdd(), newCNCReview(), newCNCWithdraw(), newCNCWhy(), newCNCHeld(), newCNCSettle(true), newCNCSettle(false), newCNCTick(), newCNCExport())
+	c.AddCommand(newCNCList(), newCNCShow(), newCNCAdd(), newCNCReview(), newCNCWithdraw(), newCNCWhy(), newCNCHeld(), newCNCSettle(true), newCNCSettle(false), newCNCTick(), newCNCImport(), newCNCExport(), newCNCVerify())
 	return c
 }
 
@@ -377,62 +373,4 @@ func newCNCTick() *cobra.Command {
 	}
 	f.flags(c)
 	return c
-}
-
-func newCNCExport() *cobra.Command {
-	var f withBook
-	var form string
-	c := &cobra.Command{
-		Use: "export", Short: "Write what is in force / 有効な項目を書き出す", Args: noArgs,
-		Example: "  sakimori cnc export --format plain --data sakimori-data > c2.txt",
-		RunE: func(c *cobra.Command, _ []string) error {
-			line, known := cncForms[form]
-			if !known {
-				return usage("--format %s: use plain, csv or ndjson", form)
-			}
-			return f.list(c, func(ctx context.Context, h *office, w io.Writer) error {
-				// Written down before anything leaves the house.
-				if _, err := h.book.Append(ctx, ledger.Line{Kind: account.Exported, Who: whoAmI(), What: map[string]string{"what": "cnc list", "format": form}}); err != nil {
-					return err
-				}
-				if form == "csv" {
-					fmt.Fprintln(w, "kind,value,family,expires,id")
-				}
-				_, err := h.list.Enforced(ctx, func(list []cnc.Entry) error {
-					for i := range list {
-						if e := &list[i]; e.InForce() {
-							if err := line(w, e); err != nil {
-								return err
-							}
-						}
-					}
-					return nil
-				})
-				return err
-			})
-		},
-	}
-	f.flags(c)
-	c.Flags().StringVar(&form, "format", "plain", "plain, csv or ndjson")
-	return c
-}
-
-var cncForms = map[string]func(w io.Writer, e *cnc.Entry) error{
-	"plain": func(w io.Writer, e *cnc.Entry) error {
-		_, err := fmt.Fprintln(w, e.Value)
-		return err
-	},
-	"csv": func(w io.Writer, e *cnc.Entry) error {
-		return csvLine(w, string(e.Kind), e.Value, e.Family, e.Expires.Format(time.RFC3339), e.ID)
-	},
-	"ndjson": func(w io.Writer, e *cnc.Entry) error { return json.NewEncoder(w).Encode(e) },
-}
-
-func csvLine(w io.Writer, cells ...string) error {
-	c := csv.NewWriter(w)
-	if err := c.Write(cells); err != nil {
-		return err
-	}
-	c.Flush()
-	return c.Error()
 }

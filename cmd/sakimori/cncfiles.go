@@ -226,7 +226,7 @@ func (x listFiles) reaching(ctx context.Context) (g blocklist.Ground, err error)
 		}
 	}
 	if best.ID() == "" {
-		return g, refusalOf(blocklist.ErrGround, blocklist.ErrGround, noGrant.JA)
+		return g, &console.Refusal{Text: detect.Text(noGrant)}
 	}
 	rule, is := x.h.guideline.Rule(best.Rule())
 	if !is {

@@ -199,6 +199,18 @@ func becomes(b *mail.Bounce) (notify.State, bool) {
 	return "", false
 }
 
+// pages are the portal's, and the page on which subscribers choose.
+func (n *notices) pages() http.Handler {
+	if n.choice == nil {
+		return n.portal.Handler()
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", n.portal.Handler())
+	mux.Handle("/choice", n.choice.Handler())
+	mux.Handle("/choice/", n.choice.Handler())
+	return mux
+}
+
 // page serves the portal and the page that checks reference numbers.
 func (n *notices) page(ctx context.Context, ready func()) error {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", n.cfg.Portal.Listen)
@@ -206,7 +218,7 @@ func (n *notices) page(ctx context.Context, ready func()) error {
 		return fmt.Errorf("notify.portal: %w: choose another address with listen", err)
 	}
 	srv := &http.Server{
-		Handler: n.portal.Handler(), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute,
+		Handler: n.pages(), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute,
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
 	var ended error

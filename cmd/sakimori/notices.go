@@ -22,6 +22,7 @@ import (
 	"sakimori/respond/casework"
 	"sakimori/respond/notify"
 	"sakimori/respond/notify/portal"
+	"sakimori/respond/rpz/choice"
 	"sakimori/respond/subscriber/vault"
 )
 
@@ -34,6 +35,7 @@ type notices struct {
 	cfg    *notifyConfig
 	ways   channels
 	portal *portal.Portal // nil none
+	choice *choice.Page   // beside it; nil none
 
 	following sync.Mutex // one at a time
 	printing  sync.Mutex // as well
@@ -82,6 +84,11 @@ func (h *office) openNotices(ctx context.Context, cfg *config) error {
 			return err
 		}
 		d.Carriers[notify.Portal] = n.portal
+		if n.choice, err = choice.New(n.cfg.choice(n.ways.portal.Proxies, n.ways.portal.Zone), choice.Deps{
+			Lines: chosen{choosing{h}}, Choices: chosen{choosing{h}}, Clock: cfg.now(), Log: slog.New(slog.DiscardHandler),
+		}); err != nil {
+			return fmt.Errorf("notify.portal: %w", err)
+		}
 	}
 	h.notices = n
 	return nil

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io/fs"
 	stdmail "net/mail"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,6 +24,7 @@ import (
 	"sakimori/respond/notify/portal"
 	"sakimori/respond/notify/webhook"
 	lexicon "sakimori/respond/notify/words"
+	"sakimori/respond/rpz/choice"
 )
 
 // notifyConfig is how subscribers are told. A channel that isn't there isn't used.
@@ -130,6 +132,7 @@ type portalConfig struct {
 	OpenJA   string        `yaml:"open_ja"`
 	OpenEN   string        `yaml:"open_en"`
 	Proxies  []string      `yaml:"proxies"`
+	Terms    string        `yaml:"terms"` // address of the terms, for the page on which subscribers choose
 }
 
 func defaultNotify() notifyConfig {
@@ -331,6 +334,14 @@ func (w *webhookConfig) carrier() (*webhook.Carrier, error) {
 		return nil, fmt.Errorf("webhook: ca_file: %w", err)
 	}
 	return webhook.New(webhook.Config{URL: w.URL, Secret: bytes.TrimSpace(secret), TLS: trust, Timeout: w.Timeout})
+}
+
+// choice is the page on which subscribers choose, beside the portal.
+func (c *notifyConfig) choice(proxies []netip.Prefix, zone *time.Location) choice.Config {
+	return choice.Config{
+		Operator: detect.Text{JA: c.Operator.JA.Name, EN: c.Operator.EN.Name}, Terms: c.Portal.Terms, Proxies: proxies, Zone: zone,
+		Desk: detect.Text{JA: strings.TrimSpace(c.Operator.JA.Desk + " " + c.Operator.JA.Phone), EN: strings.TrimSpace(c.Operator.EN.Desk + " " + c.Operator.EN.Phone)},
+	}
 }
 
 func (p *portalConfig) portal(c *notifyConfig, zone *time.Location) (*portal.Config, error) {

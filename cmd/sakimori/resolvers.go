@@ -29,6 +29,8 @@ import (
 type dnsConfig struct {
 	Sources []dnsSource `yaml:"sources"` // none: nothing is taken
 	Exempt  []string    `yaml:"exempt"`  // the operator's own crawlers and filters: accused of nothing
+	// Settle is how long a client is watched before anything is said of it; 0 five minutes.
+	Settle time.Duration `yaml:"settle"`
 }
 
 // dnsSource is where resolvers report to.
@@ -82,6 +84,9 @@ func (s *dnsSource) listen() (dns.Listen, error) {
 
 // callers is the detector's configuration.
 func (c *dnsConfig) callers() (cfg infected.CallersConfig, err error) {
+	if cfg.Settle = c.Settle; c.Settle < 0 {
+		return cfg, errors.New("settle isn't below 0")
+	}
 	for _, w := range c.Exempt {
 		p, err := parsePrefix(w, "exempt")
 		if err != nil {

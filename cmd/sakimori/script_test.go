@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"testing"
@@ -41,9 +42,30 @@ func TestScripts(t *testing.T) {
 				_, err := os.Stat(gothic)
 				return err == nil, nil //nolint:nilerr // without it the part on letters is left out
 			}
+			if cond == "unbound" {
+				return ownNetwork(t, "unbound", "ip", "unshare"), nil
+			}
 			return cond == "corpus" && corpus(t) != "", nil
 		},
 	})
+}
+
+// ownNetwork tells whether a script may make a network of its own, and has the programs for
+// it; on the machine that must have them it is an error if not.
+func ownNetwork(t *testing.T, programs ...string) bool {
+	err := exec.CommandContext(t.Context(), "unshare", "-n", "true").Run()
+	for _, p := range programs {
+		if _, missing := exec.LookPath(p); missing != nil {
+			err = missing
+		}
+	}
+	if err != nil && os.Getenv("CI") == "true" {
+		t.Fatal(err)
+	}
+	if err != nil {
+		t.Log("NO NETWORK OF ONE'S OWN:", err)
+	}
+	return err == nil
 }
 
 // gothic is the font of the letters in the scripts (Debian: fonts-ipafont-gothic).
