@@ -58,7 +58,7 @@ func (l *Life) hour(at time.Time) (list []Lookup) {
 		if s.from >= end || s.to <= begin {
 			continue
 		}
-		r := rng(mix(mix(l.Seed, 0xd25), mix(uint64(i), uint64(begin)))) //nolint:gosec // the same bits
+		r := rng(mix(mix(l.Seed, 0xd25), mix(uint64(i), uint64(begin))))
 		line, client := lineName(s.line), packet.V4(s.addr).Netip()
 		ask := func(gap time.Duration, a, b int64, name func() string, family string) {
 			for t := max(a, begin) + r.gap(int64(gap)); t < min(b, end); t += r.gap(int64(gap)) {
@@ -99,7 +99,7 @@ func (r *Resolver) Tell(w *dnstap.Writer, x *Lookup, zone string) error {
 		return err
 	}
 	at := x.At.UnixNano()
-	id := uint16(mix(uint64(at), 0x1d)) //nolint:gosec // any 16 bits
+	id := uint16(mix(uint64(at), 0x1d))
 	q := dns.Question{Name: name, Type: dns.A, Class: dns.IN}
 	m := dns.Message{ID: id, Desired: true, Counts: [4]uint16{1}}
 	query := dns.AppendQuestion(m.AppendHeader(nil), q)
@@ -109,7 +109,7 @@ func (r *Resolver) Tell(w *dnstap.Writer, x *Lookup, zone string) error {
 		m.Counts[1] = 1
 		answer = dns.AppendQuestion(m.AppendHeader(nil), q)
 		a := mix(uint64(len(name)), uint64(name[len(name)/2]))
-		answer = dns.AppendRR(answer, dns.ToQuestion, dns.A, dns.IN, 300, []byte{198, 51, 100, byte(a)}) //nolint:gosec // any byte
+		answer = dns.AppendRR(answer, dns.ToQuestion, dns.A, dns.IN, 300, []byte{198, 51, 100, byte(a)})
 	} else {
 		policy, err := dns.ParseName(zone)
 		if err != nil {

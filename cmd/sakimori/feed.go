@@ -290,7 +290,7 @@ func count(n *int) string {
 	if n == nil {
 		return "-"
 	}
-	return thousands(uint64(*n))
+	return thousands(uint64(max(*n, 0)))
 }
 
 func (r *feedReport) print(w io.Writer, format string) error {

@@ -165,8 +165,8 @@ func (p zonesPort) resolver(peer *primary.PeerState, s *canary.State) api.Resolv
 	if peer.Address.IsValid() {
 		r.Address = peer.Address.String()
 	}
-	for i := len(peer.Errors) - 1; i >= 0; i-- {
-		r.Errors = append(r.Errors, api.Trouble{At: peer.Errors[i].At, JA: peer.Errors[i].JA, EN: peer.Errors[i].EN})
+	for _, e := range slices.Backward(peer.Errors) {
+		r.Errors = append(r.Errors, api.Trouble{At: e.At, JA: e.JA, EN: e.EN})
 	}
 	behind := p.fetched(&r, peer, s)
 	r.State, r.Words = "unknown", detect.Text{JA: "まだ分かりません", EN: "not known yet"}

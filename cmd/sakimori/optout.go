@@ -141,11 +141,6 @@ func termsInForce(ctx context.Context, r *consent.Register, at time.Time) (strin
 	return t.Version, err
 }
 
-// blockGround finds the grant on which names may be blocked for everyone who consents.
-func (h *office) blockGround(ctx context.Context) (lawful.Grant, error) {
-	return h.groundFor(ctx, lawful.Block, purposeBlock)
-}
-
 // groundFor finds a grant in force of a measure for all who consent to a purpose; the
 // zero Grant where there is none.
 func (h *office) groundFor(ctx context.Context, m lawful.Measure, purpose string) (best lawful.Grant, err error) {

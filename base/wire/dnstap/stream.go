@@ -202,11 +202,11 @@ func (f *Frames) finish() error {
 
 // say writes a control frame; ACCEPT names our content type.
 func (f *Frames) say(kind uint32) error {
-	_, err := f.w.Write(control(nil, kind, kind == accept))
+	_, err := f.w.Write(control(kind, kind == accept))
 	return err
 }
 
-func control(b []byte, kind uint32, typed bool) []byte {
+func control(kind uint32, typed bool) (b []byte) {
 	n := uint32(4)
 	if typed {
 		n += 8 + uint32(len(ContentType))

@@ -83,9 +83,9 @@ func moments(b []byte, field uint64, t int64) []byte {
 	if t <= 0 {
 		return b
 	}
-	b = number(b, field, uint64(t/1e9)) //nolint:gosec // not below 0
+	b = number(b, field, uint64(t/1e9))
 	b = binary.AppendUvarint(b, (field+1)<<3|fixed32)
-	return binary.LittleEndian.AppendUint32(b, uint32(t%1e9)) //nolint:gosec // below 10^9
+	return binary.LittleEndian.AppendUint32(b, uint32(t%1e9))
 }
 
 // Writer writes a frame stream of dnstap: to a file, or to somebody who answers.
@@ -102,14 +102,14 @@ func NewWriter(w io.Writer, r io.Reader) (*Writer, error) {
 	out := &Writer{w: w}
 	if r != nil {
 		out.r = NewFrames(r, nil)
-		if _, err := w.Write(control(nil, ready, true)); err != nil {
+		if _, err := w.Write(control(ready, true)); err != nil {
 			return nil, err
 		}
 		if err := out.heard(accept); err != nil {
 			return nil, err
 		}
 	}
-	_, err := w.Write(control(nil, start, true))
+	_, err := w.Write(control(start, true))
 	return out, err
 }
 
@@ -148,7 +148,7 @@ func (w *Writer) Write(m *Message) error {
 
 // Close says that the stream ends, and waits until the other side has all of it.
 func (w *Writer) Close() error {
-	if _, err := w.w.Write(control(nil, stop, false)); err != nil {
+	if _, err := w.w.Write(control(stop, false)); err != nil {
 		return err
 	}
 	if w.r == nil {
