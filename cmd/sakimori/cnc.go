@@ -271,22 +271,30 @@ func newCNCWhy() *cobra.Command {
 				return usage("name one name, address or URL")
 			}
 			return f.list(c, func(ctx context.Context, h *office, w io.Writer) error {
-				then := h.clock.Now()
+				moment := h.clock.Now()
 				if at != "" {
 					var err error
-					if then, err = time.Parse(time.RFC3339, at); err != nil {
+					if moment, err = time.Parse(time.RFC3339, at); err != nil {
 						return usage("--at %q: write it like 2026-11-20T14:02:00+09:00", at)
 					}
 				}
-				a, err := h.list.Why(ctx, args[0], then)
+				a, err := h.list.Why(ctx, args[0], moment)
+				if err != nil {
+					return err
+				}
+				then, err := h.blockedThen(ctx, a.Value, a.At)
 				if err != nil {
 					return err
 				}
 				if f.format == "json" {
-					return printJSON(w, a)
+					return printJSON(w, struct {
+						cnc.Account
+						Published *blockedThen `json:"published"`
+					}{a, then})
 				}
 				if f.format == "table" {
 					fmt.Fprintln(w, say(a.Said.JA, a.Said.EN))
+					then.print(w)
 					for _, s := range a.Sources {
 						fmt.Fprintf(w, "  %s: %s\n", s.Source, s.Evidence)
 					}

@@ -207,7 +207,7 @@ export const en = {
     subject: 'Subject',
     state: 'State',
     states: { opened: 'Opened', changed: 'Changed', closed: 'Closed' },
-    detectors: { infected: 'Suspected infection', ddos: 'DDoS victim', surge: 'Surge' },
+    detectors: { infected: 'Suspected infection', ddos: 'DDoS victim', surge: 'Surge', rpz: 'Resolver deviates' },
     confidence: 'Confidence',
     why: 'Reasoning',
     evidence: 'Evidence',

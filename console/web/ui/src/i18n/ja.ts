@@ -207,7 +207,7 @@ export const ja = {
     subject: '対象',
     state: '状態',
     states: { opened: '発生', changed: '更新', closed: '終了' } as Record<string, string>,
-    detectors: { infected: '感染の疑い', ddos: 'DDoS 被害', surge: '急増' } as Record<string, string>,
+    detectors: { infected: '感染の疑い', ddos: 'DDoS 被害', surge: '急増', rpz: 'リゾルバーの不一致' } as Record<string, string>,
     confidence: '確度',
     why: '判断の理由',
     evidence: '根拠',
