@@ -221,6 +221,7 @@ type List struct {
 	recorder Recorder
 	cfg      Config
 	sources  map[string]Source
+	small    int // see there
 
 	mu   sync.Mutex // of what follows
 	sums *Summary   // as of version
@@ -239,7 +240,7 @@ func Open(ctx context.Context, db *relation.DB, c clock.Clock, r Recorder, cfg C
 	if err := db.Migrate(ctx, "cnc", files); err != nil {
 		return nil, err
 	}
-	l := &List{db: db, clock: c, recorder: r, cfg: cfg, sources: map[string]Source{}}
+	l := &List{db: db, clock: c, recorder: r, cfg: cfg, sources: map[string]Source{}, small: small}
 	for _, s := range cfg.Sources {
 		l.sources[s.Name] = s
 	}

@@ -441,6 +441,78 @@ func TestCutOff(t *testing.T) {
 	})
 }
 
+// TestTakenBack: what its source takes back leaves at once, unless another one says so.
+func TestTakenBack(t *testing.T) {
+	relationtest.Each(t, func(t *testing.T, db *relation.DB) {
+		r := open(t, db, rules())
+		r.read("trusted", false, c2("one.bad.example", "both.bad.example", "again.bad.example")...)
+		r.read("plain", false, c2("both.bad.example")...)
+		r.pass(day)
+		r.tick()
+		if f := r.force(); len(f) != 3 {
+			t.Fatal(f)
+		}
+		over := c2("one.bad.example", "both.bad.example", "again.bad.example", "never.bad.example")
+		for i := range over {
+			over[i].Until = r.Now().Add(-time.Hour)
+		}
+		res := r.read("trusted", false, append(over, c2("again.bad.example")...)...) // another indicator of theirs still says so
+		if res.Outdated != 4 || res.Gone != 2 || res.New != 0 || res.Known != 1 {
+			t.Errorf("%+v", res)
+		}
+		if f := r.force(); len(f) != 2 || f["one.bad.example"] {
+			t.Errorf("%v", f)
+		}
+		if e := r.is("one.bad.example", cnc.Expired); e.Sources[0].Gone.IsZero() || !e.Sources[0].Until.Equal(r.Now()) || e.Reason == nil {
+			t.Errorf("%+v", e)
+		}
+		if e := r.is("both.bad.example", cnc.Enforced); e.Sources[0].Gone.IsZero() == e.Sources[1].Gone.IsZero() {
+			t.Errorf("%+v", e)
+		}
+		_, history, err := r.Get(t.Context(), cnc.ID(observe.IndicatorName, "one.bad.example"))
+		if last := history[len(history)-1]; err != nil || last.What != string(cnc.Expired) {
+			t.Errorf("%+v, %v", history, err)
+		}
+		// Hits don't keep what nobody says, and a source may say it anew.
+		r.read("plain", false, func() []observe.Indicator { x := c2("both.bad.example"); x[0].Until = r.Now(); return x }()...)
+		r.is("both.bad.example", cnc.Expired)
+		r.read("trusted", false, c2("one.bad.example")...)
+		r.is("one.bad.example", cnc.Shadow)
+	})
+}
+
+// TestCounted: what was asked for since a day, and what was blocked by family.
+func TestCounted(t *testing.T) {
+	relationtest.Each(t, func(t *testing.T, db *relation.DB) {
+		r := open(t, db, rules())
+		list := c2("a.bad.example", "b.bad.example")
+		list[1].Family = "gafgyt"
+		r.read("trusted", true, list...)
+		a, b := cnc.ID(observe.IndicatorName, "a.bad.example"), cnc.ID(observe.IndicatorName, "b.bad.example")
+		now := r.Now()
+		for _, some := range [][]cnc.Hit{
+			{{Entry: a, Day: now.Add(-3 * day), Zone: "c2.", Count: 100}, {Entry: a, Day: now.Add(-day), Zone: "c2.", Count: 5}, {Entry: a, Day: now, Count: 3}},
+			{{Entry: a, Day: now, Zone: "emergency.", Count: 2}, {Entry: a, Day: now, Zone: cnc.Sinkholes, Count: 7}, {Entry: b, Day: now, Zone: "c2.", Count: 11}},
+		} {
+			if n, err := r.Hits(t.Context(), some); n != 0 || err != nil {
+				t.Fatal(n, err)
+			}
+		}
+		got, err := r.Counted(t.Context(), []string{a, b, cnc.ID(observe.IndicatorName, "c.bad.example")}, now.Add(-day))
+		if err != nil || len(got) != 2 || got[a] != (cnc.Counted{Hits: 14, Would: 3, Blocks: 7}) || got[b] != (cnc.Counted{Hits: 11, Blocks: 11}) {
+			t.Errorf("%+v, %v", got, err)
+		}
+		if _, err := r.Counted(t.Context(), []string{"x"}, now); !errors.Is(err, cnc.ErrUnknown) {
+			t.Error(err)
+		}
+		today := now.Truncate(day)
+		want := []cnc.Blocks{{Day: today.Add(-day), Family: "mirai", Count: 5}, {Day: today, Family: "gafgyt", Count: 11}, {Day: today, Family: "mirai", Count: 2}}
+		if got, err := r.Blocks(t.Context(), now.Add(-day)); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%+v, %v", got, err)
+		}
+	})
+}
+
 // TestWhy: what was in force at a time can be told later, with what was known then.
 func TestWhy(t *testing.T) {
 	relationtest.Each(t, func(t *testing.T, db *relation.DB) {

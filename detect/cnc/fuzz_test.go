@@ -14,17 +14,18 @@ func FuzzStaged(f *testing.F) {
 	f.Add(appendIndicator(nil, &observe.Indicator{Kind: "name", Value: "a.example", Until: time.Unix(1, 0)}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		_, _ = readKeys(b)
-		for len(b) > 0 {
+		_, _ = readBrought(nil, b)
+		for rest := string(b); len(rest) > 0; {
 			var x, y observe.Indicator
-			rest, err := readIndicator(b, &x)
+			var err error
+			rest, err = readIndicator(rest, &x)
 			if err != nil {
 				return
 			}
 			again := appendIndicator(nil, &x)
-			if left, err := readIndicator(again, &y); err != nil || len(left) != 0 || x.Value != y.Value {
+			if left, err := readIndicator(string(again), &y); err != nil || len(left) != 0 || x.Value != y.Value {
 				t.Fatalf("%+v was read again as %+v: %v", x, y, err)
 			}
-			b = rest
 		}
 	})
 }

@@ -53,8 +53,8 @@ type Protected struct {
 }
 
 // Intake takes one reading in. Nothing of it counts before Finish. It may be used by one
-// goroutine. It holds 16 bytes for each indicator that the source had, and some 30 for
-// each that is new, beside a block of a mebibyte.
+// goroutine. It holds 18 bytes for each indicator that the source had, and some 30 for
+// each that is new, beside 16 MiB of blocks.
 type Intake struct {
 	l       *List
 	id      int64
@@ -63,10 +63,11 @@ type Intake struct {
 	keys    []int64 // that the source had, in order
 	digests []int64
 	seen    []bool
-	fresh   map[int64]uint64 // keys that it has new or changed
-	block   []byte
-	blocks  int64
-	n       int // indicators taken
+	ended   []bool             // of which it says that they are over
+	fresh   map[int64]struct{} // keys that it has new or changed
+	blocks  [parts][]byte
+	bytes   int   // of blocks
+	flushed int64 // how often
 	res     Result
 }
 
@@ -82,7 +83,7 @@ func (l *List) Begin(ctx context.Context, r Reading) (*Intake, error) {
 	if r.At.IsZero() {
 		r.At = now
 	}
-	in := &Intake{l: l, r: r, fresh: map[int64]uint64{}}
+	in := &Intake{l: l, r: r, fresh: map[int64]struct{}{}}
 	err := l.db.Tx(ctx, func(tx *relation.Tx) error {
 		if err := tx.Lock(ctx, "cnc_entry"); err != nil {
 			return err
@@ -129,7 +130,7 @@ func (in *Intake) load(ctx context.Context) error {
 		}
 		in.keys, in.digests = append(in.keys, k), append(in.digests, d)
 	}
-	in.seen = make([]bool, len(in.keys))
+	in.seen, in.ended = make([]bool, len(in.keys)), make([]bool, len(in.keys))
 	return rows.Err()
 }
 
@@ -144,6 +145,10 @@ func (in *Intake) Put(ctx context.Context, list []observe.Indicator) error {
 			continue
 		case !x.Until.IsZero() && !x.Until.After(in.r.At):
 			in.res.Outdated++
+			key, _ := keyOf(x.Kind, x.Value)
+			if at, had := slices.BinarySearch(in.keys, key); had {
+				in.ended[at] = true // unless it says elsewhere that it goes on
+			}
 			continue
 		case v.Class == never.Protected:
 			in.res.Shielded++
@@ -172,9 +177,11 @@ func (in *Intake) Put(ctx context.Context, list []observe.Indicator) error {
 		if had {
 			in.res.Changed++
 		}
-		in.fresh[key] = more
-		in.block = appendIndicator(in.block, x)
-		if in.n++; len(in.block) > 1<<20 {
+		in.fresh[key] = struct{}{}
+		b := &in.blocks[partOf(key)]
+		before := len(*b)
+		*b = appendIndicator(*b, x)
+		if in.bytes += len(*b) - before; in.bytes > 16<<20 {
 			if err := in.flush(ctx); err != nil {
 				return err
 			}
@@ -216,18 +223,32 @@ func digestOf(x *observe.Indicator, more uint64) int64 {
 	return int64(xxh3.Hash(appendIndicator(b, x)) >> 1)
 }
 
+// flush brings what was taken to the store.
 func (in *Intake) flush(ctx context.Context) error {
-	if len(in.block) == 0 {
+	if in.bytes == 0 {
 		return nil
 	}
-	err := in.l.db.Tx(ctx, func(tx *relation.Tx) error { return in.stage(ctx, tx, in.blocks+1, in.block, false) })
-	in.block = in.block[:0]
-	in.blocks++
+	err := in.l.db.Tx(ctx, func(tx *relation.Tx) error {
+		for part, b := range in.blocks {
+			if len(b) == 0 {
+				continue
+			}
+			if err := in.stage(ctx, tx, blockOf(part, in.flushed), packer.EncodeAll(b, nil), asSaid); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for part := range in.blocks {
+		in.blocks[part] = in.blocks[part][:0]
+	}
+	in.bytes = 0
+	in.flushed++
 	return err
 }
 
-func (in *Intake) stage(ctx context.Context, tx *relation.Tx, n int64, body []byte, gone bool) error {
-	if _, err := tx.Exec(ctx, `INSERT INTO cnc_staged (reading, n, gone, body) VALUES ($1, $2, $3, $4)`, in.id, n, one(gone), body); err != nil {
+func (in *Intake) stage(ctx context.Context, tx *relation.Tx, n int64, body []byte, how int64) error {
+	if _, err := tx.Exec(ctx, `INSERT INTO cnc_staged (reading, n, gone, body) VALUES ($1, $2, $3, $4)`, in.id, n, how, body); err != nil {
 		return fmt.Errorf("keep what was read: %w", err)
 	}
 	return nil
@@ -245,23 +266,26 @@ func (in *Intake) Drop(ctx context.Context) error {
 	})
 }
 
-// gone are the keys that a whole reading doesn't have.
-func (in *Intake) gone() (keys []int64) {
-	if !in.r.Whole {
-		return nil
-	}
+// left are the keys that a whole reading doesn't have, and those of which any says that
+// they are over.
+func (in *Intake) left() (gone, ended []int64) {
 	for i, seen := range in.seen {
-		if !seen {
-			keys = append(keys, in.keys[i])
+		switch {
+		case seen:
+		case in.ended[i]:
+			ended = append(ended, in.keys[i])
+		case in.r.Whole:
+			gone = append(gone, in.keys[i])
 		}
 	}
-	return keys
+	return gone, ended
 }
 
 // Result is what a reading would come to, if it ended now.
 func (in *Intake) Result() Result {
 	r := in.res
-	r.Gone = len(in.gone())
+	gone, ended := in.left()
+	r.Gone = len(gone) + len(ended)
 	return r
 }
 
@@ -271,8 +295,8 @@ func (in *Intake) Finish(ctx context.Context) (Result, error) {
 	if err := in.flush(ctx); err != nil {
 		return in.res, errors.Join(err, in.Drop(ctx))
 	}
-	gone := in.gone()
-	in.res.Gone = len(gone)
+	gone, ended := in.left()
+	in.res.Gone = len(gone) + len(ended)
 	err := in.l.write(ctx, func(w *work) error {
 		x, err := w.reading(ctx, in.id)
 		if err != nil {
@@ -286,18 +310,23 @@ func (in *Intake) Finish(ctx context.Context) (Result, error) {
 			return fmt.Errorf("%w: another reading of %s came in the meantime: read it again", ErrReading, in.r.Source)
 		}
 		before := len(in.keys)
-		x.Read, x.Added, x.Removed, x.Changed, x.Protected, x.Before = in.res.Read, in.res.New, len(gone), in.res.Changed, in.res.Shielded, before
+		x.Read, x.Added, x.Removed, x.Changed, x.Protected, x.Before = in.res.Read, in.res.New, in.res.Gone, in.res.Changed, in.res.Shielded, before
 		x.Size = before + x.Added - x.Removed
 		x.At = in.r.At
 		if x.Why, err = w.judge(ctx, &x); err != nil {
 			return err
 		}
 		in.res.Why = x.Why
-		n := in.blocks
-		for part := range slices.Chunk(gone, 100_000) {
-			n++
-			if err := in.stage(ctx, w.tx, n, appendKeys(nil, part), true); err != nil {
-				return err
+		n := int64(0)
+		for _, keys := range []struct {
+			how  int64
+			list []int64
+		}{{asGone, gone}, {asEnded, ended}} {
+			for part := range slices.Chunk(keys.list, 100_000) {
+				if err := in.stage(ctx, w.tx, blockOf(parts, n), appendKeys(nil, part), keys.how); err != nil {
+					return err
+				}
+				n++
 			}
 		}
 		if _, err := w.tx.Exec(ctx, `UPDATE cnc_reading SET state = 'superseded' WHERE source = $1 AND state = 'held'`, in.r.Source); err != nil {

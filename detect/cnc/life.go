@@ -194,7 +194,7 @@ func (l *List) progress(e *Entry, said []Said, now time.Time) (through []State) 
 	if e.State == Enriched {
 		step(Scored)
 	}
-	if e.State == Scored && e.Role == observe.RoleC2 && e.Two == nil && e.Score >= l.cfg.Auto && e.Waits == nil &&
+	if e.State == Scored && e.Role == observe.RoleC2 && e.Two == nil && !e.Emergency && e.Score >= l.cfg.Auto && e.Waits == nil &&
 		slices.ContainsFunc(said, func(s Said) bool { return s.Gone.IsZero() && l.SourceOf(s.Source).Auto }) {
 		step(Reviewed)
 		step(Shadow)

@@ -38,7 +38,7 @@ type Query struct {
 }
 
 // small is how many entries are sorted rather than gone through in order.
-const small = 20_000
+const small = 8_000
 
 // Page is a part of those that match; next is the cursor of the page after it, "" there
 // is none.
@@ -46,12 +46,7 @@ func (l *List) Page(ctx context.Context, q Query) (list []Entry, next string, er
 	if q.Limit <= 0 {
 		q.Limit = 100
 	}
-	if q.Order == "" {
-		q.Order = ByScore
-	}
-	if q.Text != "" {
-		q.Order = ByName
-	}
+	q.Order = q.order()
 	column, sign, down := map[Order]string{ByScore: "score", ByAge: "opened", ByHits: "hits", ByName: "value"}[q.Order], "<", " DESC"
 	if column == "" {
 		return nil, "", fmt.Errorf("order %q: use score, age, hits or name", q.Order)
@@ -69,23 +64,22 @@ func (l *List) Page(ctx context.Context, q Query) (list []Entry, next string, er
 		v, k := c.arg(value), c.arg(key)
 		c.add(fmt.Sprintf("(e.%s, e.key) %s (%s, %s)", column, sign, v, k))
 	}
-	driver, err := l.driver(ctx, &q, c)
+	s, err := l.Summary(ctx)
 	if err != nil {
 		return nil, "", err
 	}
-	tail := fmt.Sprintf(` ORDER BY e.%s%s, e.key%s LIMIT %d`, column, down, down, q.Limit+1)
-	var text string
-	switch {
-	case driver != "":
-		text = `WITH few AS MATERIALIZED (` + driver + `) SELECT ` + prefixed + ` FROM few CROSS JOIN cnc_entry e WHERE few.key = e.key AND ` + c.text() + tail
-	case q.Order == ByScore:
-		text = l.byState(&q, c, tail)
-	default:
-		if len(q.States) > 0 {
-			c.add("e.state IN (" + quoted(q.States) + ")")
-		}
-		text = `SELECT ` + prefixed + ` FROM cnc_entry e WHERE ` + c.text() + tail
+	driver, err := l.driver(ctx, s, &q, c)
+	if err != nil {
+		return nil, "", err
 	}
+	if driver == "" {
+		driver = q.walk(s, c, column, down)
+	}
+	if driver == "" {
+		return nil, "", nil // the counts say that there is none
+	}
+	text := fmt.Sprintf(`WITH few AS MATERIALIZED (%s) SELECT %s FROM few CROSS JOIN cnc_entry e WHERE few.key = e.key AND %s ORDER BY e.%s%s, e.key%s LIMIT %d`,
+		driver, prefixed, c.text(), column, down, down, q.Limit+1)
 	rows, err := l.db.Query(ctx, text, c.args...)
 	if err != nil {
 		return nil, "", fmt.Errorf("read the list: %w", err)
@@ -111,17 +105,59 @@ func (l *List) Page(ctx context.Context, q Query) (list []Entry, next string, er
 	return list, next, err
 }
 
-// byState goes through the states side by side: each of them is in order.
-func (l *List) byState(q *Query, c *conditions, tail string) string {
-	states := q.States
-	if len(states) == 0 {
-		states = States()
+// order is how the page is sorted in the end.
+func (q *Query) order() Order {
+	switch {
+	case q.Text != "":
+		return ByName
+	case q.Order == "":
+		return ByScore
 	}
-	parts := make([]string, len(states))
-	for i, s := range states {
-		parts[i] = `SELECT * FROM (SELECT e.key, e.score FROM cnc_entry e WHERE e.state = ` + quoted([]State{s}) + ` AND ` + c.text() + tail + `) AS s` + strconv.Itoa(i)
+	return q.Order
+}
+
+// walk goes through an index in order. By score it goes through the states side by side:
+// each of them is in order.
+func (q *Query) walk(s *Summary, c *conditions, column, down string) string {
+	var parts []string
+	add := func(which string) {
+		parts = append(parts, fmt.Sprintf(`SELECT * FROM (SELECT e.key FROM cnc_entry e WHERE %s%s ORDER BY e.%s%s, e.key%s LIMIT %d) AS s%d`, which, c.text(), column, down, down, q.Limit+1, len(parts)))
 	}
-	return `WITH few AS MATERIALIZED (` + strings.Join(parts, " UNION ALL ") + `) SELECT ` + prefixed + ` FROM few CROSS JOIN cnc_entry e WHERE few.key = e.key` + tail
+	if q.Order != ByScore || q.Waits || q.Two != nil && *q.Two {
+		add("")
+		return parts[0]
+	}
+	done := map[State]bool{}
+	for x := range s.counts {
+		if q.takes(x) && !done[x.state] {
+			done[x.state] = true
+			add(`e.state = '` + string(x.state) + `' AND `)
+		}
+	}
+	return strings.Join(parts, " UNION ALL ")
+}
+
+// count is how many there are of what is asked for, by kind, family and state alone.
+func (s *Summary) count(q *Query) (n int) {
+	for x, k := range s.counts {
+		if q.takes(x) {
+			n += k
+		}
+	}
+	return n
+}
+
+// takes tells whether a sort is asked for.
+func (q *Query) takes(x sort) bool {
+	return (q.Kind == "" || q.Kind == x.kind) && (q.Family == "" || q.family() == x.family) && (len(q.States) == 0 || slices.Contains(q.States, x.state))
+}
+
+// family is the one asked for, as it is kept.
+func (q *Query) family() string {
+	if q.Family == "-" {
+		return ""
+	}
+	return q.Family
 }
 
 var prefixed = "e." + strings.ReplaceAll(entryColumns, ", ", ", e.")
@@ -160,17 +196,17 @@ func (c *conditions) text() string {
 	return strings.Join(c.list, " AND ")
 }
 
-// where gives the conditions, but for the states.
+// where gives the conditions. Family and state are put so that they choose no index: that
+// is for the driver and the walk to do.
 func (q *Query) where(c *conditions) {
 	if q.Kind != "" {
 		c.add("e.kind = " + c.arg(string(q.Kind)))
 	}
 	if q.Family != "" {
-		f := q.Family
-		if f == "-" {
-			f = ""
-		}
-		c.add("e.family = " + c.arg(f))
+		c.add("(e.family || '') = " + c.arg(q.family()))
+	}
+	if len(q.States) > 0 {
+		c.add("(e.state || '') IN (" + quoted(q.States) + ")")
 	}
 	if q.Two != nil {
 		if *q.Two {
@@ -196,52 +232,47 @@ func (q *Query) where(c *conditions) {
 // driver is what finds few entries at once, by what the query asks for and there is little
 // of; "" when there is much of everything, and going through them in order finds a page
 // soon.
-func (l *List) driver(ctx context.Context, q *Query, c *conditions) (string, error) {
-	s, err := l.Summary(ctx)
-	if err != nil {
-		return "", err
-	}
-	if q.Text != "" {
-		if len(q.States) > 0 {
-			c.add("e.state IN (" + quoted(q.States) + ")")
+func (l *List) driver(ctx context.Context, s *Summary, q *Query, c *conditions) (from string, err error) {
+	for _, x := range []struct {
+		asked bool
+		which string
+	}{{q.Two != nil && *q.Two, `two <> ''`}, {q.Waits, `waits <> ''`}} {
+		if !x.asked {
+			continue
 		}
-		return "", nil
-	}
-	states := ""
-	if len(q.States) > 0 {
-		states = "e.state IN (" + quoted(q.States) + ")"
-	}
-	pick := func(from string) (string, error) {
-		if states != "" {
-			c.add(states)
+		if q.Order == ByScore {
+			return "", nil // an index has them in order
 		}
+		from = `SELECT key FROM cnc_entry WHERE ` + x.which
+		var n int
+		if err := l.db.QueryRow(ctx, fmt.Sprintf(`SELECT count(*) FROM (%s LIMIT %d) AS t`, from, l.small+1)).Scan(&n); err != nil {
+			return "", fmt.Errorf("count the list: %w", err)
+		}
+		if n > l.small {
+			from = ""
+		}
+		break
+	}
+	if from != "" || q.Text != "" {
 		return from, nil
 	}
-	if q.Two != nil && *q.Two {
-		return pick(`SELECT key FROM cnc_entry WHERE two <> ''`)
+	if q.Source != "" && s.listed(q.Source) <= l.small {
+		return `SELECT key FROM cnc_said WHERE gone = 0 AND source = ` + c.arg(q.Source), nil
 	}
-	if q.Waits {
-		return pick(`SELECT key FROM cnc_entry WHERE waits <> ''`)
+	if q.Kind == "" && q.Family == "" && len(q.States) == 0 || s.count(q) > l.small {
+		return "", nil
 	}
-	if q.Source != "" && s.listed(q.Source) <= small {
-		return pick(`SELECT key FROM cnc_said WHERE gone = 0 AND source = ` + c.arg(q.Source))
+	which := []string{"n.n > 0"}
+	if q.Kind != "" {
+		which = append(which, "n.kind = "+c.arg(string(q.Kind)))
 	}
-	if q.Family != "" && s.family(q.Family) <= small {
-		f := q.Family
-		if f == "-" {
-			f = ""
-		}
-		return pick(`SELECT key FROM cnc_entry WHERE family = ` + c.arg(f))
+	if q.Family != "" {
+		which = append(which, "n.family = "+c.arg(q.family()))
 	}
-	if n := 0; states != "" && q.Order != ByScore {
-		for _, x := range q.States {
-			n += s.States[x]
-		}
-		if n <= small {
-			return `SELECT key FROM cnc_entry WHERE state IN (` + quoted(q.States) + `)`, nil
-		}
+	if len(q.States) > 0 {
+		which = append(which, "n.state IN ("+quoted(q.States)+")")
 	}
-	return "", nil
+	return `SELECT x.key FROM cnc_count n CROSS JOIN cnc_entry x WHERE x.family = n.family AND x.kind = n.kind AND x.state = n.state AND ` + strings.Join(which, " AND "), nil
 }
 
 // cursor says where a page ended.
@@ -281,29 +312,23 @@ func (q *Query) cursor() (value any, key int64, err error) {
 
 // Total counts those that match, up to most; exact tells whether there aren't more.
 func (l *List) Total(ctx context.Context, q Query, most int) (n int, exact bool, err error) {
-	if q.Kind == "" && q.Family == "" && q.Source == "" && q.Two == nil && !q.Waits && q.Text == "" {
-		s, err := l.Summary(ctx)
-		if err != nil {
-			return 0, false, err
-		}
-		for state, k := range s.States {
-			if len(q.States) == 0 || slices.Contains(q.States, state) {
-				n += k
-			}
-		}
-		return n, true, nil
+	q.Order = q.order()
+	s, err := l.Summary(ctx)
+	if err != nil {
+		return 0, false, err
+	}
+	if q.Source == "" && q.Two == nil && !q.Waits && q.Text == "" && q.Order != ByHits {
+		return s.count(&q), true, nil
 	}
 	c := &conditions{}
 	q.where(c)
-	driver, err := l.driver(ctx, &q, c)
+	driver, err := l.driver(ctx, s, &q, c)
 	if err != nil {
 		return 0, false, err
 	}
 	text := `SELECT 1 FROM cnc_entry e WHERE ` + c.text()
 	if driver != "" {
 		text = `SELECT 1 FROM (` + driver + `) AS few CROSS JOIN cnc_entry e WHERE few.key = e.key AND ` + c.text()
-	} else if len(q.States) > 0 && q.Text == "" {
-		text += " AND e.state IN (" + quoted(q.States) + ")"
 	}
 	if err := l.db.QueryRow(ctx, fmt.Sprintf(`SELECT count(*) FROM (%s LIMIT %d) AS t`, text, most+1), c.args...).Scan(&n); err != nil {
 		return 0, false, fmt.Errorf("count the list: %w", err)
@@ -320,7 +345,7 @@ type Summary struct {
 	Waiting  int           `json:"waiting"`     // in the middle of their life
 	Took     time.Duration `json:"-"`
 	At       time.Time     `json:"at"`
-	families map[string]int
+	counts   map[sort]int
 }
 
 // FamilyCount is how many entries a family has.
@@ -346,15 +371,8 @@ func (s *Summary) listed(name string) int {
 	return 0
 }
 
-func (s *Summary) family(name string) int {
-	if name == "-" {
-		name = ""
-	}
-	return s.families[name]
-}
-
-// Summary counts the list. Of a large one that changes all the time it may be a few
-// seconds old: counting takes at most a fifth of the time.
+// Summary is the list in figures. They may be a little old: reading them takes at most a
+// fifth of the time.
 func (l *List) Summary(ctx context.Context) (*Summary, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -366,7 +384,7 @@ func (l *List) Summary(ctx context.Context) (*Summary, error) {
 	if s := l.sums; s != nil && (l.asOf == version || began.Sub(s.At) < 4*s.Took) {
 		return s, nil
 	}
-	s := &Summary{States: map[State]int{}, families: map[string]int{}, Families: []FamilyCount{}, Sources: []SourceCount{}}
+	s := &Summary{States: map[State]int{}, counts: map[sort]int{}, Families: []FamilyCount{}, Sources: []SourceCount{}}
 	if err := l.countFamilies(ctx, s); err != nil {
 		return nil, err
 	}
@@ -374,7 +392,7 @@ func (l *List) Summary(ctx context.Context) (*Summary, error) {
 		return nil, err
 	}
 	week := l.clock.Now().Add(7 * 24 * time.Hour).UnixNano()
-	if err := l.db.QueryRow(ctx, `SELECT count(*) FROM cnc_entry WHERE due > 0 AND due <= $1 AND expires <= $1 AND state = 'enforced'`, week).Scan(&s.Expiring); err != nil {
+	if err := l.db.QueryRow(ctx, `SELECT count(*) FROM cnc_entry WHERE expires <= $1 AND state = 'enforced'`, week).Scan(&s.Expiring); err != nil {
 		return nil, fmt.Errorf("count the list: %w", err)
 	}
 	if err := l.db.QueryRow(ctx, `SELECT count(*) FROM cnc_entry WHERE waits <> ''`).Scan(&s.Waiting); err != nil {
@@ -387,16 +405,16 @@ func (l *List) Summary(ctx context.Context) (*Summary, error) {
 }
 
 func (l *List) countFamilies(ctx context.Context, s *Summary) error {
-	rows, err := l.db.Query(ctx, `SELECT family, state, count(*) FROM cnc_entry GROUP BY family, state`)
+	rows, err := l.db.Query(ctx, `SELECT kind, family, state, n FROM cnc_count WHERE n > 0`)
 	if err != nil {
 		return fmt.Errorf("count the list: %w", err)
 	}
 	defer rows.Close()
 	at := map[string]int{}
 	for rows.Next() {
-		var family, state string
+		var kind, family, state string
 		var n int
-		if err := rows.Scan(&family, &state, &n); err != nil {
+		if err := rows.Scan(&kind, &family, &state, &n); err != nil {
 			return fmt.Errorf("count the list: %w", err)
 		}
 		i, have := at[family]
@@ -410,7 +428,7 @@ func (l *List) countFamilies(ctx context.Context, s *Summary) error {
 			s.Families[i].Enforced += n
 		}
 		s.States[State(state)] += n
-		s.families[family] += n
+		s.counts[sort{observe.IndicatorKind(kind), family, State(state)}] = n
 	}
 	slices.SortFunc(s.Families, func(a, b FamilyCount) int {
 		if a.Count != b.Count {

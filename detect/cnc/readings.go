@@ -128,24 +128,8 @@ func (w *work) apply(ctx context.Context, x *Held, who string, why detect.Text) 
 		return err
 	}
 	w.reads[x.Source] = x.At
-	for n := int64(1); ; n++ {
-		var gone int64
-		var body []byte
-		err := w.tx.QueryRow(ctx, `SELECT gone, body FROM cnc_staged WHERE reading = $1 AND n = $2`, x.id, n).Scan(&gone, &body)
-		if errors.Is(err, sql.ErrNoRows) {
-			break
-		}
-		if err != nil {
-			return fmt.Errorf("read a reading: %w", err)
-		}
-		if gone == 1 {
-			err = w.leave(ctx, x, body, lot)
-		} else {
-			err = w.take(ctx, x, body, lot, have == 0)
-		}
-		if err != nil {
-			return err
-		}
+	if err := w.unstage(ctx, x, lot, have == 0); err != nil {
+		return err
 	}
 	if bulk {
 		if err := w.makeIndexes(ctx); err != nil {
@@ -159,16 +143,11 @@ func (w *work) apply(ctx context.Context, x *Held, who string, why detect.Text) 
 // than there were.
 const bulkFrom = 20_000
 
-// indexes are those of cnc_entry besides its key, as the migration makes them.
+// indexes are those of cnc_entry that new entries fall into all over, as the migrations
+// make them. The others get theirs at the end of a group, since keys come in order, or hold few.
 var indexes = []struct{ name, on string }{
-	{"cnc_entry_state", "(state, score, key)"},
-	{"cnc_entry_family", "(family, state, score, key)"},
-	{"cnc_entry_value", "(value, key)"},
-	{"cnc_entry_opened", "(opened, key)"},
-	{"cnc_entry_due", "(due) WHERE due > 0"},
-	{"cnc_entry_hits", "(hits, key) WHERE hits > 0"},
-	{"cnc_entry_two", "(key) WHERE two <> ''"},
-	{"cnc_entry_waits", "(key) WHERE waits <> ''"},
+	{"cnc_entry_score", "(state, score, key, kind, family)"},
+	{"cnc_entry_value", "(value, key, kind)"},
 }
 
 func (w *work) dropIndexes(ctx context.Context) error {
@@ -189,41 +168,99 @@ func (w *work) makeIndexes(ctx context.Context) error {
 			return fmt.Errorf("change the list: %w", err)
 		}
 	}
+	if !w.db.Postgres() {
+		return nil
+	}
+	for _, table := range []string{"cnc_entry", "cnc_said", "cnc_count"} { // else the server takes them for as small as they were
+		if _, err := w.tx.Exec(ctx, `ANALYZE `+table); err != nil {
+			return fmt.Errorf("change the list: %w", err)
+		}
+	}
 	return nil
 }
 
 // lotSize is how many entries are dealt with at once.
 const lotSize = 1000
 
-// leave ends what a source said.
-func (w *work) leave(ctx context.Context, x *Held, body []byte, lot int64) error {
-	keys, err := readKeys(body)
-	if err != nil {
-		return err
+// unstage takes what a reading brings, in the order of the keys: a table that is written in
+// the order of its key is written once. A part of it is in memory at a time.
+func (w *work) unstage(ctx context.Context, x *Held, lot int64, empty bool) error {
+	var list []brought
+	next := w.ahead(ctx, x.id, 0)
+	for part := range parts {
+		got := <-next
+		if got.err != nil {
+			return got.err
+		}
+		if part < parts-1 {
+			next = w.ahead(ctx, x.id, part+1)
+		}
+		list = append(list, got.list...)
+		for len(list) >= lotSize || part == parts-1 && len(list) > 0 {
+			n := min(len(list), lotSize)
+			if err := w.take(ctx, x, list[:n], lot, empty); err != nil {
+				return err
+			}
+			list = list[n:]
+		}
 	}
-	for part := range slices.Chunk(keys, lotSize) {
-		entries, said, err := w.both(ctx, part)
+	for _, how := range []int64{asGone, asEnded} {
+		bodies, err := w.staged(ctx, x.id, parts, how)
 		if err != nil {
 			return err
 		}
-		for _, k := range part {
-			e, list := entries[k], said[k]
-			if e == nil {
-				continue
-			}
-			for i := range list {
-				if s := &list[i]; s.Source == x.Source && s.Gone.IsZero() {
-					s.Gone = x.At
-					if err := w.said.add(ctx, s.values()...); err != nil {
-						return err
-					}
-				}
-			}
-			was := *e
-			e.Score, e.Scored = w.weigh(e, list, w.reads, w.now, nil), w.now
-			if err := w.save(ctx, e, was, lot); err != nil {
+		for _, body := range bodies {
+			keys, err := readKeys(body)
+			if err != nil {
 				return err
 			}
+			for some := range slices.Chunk(keys, lotSize) {
+				if err := w.leave(ctx, x, some, lot, how == asEnded); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// leave ends what a source said. Where the source itself says that it is over (a STIX
+// indicator that is revoked), the entry leaves at once, unless another one still says so.
+func (w *work) leave(ctx context.Context, x *Held, keys []int64, lot int64, ended bool) error {
+	entries, said, err := w.both(ctx, keys)
+	if err != nil {
+		return err
+	}
+	for _, k := range keys {
+		e, list := entries[k], said[k]
+		if e == nil {
+			continue
+		}
+		for i := range list {
+			s := &list[i]
+			if s.Source != x.Source || !s.Gone.IsZero() {
+				continue
+			}
+			s.Gone = x.At
+			if ended && (s.Until.IsZero() || s.Until.After(x.At)) {
+				s.Until = x.At
+			}
+			if err := w.said.add(ctx, s.values()...); err != nil {
+				return err
+			}
+		}
+		was := *e
+		e.Score, e.Scored = w.weigh(e, list, w.reads, w.now, nil), w.now
+		var what []string
+		if ended && !e.State.Over() && len(live(list)) == 0 {
+			e.move(Expired, w.now)
+			e.Expires = w.now
+			reason := detect.Textf("情報源 %s が取り消しました。", "%s took it back", x.Source)
+			e.Reason = &reason
+			what = []string{string(Expired)}
+		}
+		if err := w.save(ctx, e, was, lot, what...); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -244,50 +281,44 @@ func (w *work) both(ctx context.Context, keys []int64) (map[int64]*Entry, map[in
 	return entries, said, err
 }
 
-// take takes a block of indicators. On an empty list none is looked for.
-func (w *work) take(ctx context.Context, x *Held, body []byte, lot int64, empty bool) error {
-	list := make([]observe.Indicator, 0, lotSize)
-	for len(body) > 0 {
-		list = list[:0]
-		for len(body) > 0 && len(list) < lotSize {
-			list = append(list, observe.Indicator{})
-			var err error
-			if body, err = readIndicator(body, &list[len(list)-1]); err != nil {
-				return err
-			}
-		}
+// take takes indicators. On an empty list none is looked for.
+func (w *work) take(ctx context.Context, x *Held, list []brought, lot int64, empty bool) error {
+	var entries map[int64]*Entry
+	var said map[int64][]Said
+	if !empty {
 		keys := make([]int64, len(list))
 		for i := range list {
-			keys[i], _ = keyOf(list[i].Kind, list[i].Value)
+			keys[i] = list[i].key
 		}
-		var entries map[int64]*Entry
-		var said map[int64][]Said
-		if !empty {
-			var err error
-			if entries, said, err = w.both(ctx, keys); err != nil {
-				return err
-			}
+		var err error
+		if entries, said, err = w.both(ctx, keys); err != nil {
+			return err
 		}
-		for i := range list {
-			if err := w.claim(ctx, x, &list[i], entries[keys[i]], said[keys[i]], lot); err != nil {
-				return err
-			}
+	}
+	for i := range list {
+		b := &list[i]
+		if err := w.claim(ctx, x, b, entries[b.key], said[b.key], lot); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
 // claim takes what a source says of one entry.
-func (w *work) claim(ctx context.Context, x *Held, c *observe.Indicator, e *Entry, said []Said, lot int64) error {
-	key, more := keyOf(c.Kind, c.Value)
+func (w *work) claim(ctx context.Context, x *Held, b *brought, e *Entry, said []Said, lot int64) error {
+	c, key := &b.Indicator, b.key
 	if e != nil && (e.Value != c.Value || e.Kind != c.Kind) {
 		return nil // another thing with the same key: made so on purpose, and not worth a place
 	}
 	s := Said{
-		Source: x.Source, Evidence: c.Evidence, Confidence: c.Confidence, Family: c.Family, First: c.First.UTC(), Last: c.Last.UTC(), Until: c.Until.UTC(), Since: x.At, key: key, digest: digestOf(c, more),
+		Source: x.Source, Evidence: c.Evidence, Confidence: c.Confidence, Family: c.Family, First: c.First.UTC(), Last: c.Last.UTC(), Until: c.Until.UTC(), Since: x.At, key: key, digest: digestOf(c, b.more),
 	}
 	at := slices.IndexFunc(said, func(o Said) bool { return o.Source == x.Source && o.Gone.IsZero() })
+	to := w.said
 	switch {
+	case len(said) == 0:
+		to = w.newSaid
+		said = append(said, s)
 	case at < 0:
 		said = append(said, s)
 	case said[at].same(&s) || said[at].Since.Equal(x.At): // only the last look at it moved
@@ -300,7 +331,7 @@ func (w *work) claim(ctx context.Context, x *Held, c *observe.Indicator, e *Entr
 		}
 		said = append(said, s)
 	}
-	if err := w.said.add(ctx, s.values()...); err != nil {
+	if err := to.add(ctx, s.values()...); err != nil {
 		return fmt.Errorf("change the list: %w", err)
 	}
 	var was Entry

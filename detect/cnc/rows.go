@@ -15,28 +15,34 @@ import (
 	"sakimori/observe"
 )
 
-// rows writes many rows of one table: one by one with a prepared statement where that is
-// a call of a function, many at once where it is a way over a network.
+// rows writes rows of one table, many with a statement: on a server that is fewer ways
+// over a network, in this process it saves calls. SQLite is told to leave what it did of a
+// statement that fails, since the transaction is given up anyhow: it need not remember how
+// to take it back.
 type rows struct {
 	tx         *relation.Tx
 	head, tail string
 	columns    int
-	most       int // rows of a statement
-	stmt       *relation.Statement
+	most       int                 // rows of a statement
+	numbered   bool                // its parameters; SQLite looks the name of each up, unless it has none
+	full       *relation.Statement // one that has as many rows as it may
 	args       []any
 }
 
 func (l *List) rows(tx *relation.Tx, table, columns, tail string) *rows {
-	r := &rows{tx: tx, head: `INSERT INTO ` + table + ` (` + columns + `) VALUES `, tail: tail, columns: strings.Count(columns, ",") + 1, most: 1}
-	if l.db.Postgres() {
+	r := &rows{tx: tx, head: `INSERT OR FAIL INTO ` + table + ` (` + columns + `) VALUES `, tail: tail, columns: strings.Count(columns, ",") + 1, numbered: l.db.Postgres()}
+	r.most = 500 / r.columns
+	if r.numbered {
 		r.most = 20_000 / r.columns // of 65,535 parameters
+		r.head = strings.Replace(r.head, " OR FAIL", "", 1)
 	}
 	return r
 }
 
-// values are the places of n rows.
-func (r *rows) values(n int) string {
+// text is a statement of n rows.
+func (r *rows) text(n int) string {
 	var b strings.Builder
+	b.WriteString(r.head)
 	for i := range n * r.columns {
 		switch {
 		case i == 0:
@@ -46,40 +52,43 @@ func (r *rows) values(n int) string {
 		default:
 			b.WriteString(", ")
 		}
-		b.WriteByte('$')
-		b.WriteString(strconv.Itoa(i + 1))
+		if r.numbered {
+			b.WriteString("$" + strconv.Itoa(i+1))
+		} else {
+			b.WriteByte('?')
+		}
 	}
-	return b.String() + ")"
+	return b.String() + ")" + r.tail
 }
 
+// add writes a row; at the latest with end.
 func (r *rows) add(ctx context.Context, values ...any) (err error) {
-	if r.most == 1 {
-		if r.stmt == nil {
-			if r.stmt, err = r.tx.Prepare(ctx, r.head+r.values(1)+r.tail); err != nil {
-				return err
-			}
+	if r.args = append(r.args, values...); len(r.args) < r.most*r.columns {
+		return nil
+	}
+	if r.full == nil {
+		if r.full, err = r.tx.Prepare(ctx, r.text(r.most)); err != nil {
+			return err
 		}
-		_, err = r.stmt.Exec(ctx, values...)
-		return err
 	}
-	if r.args = append(r.args, values...); len(r.args) == r.most*r.columns {
-		return r.end(ctx)
-	}
-	return nil
+	_, err = r.full.Exec(context.WithoutCancel(ctx), r.args...) // the transaction ends with ctx anyhow: nobody need watch each statement
+	r.args = r.args[:0]
+	return err
 }
 
 // end writes what is left.
 func (r *rows) end(ctx context.Context) error {
-	if r.stmt != nil {
-		err := r.stmt.Close()
-		r.stmt = nil
-		return err
+	if len(r.args) > 0 {
+		if _, err := r.tx.Exec(ctx, r.text(len(r.args)/r.columns), r.args...); err != nil {
+			return err
+		}
+		r.args = r.args[:0]
 	}
-	if len(r.args) == 0 {
+	if r.full == nil {
 		return nil
 	}
-	_, err := r.tx.Exec(ctx, r.head+r.values(len(r.args)/r.columns)+r.tail, r.args...)
-	r.args = r.args[:0]
+	err := r.full.Close()
+	r.full = nil
 	return err
 }
 
@@ -92,7 +101,18 @@ type work struct {
 	last  int64 // lot
 	reads map[string]time.Time
 
+	counts map[sort]int64    // how much more there is, or less
+	blocks map[blocked]int64 // how much more was blocked
+
+	newEntries, newSaid            *rows // of which it is known that they aren't there
 	entries, said, events, changes *rows
+}
+
+// sort is what entries are counted by.
+type sort struct {
+	kind   observe.IndicatorKind
+	family string
+	state  State
 }
 
 const (
@@ -115,7 +135,8 @@ func (l *List) write(ctx context.Context, do func(w *work) error) error {
 			}
 			defer func() { _, _ = tx.Exec(context.WithoutCancel(ctx), `PRAGMA cache_size = -2000`) }() // the connection is used by others, too
 		}
-		w := &work{List: l, tx: tx, now: l.clock.Now().UTC()}
+		w := &work{List: l, tx: tx, now: l.clock.Now().UTC(), counts: map[sort]int64{}, blocks: map[blocked]int64{}}
+		w.newEntries, w.newSaid = l.rows(tx, "cnc_entry", entryColumns, ``), l.rows(tx, "cnc_said", saidColumns, ``)
 		w.entries = l.rows(tx, "cnc_entry", entryColumns, ` ON CONFLICT (key) DO UPDATE SET port = excluded.port, role = excluded.role, family = excluded.family, state = excluded.state, score = excluded.score,
 			scored = excluded.scored, first = excluded.first, last = excluded.last, opened = excluded.opened, changed = excluded.changed, expires = excluded.expires, shadow = excluded.shadow, due = excluded.due,
 			hits = excluded.hits, would = excluded.would, hit = excluded.hit, flags = excluded.flags, two = excluded.two, waits = excluded.waits, reason = excluded.reason`)
@@ -146,11 +167,27 @@ func (l *List) write(ctx context.Context, do func(w *work) error) error {
 
 // flush writes what waits to be written.
 func (w *work) flush(ctx context.Context) error {
-	for _, r := range []*rows{w.entries, w.said, w.events, w.changes} {
+	for _, r := range []*rows{w.newEntries, w.newSaid, w.entries, w.said, w.events, w.changes} {
 		if err := r.end(ctx); err != nil {
 			return fmt.Errorf("change the list: %w", err)
 		}
 	}
+	for s, n := range w.counts {
+		if n == 0 {
+			continue
+		}
+		if _, err := w.tx.Exec(ctx, `INSERT INTO cnc_count (kind, family, state, n) VALUES ($1, $2, $3, $4) ON CONFLICT (family, kind, state) DO UPDATE SET n = cnc_count.n + excluded.n`,
+			string(s.kind), s.family, string(s.state), n); err != nil {
+			return fmt.Errorf("count the list: %w", err)
+		}
+	}
+	clear(w.counts)
+	for b, n := range w.blocks {
+		if _, err := w.tx.Exec(ctx, `INSERT INTO cnc_blocks (day, family, n) VALUES ($1, $2, $3) ON CONFLICT (day, family) DO UPDATE SET n = cnc_blocks.n + excluded.n`, b.day, b.family, n); err != nil {
+			return fmt.Errorf("count blocks: %w", err)
+		}
+	}
+	clear(w.blocks)
 	return nil
 }
 
@@ -190,7 +227,11 @@ func (w *work) decide(ctx context.Context, d Deed) (lot int64, err error) {
 // save keeps an entry, what happened to it, and whether that took it into force or out.
 func (w *work) save(ctx context.Context, e *Entry, was Entry, lot int64, what ...string) error {
 	w.plan(e)
-	if err := w.entries.add(ctx, e.values()...); err != nil {
+	to := w.entries
+	if was.State == "" {
+		to = w.newEntries
+	}
+	if err := to.add(ctx, e.values()...); err != nil {
 		return fmt.Errorf("change the list: %w", err)
 	}
 	for _, s := range what {
@@ -198,6 +239,10 @@ func (w *work) save(ctx context.Context, e *Entry, was Entry, lot int64, what ..
 			return fmt.Errorf("change the list: %w", err)
 		}
 	}
+	if was.State != "" {
+		w.counts[sort{was.Kind, was.Family, was.State}]--
+	}
+	w.counts[sort{e.Kind, e.Family, e.State}]++
 	in := e.InForce()
 	if in == was.InForce() && (!in || e.Emergency == was.Emergency) {
 		return nil
@@ -331,7 +376,19 @@ func saidOf(ctx context.Context, a relation.Asker, keys []int64) (map[int64][]Sa
 	if len(keys) == 0 {
 		return out, nil
 	}
-	rows, err := a.Query(ctx, `SELECT `+saidColumns+` FROM cnc_said WHERE source IN (SELECT name FROM cnc_source) AND key IN (`+in(keys)+`) ORDER BY key, since, source`)
+	reads, err := readsOf(ctx, a) // by their names the key of the table is used
+	if err != nil {
+		return nil, err
+	}
+	c := &conditions{}
+	names := make([]string, 0, len(reads))
+	for name := range reads {
+		names = append(names, c.arg(name))
+	}
+	if len(names) == 0 {
+		return out, nil
+	}
+	rows, err := a.Query(ctx, `SELECT `+saidColumns+` FROM cnc_said WHERE source IN (`+strings.Join(names, ", ")+`) AND key IN (`+in(keys)+`) ORDER BY key, since, source`, c.args...)
 	if err != nil {
 		return nil, fmt.Errorf("read what sources say: %w", err)
 	}

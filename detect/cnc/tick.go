@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"time"
 
 	"sakimori/base/relation"
 	"sakimori/detect"
@@ -219,7 +218,7 @@ const (
 // lookUp follows the chains of candidates' names, the weightiest first.
 func (l *List) lookUp(ctx context.Context, t *Ticked) error {
 	for all := 0; l.cfg.Resolver != nil && all < lookAll; all += lookLot {
-		list, err := entriesBy(ctx, l.db, fmt.Sprintf(`WHERE state = $1 AND waits = '' ORDER BY score DESC, key DESC LIMIT %d`, lookLot), string(Candidate))
+		list, err := entriesBy(ctx, l.db, fmt.Sprintf(`WHERE state = 'candidate' AND waits = '' ORDER BY score DESC, key DESC LIMIT %d`, lookLot))
 		if err != nil || len(list) == 0 {
 			return err
 		}
@@ -366,77 +365,4 @@ func (l *List) shield(ctx context.Context, keys []int64) (n int, err error) {
 		return w.settle(ctx, out, counts)
 	})
 	return counts[string(Withdrawn)], err
-}
-
-// Hit is how often an entry was asked for on a day.
-type Hit struct {
-	Entry   string
-	Day     time.Time // any time of it, UTC
-	Zone    string    // that blocked it; "" it would have been blocked
-	Count   int64
-	Clients int64 // how many different ones, with consent; 0 not counted
-}
-
-// Hits adds to the counts of entries. What isn't on the list is left out, and counted.
-func (l *List) Hits(ctx context.Context, list []Hit) (unknown int, err error) {
-	byKey := map[int64][]Hit{}
-	var keys []int64
-	for _, h := range list {
-		k, err := parseID(h.Entry)
-		if err != nil || h.Count <= 0 {
-			unknown++
-			continue
-		}
-		if byKey[k] == nil {
-			keys = append(keys, k)
-		}
-		byKey[k] = append(byKey[k], h)
-	}
-	slices.Sort(keys)
-	for part := range slices.Chunk(keys, lotSize) {
-		missing := 0
-		err := l.write(ctx, func(w *work) error {
-			missing = 0
-			entries, said, err := w.both(ctx, part)
-			if err != nil {
-				return err
-			}
-			for _, k := range part {
-				e := entries[k]
-				if e == nil {
-					missing += len(byKey[k])
-					continue
-				}
-				if err := w.hit(ctx, e, said[k], byKey[k]); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return unknown, err
-		}
-		unknown += missing
-	}
-	return unknown, nil
-}
-
-func (w *work) hit(ctx context.Context, e *Entry, said []Said, hits []Hit) error {
-	was := *e
-	for _, h := range hits {
-		day := h.Day.UTC().Truncate(24 * time.Hour)
-		if _, err := w.tx.Exec(ctx, `INSERT INTO cnc_hit (key, day, zone, n, clients) VALUES ($1, $2, $3, $4, $5)
-			ON CONFLICT (key, day, zone) DO UPDATE SET n = cnc_hit.n + excluded.n, clients = CASE WHEN excluded.clients > cnc_hit.clients THEN excluded.clients ELSE cnc_hit.clients END`,
-			e.key, day.UnixNano(), h.Zone, h.Count, h.Clients); err != nil {
-			return fmt.Errorf("count hits: %w", err)
-		}
-		if h.Zone == "" {
-			e.Would += h.Count
-		} else {
-			e.Hits += h.Count
-		}
-		e.Hit = later(e.Hit, h.Day.UTC())
-	}
-	e.Score, e.Scored = w.weigh(e, said, w.reads, w.now, nil), w.now
-	return w.save(ctx, e, was, 0)
 }
