@@ -76,3 +76,62 @@ func TestShared(t *testing.T) {
 		t.Error("a third one took the address by itself")
 	}
 }
+
+// TestBatch: many datagrams come and are answered at once, each to who sent it.
+func TestBatch(t *testing.T) {
+	for _, at := range []string{"127.0.0.1:0", "[::1]:0"} {
+		s, err := udp.Listen(t.Context(), at, 1<<20, true)
+		if err != nil {
+			t.Skip("no such address here:", err)
+		}
+		defer s.Close()
+		b, err := udp.NewBatch(s, 8, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var clients []net.Conn
+		for range 20 {
+			c, err := net.Dial("udp", s.LocalAddr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			clients = append(clients, c)
+			if _, err := c.Write([]byte(c.LocalAddr().String())); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for got := 0; got < len(clients); {
+			n, err := b.Read()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range n {
+				if string(b.Payload(i)) != b.From(i).String() {
+					t.Errorf("%q came from %s", b.Payload(i), b.From(i))
+				}
+				if i%4 != 3 { // not everything is answered
+					b.Answer(i, append(append(b.Room(i), "to "...), b.Payload(i)...))
+				} else {
+					b.Answer(i, append(b.Room(i), "no"...))
+				}
+			}
+			if failed, err := b.Flush(); failed != 0 || err != nil {
+				t.Fatal(failed, err)
+			}
+			got += n
+		}
+		buffer := make([]byte, 100)
+		for _, c := range clients {
+			_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+			n, err := c.Read(buffer)
+			if err != nil || string(buffer[:n]) != "no" && string(buffer[:n]) != "to "+c.LocalAddr().String() {
+				t.Errorf("%s was told %q %v", c.LocalAddr(), buffer[:n], err)
+			}
+		}
+		_ = s.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+		if n, err := b.Read(); err == nil {
+			t.Errorf("%d datagrams of nobody", n)
+		}
+	}
+}

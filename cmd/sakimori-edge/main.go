@@ -14,9 +14,9 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"regexp"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -39,7 +39,7 @@ func main() {
 func Main(ctx context.Context, args []string, out, errs io.Writer) int {
 	root := &cobra.Command{Use: "sakimori-edge", Short: "Sakimori at the edge of the network / 網の端のさきもり", SilenceUsage: true, SilenceErrors: true}
 	root.AddCommand(newRole("dns", "Forward DNS by the policy zones / ポリシーゾーンに従って DNS を転送する", true),
-		newRole("zones", "Keep copies of the policy zones as files, for Knot Resolver / ポリシーゾーンの写しをファイルで保つ", false))
+		newRole("zones", "Keep copies of the policy zones as files, for Knot Resolver / ポリシーゾーンの写しをファイルで保つ", false), newStatus())
 	root.SetArgs(args)
 	root.SetOut(out)
 	root.SetErr(errs)
@@ -71,7 +71,12 @@ type config struct {
 		Name   string `yaml:"name"`
 		CAFile string `yaml:"ca_file"`
 	} `yaml:"tls"` // of the primaries (RFC 9103)
-	Folder string `yaml:"folder"` // of the copies
+	Folder string `yaml:"folder"` // of the copies, and of the status
+	Dnstap struct {
+		Socket   string `yaml:"socket"`
+		Addr     string `yaml:"addr"` // host:port, by TCP
+		Identity string `yaml:"identity"`
+	} `yaml:"dnstap"` // who is told of answers, but not of those to who declined
 }
 
 func newRole(use, short string, forwards bool) *cobra.Command {
@@ -79,13 +84,9 @@ func newRole(use, short string, forwards bool) *cobra.Command {
 	c := &cobra.Command{
 		Use: use, Short: short, Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			b, err := os.ReadFile(path) // #nosec G304 -- what the person names
+			cfg, err := load(path)
 			if err != nil {
-				return fmt.Errorf("configuration: %w", err)
-			}
-			var cfg config
-			if err := yaml.Decode(b, &cfg); err != nil {
-				return fmt.Errorf("configuration %s: %w", path, err)
+				return err
 			}
 			log := slog.New(slog.NewTextHandler(c.ErrOrStderr(), nil))
 			parts, err := cfg.components(forwards, log)
@@ -97,6 +98,19 @@ func newRole(use, short string, forwards bool) *cobra.Command {
 	}
 	c.Flags().StringVar(&path, "config", "sakimori-edge.yaml", "configuration file / 設定ファイル")
 	return c
+}
+
+// load reads the configuration.
+func load(path string) (*config, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	var cfg config
+	if err := yaml.Decode(b, &cfg); err != nil {
+		return nil, fmt.Errorf("configuration %s: %w", path, err)
+	}
+	return &cfg, nil
 }
 
 // components are the zones, then, if it forwards, the server that answers by them.
@@ -114,58 +128,52 @@ func (c *config) components(forwards bool, log *slog.Logger) ([]run.Component, e
 		}
 		src.TLS.ServerName = c.TLS.Name
 	}
-	load := func(*policy.Set) {}
+	st := state{file: filepath.Join(c.Folder, statusFile), log: log}
+	// Each of the two is told of the other: of a NOTIFY, and of new zones.
 	var server *forward.Server
+	if st.zones, err = forward.NewSecondary(src, func(set *policy.Set) {
+		if server != nil {
+			server.Load(set)
+		}
+	}, clock.System{}, log); err != nil {
+		return nil, err
+	}
+	parts := []run.Component{{Name: "zones", Run: st.zones.Run}}
 	if forwards {
-		f := forward.Config{Listen: c.Listen, Clients: c.Clients, Cache: c.Cache, Rate: c.Rate, Reason: resolver.Reason}
-		for _, u := range c.Upstream {
-			up := forward.Upstream{Addr: u.Addr, Name: u.TLSName}
-			if up.CA, err = authorities(u.CAFile); err != nil {
+		f, err := c.forwarding()
+		if err != nil {
+			return nil, err
+		}
+		f.Notified = st.zones.Notified
+		if c.Dnstap.Socket != "" || c.Dnstap.Addr != "" {
+			if f.Tap, err = forward.NewTap(c.Dnstap.Socket, c.Dnstap.Addr, c.Dnstap.Identity, log); err != nil {
 				return nil, err
 			}
-			f.Upstream = append(f.Upstream, up)
+			st.tap = f.Tap
+			parts = append(parts, run.Component{Name: "dnstap", Run: f.Tap.Run})
 		}
 		if server, err = forward.New(f, clock.System{}, log); err != nil {
 			return nil, err
 		}
-		load = server.Load
-	}
-	zones, err := forward.NewSecondary(src, load, clock.System{}, log)
-	if err != nil {
-		return nil, err
-	}
-	parts := []run.Component{{Name: "zones", Run: zones.Run}}
-	if forwards {
+		server.Load(st.zones.Set())
+		st.server = server
 		parts = append(parts, run.Component{Name: "dns", Run: server.Run})
 	}
-	return append(parts, run.Component{Name: "state", Run: func(ctx context.Context, ready func()) error {
-		ready()
-		tell(ctx, zones, server, log)
-		return nil
-	}}), nil
+	return append(parts, run.Component{Name: "state", Run: st.run}), nil
 }
 
-// tell logs each minute which zones are in force, how old they are, and what was answered.
-func tell(ctx context.Context, zones *forward.Secondary, server *forward.Server, log *slog.Logger) {
-	each := time.NewTicker(time.Minute)
-	defer each.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-each.C:
-			for _, z := range zones.Copies() {
-				age := "never confirmed"
-				if !z.Confirmed.IsZero() {
-					age = now.Sub(z.Confirmed).Round(time.Second).String()
-				}
-				log.InfoContext(ctx, "zone", slog.String("zone", string(z.Zone)), slog.Uint64("serial", uint64(z.Serial)), slog.Int("records", z.Records), slog.String("age", age))
-			}
-			if server != nil {
-				log.InfoContext(ctx, "answered", slog.Any("counts", server.Counts()))
-			}
+// forwarding is how it forwards.
+func (c *config) forwarding() (forward.Config, error) {
+	f := forward.Config{Listen: c.Listen, Clients: c.Clients, Cache: c.Cache, Rate: c.Rate, Reason: resolver.Reason}
+	for _, u := range c.Upstream {
+		up := forward.Upstream{Addr: u.Addr, Name: u.TLSName}
+		var err error
+		if up.CA, err = authorities(u.CAFile); err != nil {
+			return f, err
 		}
+		f.Upstream = append(f.Upstream, up)
 	}
+	return f, nil
 }
 
 var secretLine = regexp.MustCompile(`secret\s+"([^"]+)"`)

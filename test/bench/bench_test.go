@@ -58,6 +58,34 @@ func TestQuickLedger(t *testing.T) {
 	}
 }
 
+// TestMain lets the test's own program play the roles of part G.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "role" {
+		if err := play(context.Background(), os.Args[2:], os.Stdin, os.Stdout); err != nil {
+			os.Stderr.WriteString(err.Error() + "\n")
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// TestQuickNames runs part G: every program has its rows.
+func TestQuickNames(t *testing.T) {
+	if testing.Short() {
+		t.Skip("SKIPPED: it may have to build the program")
+	}
+	var out, errs bytes.Buffer
+	if err := command(t.Context(), []string{"-quick", "-parts", "G", "-dir", t.TempDir()}, &out, &errs); err != nil {
+		t.Fatalf("%v\n%s", err, errs.String())
+	}
+	for _, want := range []string{"| knotd |", "| BIND |", "| Unbound |", "| sakimori-edge |", "fstrm_capture", "import feed", "a change in c2. is obeyed, 2 times"} {
+		if !strings.Contains(strings.Join(strings.Fields(out.String()), " "), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+}
+
 // What part E keeps it finds again.
 func TestKeep(t *testing.T) {
 	k, err := keep(t.Context(), t.TempDir(), 100_000, 10_000)

@@ -90,10 +90,9 @@ func moments(b []byte, field uint64, t int64) []byte {
 
 // Writer writes a frame stream of dnstap: to a file, or to somebody who answers.
 type Writer struct {
-	w    io.Writer
-	r    *Frames // what the other side says; nil: nobody answers
-	buf  []byte
-	head [4]byte
+	w   io.Writer
+	r   *Frames // what the other side says; nil: nobody answers
+	buf []byte
 }
 
 // NewWriter begins a stream. r is where the answers of the other side are read; nil where
@@ -134,16 +133,30 @@ func (w *Writer) heard(kind uint32) error {
 	return nil
 }
 
-// Write writes a message.
-func (w *Writer) Write(m *Message) error {
-	w.buf = m.Append(append(w.buf[:0], w.head[:]...))
-	if n := len(w.buf) - len(w.head); n <= MaxFrame {
-		binary.BigEndian.PutUint32(w.buf, uint32(n)) //nolint:gosec // at most MaxFrame
-	} else {
-		return ErrTooLong
+// AppendFrame writes a frame behind its length, as a stream has it: see Writer.Pass.
+func (m *Message) AppendFrame(dst []byte) ([]byte, error) {
+	at := len(dst)
+	dst = m.Append(append(dst, 0, 0, 0, 0))
+	n := len(dst) - at - 4
+	if n > MaxFrame {
+		return dst[:at], ErrTooLong
 	}
-	_, err := w.w.Write(w.buf)
+	binary.BigEndian.PutUint32(dst[at:], uint32(n)) //nolint:gosec // at most MaxFrame
+	return dst, nil
+}
+
+// Pass writes frames that AppendFrame made, many at once.
+func (w *Writer) Pass(frames []byte) error {
+	_, err := w.w.Write(frames)
 	return err
+}
+
+// Write writes a message.
+func (w *Writer) Write(m *Message) (err error) {
+	if w.buf, err = m.AppendFrame(w.buf[:0]); err != nil {
+		return err
+	}
+	return w.Pass(w.buf)
 }
 
 // Close says that the stream ends, and waits until the other side has all of it.

@@ -1,27 +1,30 @@
 // Package forward is a small resolver that forwards: it answers its own clients alone, by the
-// policy zones first, then from its cache, then by asking upstream. Transport is
-// github.com/miekg/dns, the bound of the cache github.com/hashicorp/golang-lru.
+// policy zones first, then from its cache, then by asking upstream. TCP, TLS and messages of
+// upstream are github.com/miekg/dns's, the bound of the cache is github.com/hashicorp/golang-lru's;
+// what can be answered at once is answered in the bytes that came.
 package forward
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"slices"
-	"strings"
+	"sync"
 	"sync/atomic"
-	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/miekg/dns"
+	"golang.org/x/sync/singleflight"
 
 	"sakimori/base/clock"
-	wire "sakimori/base/wire/dns"
-	"sakimori/respond/rpz"
+	"sakimori/base/udp"
 	"sakimori/respond/rpz/policy"
 )
 
@@ -33,6 +36,10 @@ type Config struct {
 	Cache    int            // answers; 0: 100,000
 	Rate     int            // questions of a client a second; 0: 1,000
 	Reason   string         // the text beside EDE 15
+	// Notified is told of a NOTIFY (RFC 1996), and gives the answer; nil: there is none.
+	Notified func(from netip.Addr, raw []byte) []byte
+	// Tap is told of answers, but not of those to who declined; nil: nobody is.
+	Tap *Tap
 }
 
 // Upstream is whom it asks.
@@ -43,7 +50,8 @@ type Upstream struct {
 }
 
 // Counts are what it has done since it began. Every question is exactly one of Refused, Limited,
-// Dropped, Blocked, Cached, Asked, Failed.
+// Dropped, Blocked, Cached, Asked, Failed, Busy; what is Lost wasn't seen, what is Unsent was
+// answered.
 type Counts struct {
 	Refused uint64 `json:"refused"` // strangers, and what isn't a question
 	Limited uint64 `json:"limited"` // of a client that asks too much
@@ -52,6 +60,18 @@ type Counts struct {
 	Cached  uint64 `json:"cached"`
 	Asked   uint64 `json:"asked"`
 	Failed  uint64 `json:"failed"` // upstream didn't answer
+	Busy    uint64 `json:"busy"`   // not asked upstream: too many wait for it
+	Lost    uint64 `json:"lost"`   // the kernel had no room for them
+	Unsent  uint64 `json:"unsent"` // answers that the kernel didn't take
+}
+
+// Hits is the share of the questions that weren't blocked which the cache answered, 0 to 1.
+func (c *Counts) Hits() float64 {
+	all := c.Cached + c.Asked + c.Failed
+	if all == 0 {
+		return 0
+	}
+	return float64(c.Cached) / float64(all)
 }
 
 // Server forwards. Its Set may be changed while it runs.
@@ -60,23 +80,14 @@ type Server struct {
 	clock clock.Clock
 	log   *slog.Logger
 	set   atomic.Pointer[policy.Set]
-	cache *lru.Cache[key, kept]
+	cache *lru.Cache[uint64, *kept]
 	rates *lru.Cache[netip.Addr, *second]
+	ups   []*upstream
+	slots chan struct{} // of those that wait for upstream
+	same  singleflight.Group
+	why   []byte // EDE: blocked, and the text
 
-	refused, limited, dropped, blocked, cached, asked, failed atomic.Uint64
-}
-
-type key struct {
-	name  string
-	typ   uint16
-	class uint16
-	do    bool
-}
-
-// kept is an answer, and when it came and goes.
-type kept struct {
-	msg       *dns.Msg
-	at, until time.Time
+	refused, limited, dropped, blocked, cached, asked, failed, busy, lost, unsent atomic.Uint64
 }
 
 // second is how much a client asked in one.
@@ -90,8 +101,13 @@ func New(c Config, cl clock.Clock, log *slog.Logger) (*Server, error) {
 	switch {
 	case len(c.Listen) == 0 || len(c.Upstream) == 0:
 		return nil, fmt.Errorf("%w: say where it listens, and whom it asks", ErrConfig)
+	case slices.ContainsFunc(c.Listen, func(a netip.AddrPort) bool { return !a.IsValid() || a.Addr().IsUnspecified() }):
+		return nil, fmt.Errorf("%w: name the addresses that it listens on, so that answers come from where they were asked", ErrConfig)
 	case len(c.Clients) == 0 || slices.ContainsFunc(c.Clients, func(p netip.Prefix) bool { return p.Bits() <= 0 }):
 		return nil, fmt.Errorf("%w: give the own prefixes: an open resolver serves attackers", ErrConfig)
+	}
+	if len(c.Reason) > 500 {
+		return nil, fmt.Errorf("%w: a reason of %d bytes doesn't fit into each answer", ErrConfig, len(c.Reason))
 	}
 	if c.Cache == 0 {
 		c.Cache = 100_000
@@ -99,10 +115,15 @@ func New(c Config, cl clock.Clock, log *slog.Logger) (*Server, error) {
 	if c.Rate == 0 {
 		c.Rate = 1000
 	}
-	s := &Server{cfg: c, clock: cl, log: log}
+	s := &Server{cfg: c, clock: cl, log: log, slots: make(chan struct{}, mostWaiting)}
+	for i := range c.Upstream {
+		s.ups = append(s.ups, newUpstream(&c.Upstream[i]))
+	}
 	s.set.Store(policy.NewSet())
+	why := append([]byte{0, 15}, c.Reason...)                                              // RFC 8914: Blocked
+	s.why = append(binary.BigEndian.AppendUint16([]byte{0, 15}, uint16(len(why))), why...) // #nosec G115 -- looked at above
 	var err error
-	if s.cache, err = lru.New[key, kept](c.Cache); err != nil {
+	if s.cache, err = lru.New[uint64, *kept](c.Cache); err != nil {
 		return nil, fmt.Errorf("%w: cache: %w", ErrConfig, err)
 	}
 	if s.rates, err = lru.New[netip.Addr, *second](65536); err != nil {
@@ -116,40 +137,60 @@ func (s *Server) Load(set *policy.Set) { s.set.Store(set) }
 
 // Counts are what it has done.
 func (s *Server) Counts() Counts {
-	return Counts{s.refused.Load(), s.limited.Load(), s.dropped.Load(), s.blocked.Load(), s.cached.Load(), s.asked.Load(), s.failed.Load()}
+	return Counts{s.refused.Load(), s.limited.Load(), s.dropped.Load(), s.blocked.Load(), s.cached.Load(), s.asked.Load(), s.failed.Load(), s.busy.Load(), s.lost.Load(), s.unsent.Load()}
 }
 
-// Run answers until ctx ends.
-func (s *Server) Run(ctx context.Context, ready func()) error {
-	var servers []*dns.Server
-	ended := make(chan error, 2*len(s.cfg.Listen))
-	stop := func() {
-		for _, d := range servers {
-			_ = d.Shutdown() // it may have ended already
-		}
-	}
-	defer stop()
-	for _, at := range s.cfg.Listen {
-		u, err := new(net.ListenConfig).ListenPacket(ctx, "udp", at.String())
-		if err != nil {
-			return err
-		}
-		t, err := new(net.ListenConfig).Listen(ctx, "tcp", at.String())
-		if err != nil {
-			_ = u.Close()
-			return err
-		}
-		for _, d := range []*dns.Server{{PacketConn: u, Handler: s}, {Listener: t, Handler: s}} {
-			started := make(chan struct{})
-			d.NotifyStartedFunc = func() { close(started) }
-			go func() { ended <- d.ActivateAndServe() }()
+// How much is taken at once, and how many may wait for upstream.
+const (
+	batch       = 64
+	longest     = 4096 // bytes of a question
+	mostWaiting = 1024
+	waitingRoom = 4 << 20 // bytes that the kernel may hold for a socket
+)
+
+// Run answers until ctx ends. There is a socket for each processor, between which the kernel
+// divides the clients.
+func (s *Server) Run(ctx context.Context, ready func()) (err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	var all sync.WaitGroup
+	var closers []func() error
+	ended := make(chan error, 1)
+	end := func(err error) {
+		if err != nil && ctx.Err() == nil {
 			select {
-			case <-started:
-				servers = append(servers, d)
-			case err := <-ended:
-				return err
+			case ended <- err:
+			default:
 			}
 		}
+	}
+	defer func() {
+		cancel()
+		for _, c := range closers {
+			_ = c() // they are closed to end those who wait on them
+		}
+		all.Wait()
+	}()
+	for _, at := range s.cfg.Listen {
+		for range runtime.GOMAXPROCS(0) {
+			u, err := udp.Listen(ctx, at.String(), waitingRoom, true)
+			if err != nil {
+				return err
+			}
+			closers = append(closers, u.Close)
+			all.Go(func() { end(s.datagrams(u, &all)) })
+			if !udp.Shares {
+				break
+			}
+		}
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", at.String())
+		if err != nil {
+			return err
+		}
+		started := make(chan struct{})
+		t := &dns.Server{Listener: l, Handler: s, NotifyStartedFunc: func() { close(started) }}
+		all.Go(func() { end(t.ActivateAndServe()) })
+		<-started
+		closers = append(closers, t.Shutdown)
 	}
 	ready()
 	select {
@@ -160,203 +201,75 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	}
 }
 
-// ServeDNS answers one question.
-func (s *Server) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
-	from, err := netip.ParseAddrPort(w.RemoteAddr().String())
+// datagrams answers what comes on a socket: at once what can be, else as soon as upstream has
+// answered.
+func (s *Server) datagrams(u *net.UDPConn, all *sync.WaitGroup) error {
+	b, err := udp.NewBatch(u, batch, longest)
 	if err != nil {
-		s.refused.Add(1)
-		return
+		return err
 	}
-	_, tcp := w.RemoteAddr().(*net.TCPAddr)
-	a := s.answer(from.Addr().Unmap(), tcp, q)
-	if a == nil {
-		return
-	}
-	if opt := q.IsEdns0(); !tcp && opt != nil {
-		a.Truncate(int(min(max(opt.UDPSize(), dns.MinMsgSize), 1232)))
-	} else if !tcp {
-		a.Truncate(dns.MinMsgSize)
-	}
-	_ = w.WriteMsg(a) // who asked is gone
-}
-
-// answer gives the answer, or nil for silence.
-func (s *Server) answer(client netip.Addr, tcp bool, q *dns.Msg) *dns.Msg {
-	own := slices.ContainsFunc(s.cfg.Clients, func(p netip.Prefix) bool { return p.Contains(client) })
-	if !own || q.Response || q.Opcode != dns.OpcodeQuery || len(q.Question) != 1 || q.Question[0].Qclass != dns.ClassINET {
-		s.refused.Add(1)
-		return new(dns.Msg).SetRcode(q, dns.RcodeRefused)
-	}
-	if !s.within(client) {
-		s.limited.Add(1)
-		return nil
-	}
-	name, err := wire.ParseName(q.Question[0].Name)
-	if err != nil {
-		s.refused.Add(1)
-		return new(dns.Msg).SetRcode(q, dns.RcodeFormatError)
-	}
-	set := s.set.Load()
-	m, hit := set.Match(client, name)
-	if hit && m.Action() != rpz.Passthru && !(m.Action() == rpz.TCPOnly && tcp) {
-		return s.act(q, name, m)
-	}
-	a, cached := s.look(q)
-	switch {
-	case a == nil:
-		s.failed.Add(1)
-		return new(dns.Msg).SetRcode(q, dns.RcodeServerFailure)
-	case !hit:
-		// What an alias in the answer leads to may be listed itself.
-		for _, rr := range a.Answer {
-			alias, ok := rr.(*dns.CNAME)
-			if !ok {
+	var q question
+	var lost uint32
+	for {
+		n, err := b.Read()
+		if errors.Is(err, net.ErrClosed) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("questions by UDP: %w", err)
+		}
+		now := s.clock.Now()
+		for i := range n {
+			from := b.From(i)
+			if a, done := s.quick(&q, b.Payload(i), from, false, now, b.Room(i)); done {
+				b.Answer(i, a)
 				continue
 			}
-			n, err := wire.ParseName(alias.Target)
-			if err != nil {
+			select {
+			case s.slots <- struct{}{}:
+			default:
+				s.busy.Add(1)
 				continue
 			}
-			if m, ok := set.Match(client, n); ok {
-				if m.Action() == rpz.Passthru || m.Action() == rpz.TCPOnly && tcp {
-					break
+			raw := bytes.Clone(b.Payload(i))
+			all.Go(func() {
+				var q question
+				if _, err := u.WriteToUDPAddrPort(s.slow(&q, raw, from, false), from); err != nil {
+					s.unsent.Add(1)
 				}
-				return s.act(q, n, m)
-			}
+				<-s.slots
+			})
+		}
+		failed, err := b.Flush()
+		s.unsent.Add(uint64(failed)) // #nosec G115 -- counted up from 0
+		if errors.Is(err, net.ErrClosed) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if d, told := b.Dropped(); told {
+			s.lost.Add(uint64(d - lost))
+			lost = d
 		}
 	}
-	if cached {
-		s.cached.Add(1)
-	} else {
-		s.asked.Add(1)
-	}
-	return a
 }
 
-// within counts a client's questions.
-func (s *Server) within(client netip.Addr) bool {
-	c, ok := s.rates.Get(client)
-	if !ok {
-		c = &second{}
-		s.rates.Add(client, c)
+// ServeDNS answers one question that came by TCP.
+func (s *Server) ServeDNS(w dns.ResponseWriter, m *dns.Msg) {
+	from, err := netip.ParseAddrPort(w.RemoteAddr().String())
+	raw, packs := m.Pack()
+	if err != nil || packs != nil {
+		s.refused.Add(1)
+		return
 	}
-	if now := s.clock.Now().Unix(); c.at.Swap(now) != now {
-		c.n.Store(0)
+	from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
+	var q question
+	a, done := s.quick(&q, raw, from, true, s.clock.Now(), nil)
+	if !done {
+		a = s.slow(&q, raw, from, true)
 	}
-	return c.n.Add(1) <= int64(s.cfg.Rate)
-}
-
-// act answers by a rule.
-func (s *Server) act(q *dns.Msg, name wire.Name, m policy.Match) *dns.Msg {
-	if m.Action() == rpz.Drop {
-		s.dropped.Add(1)
-		return nil
+	if len(a) > 0 {
+		_, _ = w.Write(a) // who asked is gone
 	}
-	s.blocked.Add(1)
-	a := new(dns.Msg).SetReply(q)
-	a.RecursionAvailable = true
-	switch m.Action() {
-	case rpz.NXDomain:
-		a.Rcode = dns.RcodeNameError
-	case rpz.TCPOnly:
-		a.Truncated = true
-	case rpz.Local:
-		for _, r := range m.Local(name, q.Question[0].Qtype) {
-			if rr := record(q.Question[0].Name, r); rr != nil {
-				a.Answer = append(a.Answer, rr)
-			}
-		}
-	}
-	if opt := q.IsEdns0(); opt != nil {
-		a.SetEdns0(1232, opt.Do())
-		a.IsEdns0().Option = append(a.IsEdns0().Option, &dns.EDNS0_EDE{InfoCode: dns.ExtendedErrorCodeBlocked, ExtraText: s.cfg.Reason})
-	}
-	return a
-}
-
-// record is local data as the library has it.
-func record(owner string, r policy.Record) dns.RR {
-	rr, err := dns.NewRR(fmt.Sprintf("%s 5 IN TYPE%d \\# %d %x", owner, r.Type, len(r.Data), r.Data))
-	if err != nil {
-		return nil
-	}
-	return rr
-}
-
-// look finds the answer in the cache, or upstream.
-func (s *Server) look(q *dns.Msg) (a *dns.Msg, cached bool) {
-	opt := q.IsEdns0()
-	k := key{strings.ToLower(q.Question[0].Name), q.Question[0].Qtype, q.Question[0].Qclass, opt != nil && opt.Do()}
-	now := s.clock.Now()
-	e, ok := s.cache.Get(k)
-	if ok && now.Before(e.until) {
-		return reply(q, e.msg, uint32(now.Sub(e.at)/time.Second)), true // #nosec G115 -- no TTL is longer
-	}
-	up := new(dns.Msg).SetQuestion(q.Question[0].Name, k.typ)
-	up.SetEdns0(1232, k.do)
-	got := s.upstream(up)
-	if got == nil {
-		return nil, false
-	}
-	if ttl := lifetime(got); ttl > 0 {
-		s.cache.Add(k, kept{got, now, now.Add(ttl)})
-	}
-	return reply(q, got, 0), false
-}
-
-// upstream asks each in turn.
-func (s *Server) upstream(q *dns.Msg) *dns.Msg {
-	for _, u := range s.cfg.Upstream {
-		c := &dns.Client{Timeout: 2 * time.Second}
-		if u.Name != "" {
-			c.Net = "tcp-tls"
-			c.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-			if u.CA != nil {
-				c.TLSConfig = u.CA.Clone()
-			}
-			c.TLSConfig.ServerName = u.Name
-		}
-		a, _, err := c.Exchange(q, u.Addr.String())
-		if err == nil && a.Truncated && u.Name == "" {
-			c.Net = "tcp"
-			a, _, err = c.Exchange(q, u.Addr.String())
-		}
-		if err == nil && (a.Rcode == dns.RcodeSuccess || a.Rcode == dns.RcodeNameError) {
-			return a
-		}
-	}
-	return nil
-}
-
-// lifetime is for how long an answer holds: its shortest TTL; of a denial the SOA's (RFC
-// 2308); an hour at most.
-func lifetime(a *dns.Msg) time.Duration {
-	ttl := uint32(3600)
-	n := 0
-	for _, rr := range slices.Concat(a.Answer, a.Ns) {
-		n++
-		ttl = min(ttl, rr.Header().Ttl)
-		if soa, ok := rr.(*dns.SOA); ok {
-			ttl = min(ttl, soa.Minttl)
-		}
-	}
-	if n == 0 {
-		return 0
-	}
-	return time.Duration(ttl) * time.Second
-}
-
-// reply is an answer to a question, by its age.
-func reply(q, kept *dns.Msg, age uint32) *dns.Msg {
-	a := kept.Copy()
-	a.Id, a.Question, a.RecursionDesired, a.RecursionAvailable, a.Authoritative = q.Id, q.Question, q.RecursionDesired, true, false
-	a.Extra = slices.DeleteFunc(a.Extra, func(rr dns.RR) bool { return rr.Header().Rrtype == dns.TypeOPT })
-	for _, rr := range slices.Concat(a.Answer, a.Ns, a.Extra) {
-		h := rr.Header()
-		h.Ttl -= min(h.Ttl, age)
-	}
-	if opt := q.IsEdns0(); opt != nil {
-		a.SetEdns0(1232, opt.Do())
-	}
-	return a
 }

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/gaissmai/bart"
+
 	"sakimori/base/wire/dns"
 	"sakimori/respond/rpz"
 )
@@ -27,6 +29,7 @@ type Builder struct {
 	known  map[string]uint32 // outcome by its form
 	last   string            // reference that was written last
 	lastAt uint32
+	edits  bool // a zone that others look into was there before
 }
 
 // NewBuilder begins a zone.
@@ -35,7 +38,7 @@ func NewBuilder(zone rpz.Zone) (*Builder, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Builder{z: &Zone{name: zone, refs: make([]byte, 1), slots: make([]uint64, 16)}, apex: apex, known: map[string]uint32{}}, nil
+	return &Builder{z: &Zone{name: zone, refs: make([]byte, 1), slots: make([]uint64, 16), clients: &bart.Table[clientRule]{}}, apex: apex, known: map[string]uint32{}}, nil
 }
 
 // Compile makes a zone of rules.
@@ -196,13 +199,22 @@ func (b *Builder) client(p netip.Prefix, o outcome, ref string) error {
 		merged, ok := merge(b.z.outcomes[old.out], o)
 		if ok {
 			old.out = b.outcome(merged)
-			b.z.clients.Insert(p, old)
+			b.put(p, old)
 		}
 		return nil
 	}
-	b.z.clients.Insert(p, clientRule{p, b.outcome(o), b.ref(ref)})
+	b.put(p, clientRule{p, b.outcome(o), b.ref(ref)})
 	b.z.rules++
 	return nil
+}
+
+// put puts a client's rule into the table, or into a new one if others look into this.
+func (b *Builder) put(p netip.Prefix, r clientRule) {
+	if b.edits {
+		b.z.clients = b.z.clients.InsertPersist(p, r)
+	} else {
+		b.z.clients.Insert(p, r)
+	}
 }
 
 func (b *Builder) byName(name dns.Name, o outcome, ref string) error {
@@ -269,12 +281,17 @@ func (z *Zone) grow() {
 	}
 }
 
-func (b *Builder) outcome(o outcome) uint32 {
+// form tells outcomes apart.
+func (o *outcome) form() string {
 	form := []byte{byte(o.action)}
 	for _, d := range o.data {
 		form = fmt.Appendf(form, " %d %x", d.Type, d.Data)
 	}
-	key := string(form)
+	return string(form)
+}
+
+func (b *Builder) outcome(o outcome) uint32 {
+	key := o.form()
 	if n, ok := b.known[key]; ok {
 		return n
 	}

@@ -106,7 +106,8 @@ type Zone struct {
 	names    []byte    // of the entries, on the wire
 	refs     []byte    // each behind its length
 	outcomes []outcome
-	clients  bart.Table[clientRule]
+	clients  *bart.Table[clientRule]
+	gone     int // names that were taken away, and still have their room
 }
 
 // entry is what is known of a name: of itself and of all below it.

@@ -2,8 +2,11 @@ package policy_test
 
 import (
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"net/netip"
 	"runtime"
+	"slices"
 	"testing"
 
 	"sakimori/base/wire/dns"
@@ -247,5 +250,88 @@ func BenchmarkMatch(b *testing.B) {
 	client := netip.MustParseAddr("192.0.2.1")
 	for i := 0; b.Loop(); i++ {
 		set.Match(client, names[i&(1<<16-1)])
+	}
+}
+
+// TestEdit: a zone that was edited answers as one that was compiled, and the one before it as it did.
+func TestEdit(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	wire := func(s string) dns.Name {
+		n, err := dns.ParseName(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	compile := func(have map[string]string) *policy.Zone {
+		b, err := policy.NewBuilder(rpz.C2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range slices.Sorted(maps.Keys(have)) {
+			if err := b.Record(wire(o), dns.CNAME, wire(have[o])); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return b.Zone(1)
+	}
+	var owners []string
+	for i := range 60 {
+		owners = append(owners, fmt.Sprintf("n%d.example.c2", i), fmt.Sprintf("*.n%d.example.c2", i), fmt.Sprintf("32.%d.2.0.192.rpz-client-ip.c2", i))
+	}
+	targets := []string{".", "*", "rpz-passthru", "rpz-drop"}
+	have := map[string]string{}
+	edited := compile(have)
+	same := func(what string, a, b *policy.Zone) {
+		t.Helper()
+		if a.Rules() != b.Rules() {
+			t.Errorf("%s: %d rules, not %d", what, a.Rules(), b.Rules())
+		}
+		x, y := policy.NewSet(a), policy.NewSet(b)
+		for i := range 60 {
+			for _, n := range []string{"n%d.example", "x.n%d.example", "m%d.example"} {
+				for _, client := range []netip.Addr{netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), netip.MustParseAddr("198.51.100.1")} {
+					m, hit := x.Match(client, wire(fmt.Sprintf(n, i)))
+					w, want := y.Match(client, wire(fmt.Sprintf(n, i)))
+					if hit != want || hit && (m.Action() != w.Action() || m.Rule().Name != w.Rule().Name || m.Rule().Client != w.Rule().Client) {
+						t.Fatalf("%s: "+n+" of %s: %v %v", what, i, client, hit, want)
+					}
+				}
+			}
+		}
+	}
+	for round := range 60 {
+		before, was := edited, compile(have)
+		b, ok := edited.Edit()
+		if !ok {
+			edited = compile(have)
+			b, ok = edited.Edit()
+		}
+		if !ok {
+			t.Fatal("what is new can't be edited")
+		}
+		for range 1 + r.IntN(40) {
+			o := owners[r.IntN(len(owners))]
+			if old, is := have[o]; is {
+				if !b.Remove(wire(o), dns.CNAME, wire(old)) {
+					t.Fatal("can't remove", o)
+				}
+				delete(have, o)
+				if r.IntN(2) == 0 {
+					continue
+				}
+			}
+			have[o] = targets[r.IntN(len(targets))]
+			if err := b.Record(wire(o), dns.CNAME, wire(have[o])); err != nil {
+				t.Fatal(err)
+			}
+		}
+		edited = b.Zone(2)
+		same(fmt.Sprint("round ", round), edited, compile(have))
+		same("before", before, was)
+	}
+	b, _ := edited.Edit()
+	if b.Remove(wire("nothing.c2"), dns.CNAME, wire(".")) || b.Remove(wire("n1.example"), dns.CNAME, wire(".")) || b.Remove(wire("n1.example.c2"), dns.A, []byte{192, 0, 2, 1}) {
+		t.Error("removed what isn't there")
 	}
 }

@@ -1,11 +1,13 @@
 package resolver_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"sakimori/base/wire/dns"
 	"sakimori/respond/rpz"
 	"sakimori/respond/rpz/canary"
+	"sakimori/respond/rpz/forward"
 	"sakimori/respond/rpz/policy"
 	"sakimori/respond/rpz/resolver"
 	rt "sakimori/respond/rpz/resolvertest"
@@ -45,6 +48,7 @@ type matrix struct {
 	rows []row
 
 	publish func(z rpz.Zone, rules ...rpz.Rule)
+	primary *rt.Ours
 }
 
 // prove notes a promise.
@@ -214,16 +218,35 @@ func TestMatrix(t *testing.T) {
 	table(t, results)
 }
 
+// fed gives a resolver's site our own primary: BIND and Unbound come by TLS, PowerDNS in the clear,
+// Knot Resolver reads the files that `sakimori-edge zones` keeps.
+func (m *matrix) fed(v resolver.Vendor, s *resolver.Site) {
+	pair, cert, _ := rt.Certificate(m.t, "primary.test")
+	notify := s.Listen[0]
+	m.primary = rt.NewOurs(m.t, s.Key, pair, notify)
+	s.Primaries = []netip.AddrPort{m.primary.Addr}
+	switch v {
+	case resolver.BIND, resolver.Unbound:
+		s.Primaries, s.TLS = []netip.AddrPort{m.primary.Secure}, resolver.TLS{Name: "primary.test", CAFile: cert}
+	case resolver.Knot:
+		x, err := forward.NewSecondary(forward.Source{Primaries: s.Primaries, Folder: s.Folder, Quick: 200 * time.Millisecond, Slow: 200 * time.Millisecond}, func(*policy.Set) {}, clock.System{}, slog.New(slog.DiscardHandler))
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() { done <- x.Run(ctx, func() {}) }()
+		m.t.Cleanup(func() { cancel(); <-done })
+	}
+}
+
 // all proves every promise on one resolver.
 func (m *matrix) all(v resolver.Vendor, authority *rt.Process) {
 	t := m.t
 	s := site(t, v)
 	s.Upstream = []netip.AddrPort{authority.Addr}
-	primary := rt.NewPrimary(t, s.Key, s.Listen[0])
-	s.Primaries = []netip.AddrPort{primary.Addr}
-	if v == resolver.Knot {
-		primary.Files = s.Folder
-	}
+	m.fed(v, &s)
+	primary := m.primary
 	m.publish = func(z rpz.Zone, rules ...rpz.Rule) {
 		t.Helper()
 		rules = append(rules, canary.Rules(canaries, z, primary.Serial(z)+1, []netip.Addr{declined})...)
@@ -282,7 +305,7 @@ func (m *matrix) all(v resolver.Vendor, authority *rt.Process) {
 }
 
 // changes proves how soon a new serial is obeyed.
-func (m *matrix) changes(primary *rt.Primary) {
+func (m *matrix) changes(primary *rt.Ours) {
 	m.prove("before it opts out a client is blocked", 0, m.blocked(moving, "blocked.example"))
 	m.publish(rpz.OptOut, optout(moving)...)
 	m.prove("an opt-out counts within 5 s", soon, m.free(moving, "blocked.example"))
@@ -299,10 +322,22 @@ func (m *matrix) changes(primary *rt.Primary) {
 	m.publish(rpz.Emergency)
 	m.prove("an emptied zone blocks nobody", soon, all(m.free(taking, "urgent.example"), m.free(taking, "again.example")))
 	m.prove("the canaries tell the new serials", soon, m.canaries(primary))
+	m.prove("a broken zone is refused before any resolver sees it", 0, func() error {
+		was := primary.Serial(rpz.C2)
+		for _, bad := range []rpz.Rule{{Name: strings.Repeat("long.", 60) + "example"}, {Name: "local.example", Action: rpz.Local, Data: []string{"A not-an-address"}}, {Name: "a..example"}, {}} {
+			if primary.Try(m.t, rpz.C2, append(slices.Clone(listed), bad)...) == nil {
+				return fmt.Errorf("%+v was published", bad)
+			}
+		}
+		if now := primary.Serial(rpz.C2); now != was {
+			return fmt.Errorf("serial %d after %d", now, was)
+		}
+		return all(m.blocked(taking, "blocked.example"), m.free(declined, "blocked.example"), m.canaries(primary))()
+	})
 }
 
 // failures proves that nothing is unblocked, and nobody who opted out blocked, by a failure.
-func (m *matrix) failures(primary *rt.Primary, p *rt.Process) {
+func (m *matrix) failures(primary *rt.Ours, p *rt.Process) {
 	primary.Stop()
 	time.Sleep(500 * time.Millisecond)
 	still := all(m.blocked(taking, "blocked.example"), m.free(declined, "blocked.example"), m.free(taking, "allowed.example"))
@@ -314,7 +349,7 @@ func (m *matrix) failures(primary *rt.Primary, p *rt.Process) {
 }
 
 // canaries sends them, and compares the serials that the answers tell with the published.
-func (m *matrix) canaries(primary *rt.Primary) func() error {
+func (m *matrix) canaries(primary *rt.Ours) func() error {
 	w, err := canary.New(canary.Config{Domain: canaries, Truth: "truth", Resolvers: []canary.Resolver{{Name: "r", Addr: m.at, Taking: taking, Declined: declined}}}, nil, nil, nil, nil, clock.System{}, slog.New(slog.DiscardHandler))
 	return func() error {
 		if err != nil {
