@@ -108,8 +108,7 @@ func (r *Resolver) Tell(w *dnstap.Writer, x *Lookup, zone string) error {
 	if zone == "" {
 		m.Counts[1] = 1
 		answer = dns.AppendQuestion(m.AppendHeader(nil), q)
-		a := mix(uint64(len(name)), uint64(name[len(name)/2]))
-		answer = dns.AppendRR(answer, dns.ToQuestion, dns.A, dns.IN, 300, []byte{198, 51, 100, byte(a)})
+		answer = dns.AppendRR(answer, dns.ToQuestion, dns.A, dns.IN, 300, leadsTo(name))
 	} else {
 		policy, err := dns.ParseName(zone)
 		if err != nil {

@@ -32,7 +32,6 @@ type cncPort struct {
 	list    *cnc.List
 	never   *never.Lists
 	feed    func(f *api.CNCFeed)                               // how a source does; nil not known
-	count   func(ctx context.Context, list []*api.CNCEntry)    // what was asked within the day; nil nobody counts
 	zones   func(ctx context.Context, f *api.CNCFile) error    // where an entry was published; nil nowhere
 	zonesAt func(ctx context.Context, a *api.CNCAccount) error // and at a time
 }
@@ -111,11 +110,18 @@ func shownCNC(e *cnc.Entry) api.CNCEntry {
 	return out
 }
 
-// counted adds what was counted of entries.
-func (p *cncPort) counted(ctx context.Context, list ...*api.CNCEntry) {
-	if p.count != nil {
-		p.count(ctx, list)
+// counted adds what was counted of entries today.
+func (p *cncPort) counted(ctx context.Context, list ...*api.CNCEntry) error {
+	ids := make([]string, len(list))
+	for i, e := range list {
+		ids[i] = e.ID
 	}
+	asked, err := p.list.Today(ctx, ids)
+	for _, e := range list {
+		a := asked[e.ID]
+		e.BlocksDay, e.WouldDay, e.HitsDay = uint64(max(a.Blocked, 0)), uint64(max(a.Would, 0)), uint64(max(a.Blocked+a.Would+a.Sinkholed, 0))
+	}
+	return err
 }
 
 func (p *cncPort) blast(ctx context.Context, e *cnc.Entry) *api.CNCBlast {
@@ -153,8 +159,7 @@ func (p *cncPort) Page(ctx context.Context, q api.CNCQuery) (list []api.CNCEntry
 		list[i] = shownCNC(&found[i])
 		all[i] = &list[i]
 	}
-	p.counted(ctx, all...)
-	return list, total, next, nil
+	return list, total, next, p.counted(ctx, all...)
 }
 
 // Queue is what waits for a person.
@@ -164,9 +169,13 @@ func (p *cncPort) Queue(ctx context.Context, limit int, after string) (list []ap
 		return nil, total, "", cncError(err)
 	}
 	list = make([]api.CNCWaiting, len(found))
+	all := make([]*api.CNCEntry, len(found))
 	for i := range found {
 		list[i] = api.CNCWaiting{CNCEntry: shownCNC(&found[i]), Blast: p.blast(ctx, &found[i])}
-		p.counted(ctx, &list[i].CNCEntry)
+		all[i] = &list[i].CNCEntry
+	}
+	if err := p.counted(ctx, all...); err != nil {
+		return nil, total, "", err
 	}
 	total.Count, total.Exact, err = p.list.Total(ctx, cnc.Query{Waits: true}, cncTotals)
 	total.Count, total.Exact = max(total.Count, len(list)), total.Exact && next == "" && after == "" && total.Count == len(list)
@@ -187,6 +196,9 @@ func (p *cncPort) Summary(ctx context.Context) (out api.CNCSummary, err error) {
 	}
 	for _, x := range s.Sources {
 		f := api.CNCFeed{Source: x.Name, LastSuccess: momentOrNull(x.Read), Listed: x.Listed, Trust: x.Trust, HalfLifeDays: x.HalfLife.Hours() / 24}
+		if f.Enforced, _, err = p.list.Total(ctx, cnc.Query{Source: x.Name, States: []cnc.State{cnc.Enforced}}, x.Listed+1); err != nil {
+			return out, cncError(err)
+		}
 		if p.feed != nil {
 			p.feed(&f)
 		}
@@ -216,7 +228,9 @@ func (p *cncPort) File(ctx context.Context, id string) (out api.CNCFile, err err
 		return out, cncError(err)
 	}
 	out.Entry, out.History, out.Blast = shownCNC(&e), shownEvents(history), p.blast(ctx, &e)
-	p.counted(ctx, &out.Entry)
+	if err := p.counted(ctx, &out.Entry); err != nil {
+		return out, err
+	}
 	score, terms, err := p.list.Explain(ctx, &e)
 	if err != nil {
 		return out, err

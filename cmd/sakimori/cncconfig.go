@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"time"
 
 	"sakimori/account"
@@ -92,7 +93,7 @@ func (c *cncConfig) rules() (cnc.Config, error) {
 		if err != nil {
 			return r, fmt.Errorf("cnc.popular: %w", err)
 		}
-		if err := errors.Join(r.Never.Rank(f, c.Popular, c.PopularFirst), f.Close()); err != nil {
+		if err := errors.Join(r.Never.Rank(f, filepath.Base(c.Popular), c.PopularFirst), f.Close()); err != nil {
 			return r, fmt.Errorf("cnc.popular: %w", err)
 		}
 	}
@@ -122,7 +123,7 @@ func (h *office) openList(ctx context.Context, cfg *config) error {
 	if h.list, err = cnc.Open(ctx, h.db, h.clock, listDeeds{h.book}, rules); err != nil {
 		return err
 	}
-	h.inMemory = newListed(h.list)
+	h.inMemory = newListed(h.list, h.clock)
 	h.listed = h.inMemory
 	_, err = h.list.Recheck(ctx)
 	return err

@@ -101,8 +101,19 @@ func (d *demo) run(ctx context.Context, out, errs io.Writer) error {
 	cfg.Subscriber.Skew = map[string]time.Duration{truth.Skewed: truth.Skew}
 	now := &paced{}
 	cfg.clock, cfg.speed = now, d.speed
-	if err := sampleNotices(ctx, &cfg, dir); err != nil {
+	if err := errors.Join(sampleNotices(ctx, &cfg, dir), sampleRules(&cfg, dir)); err != nil {
 		return err
+	}
+	lists, err := sampleList(&cfg, dir, life.Start)
+	if err != nil {
+		return err
+	}
+	servers, err := sampleZones(ctx, &cfg, dir, d.speed)
+	if err != nil {
+		return err
+	}
+	if servers == nil {
+		fmt.Fprintln(errs, say("127.0.0.2 と 127.0.0.3 が使えないため、リゾルバーとその確認は見本にありません。", "127.0.0.2 and 127.0.0.3 can't be used here: the sample has no resolvers, and no proof on them."))
 	}
 	r := researchEntry{Name: say("見本の調査機関", "a sample research scanner")}
 	for _, p := range scene.Research {
@@ -126,7 +137,7 @@ func (d *demo) run(ctx context.Context, out, errs io.Writer) error {
 	if err := s.house.cliToken(ctx, filepath.Join(cfg.Data, cliTokenFile)); err != nil {
 		return errors.Join(err, s.close())
 	}
-	subscribers, err := openSample(ctx, s, life, now, scene.Start.Add(d.ahead), d.speed)
+	subscribers, err := openSample(ctx, s, life, lists, now, scene.Start.Add(d.ahead), d.speed)
 	if err != nil {
 		return errors.Join(err, s.close())
 	}
@@ -145,9 +156,18 @@ func (d *demo) run(ctx context.Context, out, errs io.Writer) error {
 	if !d.noOpen {
 		open(ctx, url)
 	}
-	all, err := s.components(ctx, run.Component{Name: "subscribers", Run: subscribers.run}, run.Component{Name: "replay", Run: p.run})
+	all, err := s.components(ctx, run.Component{Name: "subscribers", Run: subscribers.run}, run.Component{Name: "lookups", Run: subscribers.callers.run}, run.Component{Name: "replay", Run: p.run})
 	if err != nil {
 		return errors.Join(err, s.close())
+	}
+	if servers != nil {
+		parts, err := servers.components(s.log)
+		if err == nil {
+			all, err = within(all, "policy zones", parts)
+		}
+		if err != nil {
+			return errors.Join(err, s.close())
+		}
 	}
 	return run.All(ctx, all...)
 }

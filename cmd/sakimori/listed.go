@@ -12,6 +12,7 @@ import (
 
 	"github.com/zeebo/xxh3"
 
+	"sakimori/base/clock"
 	"sakimori/base/run"
 	"sakimori/base/wire/dns"
 	"sakimori/detect/cnc"
@@ -22,8 +23,9 @@ import (
 // listed is the list of C&C servers in memory, as those who see lookups compare them: names
 // alone, some 40 bytes each. It counts how often each was asked for, by nobody.
 type listed struct {
-	list *cnc.List
-	now  atomic.Pointer[inMemory]
+	list  *cnc.List
+	clock clock.Clock
+	now   atomic.Pointer[inMemory]
 
 	mu     sync.Mutex
 	counts map[hitKey]int64
@@ -64,8 +66,8 @@ const (
 	sinkholed
 )
 
-func newListed(l *cnc.List) *listed {
-	x := &listed{list: l, counts: map[hitKey]int64{}}
+func newListed(l *cnc.List, c clock.Clock) *listed {
+	x := &listed{list: l, clock: c, counts: map[hitKey]int64{}}
 	x.now.Store(&inMemory{})
 	return x
 }
@@ -177,9 +179,9 @@ func (x *listed) Match(name dns.Name) (out resolved.Listing, found bool) {
 // count counts one lookup of an entry.
 func (x *listed) count(key uint64, zone string, s stand) {
 	if s == sinkholed {
-		zone = "sinkhole"
+		zone = cnc.SinkholeZone
 	}
-	k := hitKey{key, time.Now().Unix() / 86400, zone}
+	k := hitKey{key, x.clock.Now().Unix() / 86400, zone}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if _, is := x.counts[k]; !is && len(x.counts) >= mostHits {

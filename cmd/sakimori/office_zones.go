@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,7 +54,7 @@ func (p zonesPort) Zones(ctx context.Context) (out api.ZonesNow, err error) {
 	f := p.h.follower.Stats()
 	out.OptOut = api.ZonesOptOut{Clients: uint64(f.Clients), Changed: momentOrNull(f.Changed), Unknown: uint64(f.Unknown)} //nolint:gosec // counts
 	if !f.Changed.IsZero() {
-		ms := f.Lag.Milliseconds()
+		ms := int64(float64(f.Lag.Milliseconds()) / max(p.cfg.speed, 1)) // of the machine: a demo's clock goes faster
 		out.OptOut.Lag = &ms
 	}
 	c, err := p.h.consents.Count(ctx, purposeBlock, p.h.clock.Now())
@@ -136,11 +137,8 @@ func (p zonesPort) Resolvers(context.Context) (api.Matrix, error) {
 		}
 	}
 	if m.Checked != nil {
-		every := p.cfg.Resolvers.Canary.Every
-		if every == 0 {
-			every = time.Minute
-		}
-		m.Next = momentOrNull(m.Checked.Add(every))
+		every := cmp.Or(p.cfg.Resolvers.Canary.Every, time.Minute)
+		m.Next = momentOrNull(m.Checked.Add(time.Duration(float64(every) * max(p.cfg.speed, 1))))
 	}
 	for i := range peers {
 		m.Resolvers = append(m.Resolvers, p.resolver(&peers[i], proven[peers[i].Name]))
@@ -229,7 +227,7 @@ func (p zonesPort) fetched(r *api.Resolver, peer *primary.PeerState, s *canary.S
 				n, lag = now.Serial-*x.Serial, p.h.clock.Now().Sub(now.At).Seconds()
 			}
 			x.LagSerials, x.Lag = &n, &lag
-			behind = behind || lag > 60
+			behind = behind || lag > cmp.Or(p.cfg.Resolvers.Canary.Late, time.Minute).Seconds()
 		}
 		r.Zones = append(r.Zones, x)
 	}

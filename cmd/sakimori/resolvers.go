@@ -126,7 +126,8 @@ func (c *dnsConfig) check() error {
 // has heard of them since, or a grant began or ended: that is asked each second. Whose an address is, is asked anew
 // after a few seconds, as addresses move.
 type consenting struct {
-	h *office
+	h       *office
+	believe time.Duration // what the register said
 
 	mu       sync.Mutex
 	read     time.Time // when grants and register were asked
@@ -170,7 +171,7 @@ const (
 )
 
 func newConsenting(h *office) *consenting {
-	return &consenting{h: h, after: map[string]uint64{}, holders: map[netip.Addr]ownerAt{}, subjects: map[lookedAt]permitted{}}
+	return &consenting{h: h, believe: believeGrant, after: map[string]uint64{}, holders: map[netip.Addr]ownerAt{}, subjects: map[lookedAt]permitted{}}
 }
 
 // May tells it.
@@ -200,7 +201,7 @@ func (c *consenting) May(client netip.Addr, at time.Time) (match, hits bool) {
 	}
 	key := lookedAt{who.subject, client}
 	p, is := c.subjects[key]
-	if !is || now.Sub(p.asked) >= believeGrant || at.Sub(p.at) >= believeGrant || p.at.Sub(at) >= believeOwner {
+	if !is || now.Sub(p.asked) >= c.believe || at.Sub(p.at) >= c.believe || p.at.Sub(at) >= believeOwner {
 		p = permitted{at: at, asked: now, match: allowed(c.match, lawful.MatchNames, key, at, now)}
 		p.hits = p.match && allowed(c.hits, lawful.StoreHits, key, at, now)
 		if len(c.subjects) >= mostHolders {

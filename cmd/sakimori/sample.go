@@ -17,6 +17,7 @@ import (
 	"sakimori/base/wire/packet"
 	"sakimori/base/wire/pcap"
 	"sakimori/observe/feed"
+	"sakimori/respond/rpz/publish"
 	"sakimori/respond/subscriber"
 	"sakimori/respond/subscriber/access"
 	"sakimori/respond/subscriber/translation/syslog"
@@ -66,6 +67,10 @@ type sample struct {
 	rest   []subscriber.Record // whose time hasn't come
 	told   time.Time           // until then others have reported
 	in     *feed.Intake
+
+	lists     *lists
+	callers   *callers
+	publisher *publish.Publisher // of what has been
 }
 
 // sampleDays are how long the desk has worked before the day that is shown.
@@ -84,7 +89,7 @@ func sampleTown(seed uint64, day time.Time, fixed netip.Prefix) (*sim.Life, erro
 }
 
 // past brings in what had happened until a time, day by day.
-func (s *sample) past(ctx context.Context, until time.Time) error {
+func (s *sample) past(ctx context.Context, cfg *config, until time.Time) error {
 	s.told = s.life.Start
 	s.clock.set(s.life.Start)
 	window, most := 30*24*time.Hour, 1<<20
@@ -106,22 +111,48 @@ func (s *sample) past(ctx context.Context, until time.Time) error {
 	if err := s.terms(ctx); err != nil {
 		return err
 	}
+	if err := s.grants(ctx); err != nil {
+		return err
+	}
 	work := desk{sample: s}
 	for day := s.life.Start.Add(24 * time.Hour); !day.Add(9 * time.Hour).After(until); day = day.Add(24 * time.Hour) {
 		s.clock.set(day.Add(7 * time.Hour))
+		if err := s.callers.tell(ctx, day.Add(7*time.Hour)); err != nil {
+			return err
+		}
 		if err := s.reports(ctx, day); err != nil {
 			return err
 		}
 		s.clock.set(day.Add(9 * time.Hour))
+		if err := s.listed(ctx, cfg); err != nil {
+			return err
+		}
 		if err := work.day(ctx); err != nil {
 			return err
 		}
 	}
 	s.clock.set(until)
+	if err := s.callers.tell(ctx, until); err != nil {
+		return err
+	}
 	if err := s.reports(ctx, until.Truncate(time.Hour)); err != nil {
 		return err
 	}
 	return work.now(ctx)
+}
+
+// listed is a morning's work on the list, and what comes of it.
+func (s *sample) listed(ctx context.Context, cfg *config) error {
+	if err := s.office.inMemory.keep(ctx); err != nil { // what was counted meanwhile
+		return err
+	}
+	if err := s.lists.morning(ctx, cfg); err != nil {
+		return fmt.Errorf("the list of C&C servers: %w", err)
+	}
+	if err := s.publish(ctx, cfg); err != nil {
+		return err
+	}
+	return s.office.inMemory.read(ctx)
 }
 
 // records are all of the town's accounting and its translator's log, through the readers
@@ -253,11 +284,17 @@ func sampleNotices(ctx context.Context, cfg *config, dir string) error {
 }
 
 // openSample makes the office of a demo in a station that has one, up to a time.
-func openSample(ctx context.Context, s *station, life *sim.Life, c *paced, until time.Time, speed float64) (*sample, error) {
-	x := &sample{office: s.office, clock: c, life: life}
-	if err := x.past(ctx, until); err != nil {
+func openSample(ctx context.Context, s *station, life *sim.Life, l *lists, c *paced, until time.Time, speed float64) (*sample, error) {
+	x := &sample{office: s.office, clock: c, life: life, lists: l}
+	l.sample = x
+	var err error
+	if x.callers, err = newCallers(s, x); err != nil {
+		return nil, err
+	}
+	if err := x.past(ctx, &s.cfg, until); err != nil {
 		return nil, fmt.Errorf("make up subscribers: %w", err)
 	}
+	x.callers.clients.believe = believeGrant
 	c.run(until, speed)
 	return x, nil
 }

@@ -178,10 +178,19 @@ func (d *desk) tell(ctx context.Context, c *casework.Case) error {
 }
 
 // terms enters terms under which all consent to have names of C&C servers blocked, and
-// some who decline.
+// terms of their own to keep that somebody asked for one; and some who decline.
 func (s *sample) terms(ctx context.Context) error {
-	const version, purpose = "2016-04", "cc_block"
 	from := s.life.Start.Add(-time.Hour)
+	for i, purpose := range [...]string{purposeBlock, purposeHits} {
+		if err := s.agreed(ctx, purpose, [...]string{"2016-04", "2016-04-hits"}[i], from, [...]int{40, 4}[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// agreed enters terms of a purpose, which one in so many declines.
+func (s *sample) agreed(ctx context.Context, purpose, version string, from time.Time, one int) error {
 	err := s.office.consents.AddTerms(ctx, consent.Terms{
 		Version: version, Ground: lawful.ComprehensiveConsent, From: from, TextSum: consent.Sum([]byte("sample terms of an invented operator")),
 		Purposes: []string{purpose}, OptOut: true, OtherwiseUnchanged: true, Limited: true, Who: legal,
@@ -199,7 +208,7 @@ func (s *sample) terms(ctx context.Context) error {
 	if _, err := s.office.consents.Enrol(ctx, slices.Values(subjects), purpose, version, legal); err != nil {
 		return err
 	}
-	for i := 7; i < len(subjects); i += 40 {
+	for i := min(7, one-1); i < len(subjects); i += one {
 		if _, err := s.office.consents.Withdraw(ctx, subjects[i], purpose, "web", "subscriber"); err != nil {
 			return err
 		}

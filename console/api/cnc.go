@@ -112,7 +112,7 @@ type CNCEntry struct {
 	Sources    []CNCSource  `json:"sources" nullable:"false"`
 	NeedsTwo   *detect.Text `json:"needs_two" doc:"why two people decide; null: one is enough"`
 	Reviews    []CNCVerdict `json:"reviews" nullable:"false"`
-	HitsDay    uint64       `json:"hits_day" doc:"requests for it within the last day, blocked or not"`
+	HitsDay    uint64       `json:"hits_day" doc:"requests for it today (UTC), blocked or not"`
 	HitsTotal  uint64       `json:"hits_total"`
 	WouldDay   uint64       `json:"would_day" doc:"that would have been blocked, had it been in force"`
 	WouldTotal uint64       `json:"would_total"`

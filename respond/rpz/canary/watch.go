@@ -239,11 +239,11 @@ func (w *Watch) ask(ctx context.Context, r Resolver, q question) Probe {
 		return p
 	}
 	for range w.cfg.Tries {
-		begin := w.clock.Now()
+		begin := clock.System{}.Now()
 		once, cancel := context.WithTimeout(ctx, w.cfg.Wait)
 		a, err := Ask(once, Question{From: from, To: r.Addr, Name: name, Type: dns.TXT})
 		cancel()
-		p.Micros = w.clock.Now().Sub(begin).Microseconds()
+		p.Micros = clock.System{}.Now().Sub(begin).Microseconds()
 		p.Got, p.Serial, p.Detail = judge(a, err, w.cfg.Truth)
 		if p.Got != Silence || ctx.Err() != nil {
 			break

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"sakimori/base/clock"
 	"sakimori/base/wire/dns"
 	"sakimori/respond/rpz"
 )
@@ -124,14 +125,16 @@ func (r *request) look() error {
 	return records.Err()
 }
 
+// wall is the time that signatures are made at: the machine's, as the resolver's is.
+func wall() time.Time { return clock.System{}.Now() }
+
 // verify looks at the signature of a request. What is wrong with it is told as the RFC has
 // it, and counted for whoever has that address.
 func (s *Server) verify(r *request, sig *dns.Signature, from source) *refusal {
 	key := s.keys[string(sig.Key)]
 	err := dns.ErrKey
 	if key != nil {
-		now := s.cfg.Clock.Now()
-		err = key.Begin(nil).VerifySigned(&r.msg, sig, now)
+		err = key.Begin(nil).VerifySigned(&r.msg, sig, wall())
 		r.stream = key.Begin(sig.MAC)
 	}
 	if err == nil {
@@ -224,7 +227,7 @@ func (r *request) head(dst []byte, code uint8, answers, more int) []byte {
 const ednsRecord = "\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00"
 
 // whole is an answer of one message.
-func (r *request) whole(dst []byte, code uint8, records []byte, count int, no *refusal, now time.Time) []byte {
+func (r *request) whole(dst []byte, code uint8, records []byte, count int, no *refusal) []byte {
 	more := 0
 	if r.edns {
 		more = 1
@@ -239,9 +242,9 @@ func (r *request) whole(dst []byte, code uint8, records []byte, count int, no *r
 	case no != nil && no.tsig != nil:
 		tsig = no.tsig
 	case no != nil && no.late != nil:
-		tsig = r.stream.Late(no.late, now, dst[at:])
+		tsig = r.stream.Late(no.late, wall(), dst[at:])
 	case r.stream != nil && (no == nil || no.sign):
-		tsig = r.stream.Sign(now, dst[at:])
+		tsig = r.stream.Sign(wall(), dst[at:])
 	}
 	if tsig != nil {
 		dst = append(dst, tsig...)
@@ -255,21 +258,21 @@ func (r *request) whole(dst []byte, code uint8, records []byte, count int, no *r
 func (s *Server) short(dst []byte, r *request, no *refusal, from source) ([]byte, bool) {
 	now := s.cfg.Clock.Now()
 	if no != nil {
-		return r.whole(dst, no.code, nil, 0, no, now), true
+		return r.whole(dst, no.code, nil, 0, no), true
 	}
 	v := r.version
 	switch r.kind {
 	case dns.SOA:
 		r.peer.on(r.zone, func(_ *PeerState, z *ZoneState) { z.Asked, z.asked = now, v.Serial })
-		return r.whole(dst, dns.NoError, rpz.StartRecord(v.Zone, v.Serial), 1, nil, now), true
+		return r.whole(dst, dns.NoError, rpz.StartRecord(v.Zone, v.Serial), 1, nil), true
 	case dns.NS:
-		return r.whole(dst, dns.NoError, rpz.ServerRecord(), 1, nil, now), true
+		return r.whole(dst, dns.NoError, rpz.ServerRecord(), 1, nil), true
 	case dns.IXFR:
 		r.peer.on(r.zone, func(_ *PeerState, z *ZoneState) { z.Serial, z.How, z.At, z.asked = r.serial, Said, now, 0 })
 		// By UDP the SOA says: come by TCP, or that there is nothing new (RFC 1995 §4). A
 		// peer that is ahead of us has what we lost: it is told where we are.
 		if from.udp || !rpz.After(v.Serial, r.serial) {
-			return r.whole(dst, dns.NoError, rpz.StartRecord(v.Zone, v.Serial), 1, nil, now), true
+			return r.whole(dst, dns.NoError, rpz.StartRecord(v.Zone, v.Serial), 1, nil), true
 		}
 	}
 	return dst, false

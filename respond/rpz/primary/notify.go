@@ -188,7 +188,7 @@ func (s *Server) notify(ctx context.Context, p *peer, to netip.AddrPort, zone rp
 	m := dns.Message{ID: uint16(rand.Uint32()), Opcode: dns.Notify, Authority: true, Counts: [4]uint16{1}} // #nosec G404 G115 -- the answer tells nothing, and is believed to no effect
 	raw := dns.AppendQuestion(m.AppendHeader(nil), dns.Question{Name: zone.Name(), Type: dns.SOA, Class: dns.IN})
 	if key := s.keys[string(p.Key)]; key != nil {
-		raw = append(raw, key.Begin(nil).Sign(s.cfg.Clock.Now(), raw)...)
+		raw = append(raw, key.Begin(nil).Sign(wall(), raw)...)
 		binary.BigEndian.PutUint16(raw[10:], 1)
 	}
 	if _, err := conn.Write(raw); err != nil {

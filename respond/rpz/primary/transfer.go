@@ -127,7 +127,7 @@ func (t *transfer) message() error {
 	head := r.head(make([]byte, 2, 2+dns.HeaderSize+len(r.question)), dns.NoError, t.records, more)
 	size := len(head) - 2 + t.size
 	if r.stream != nil {
-		tsig := r.stream.Sign(t.s.cfg.Clock.Now(), append([][]byte{head[2:]}, t.parts...)...)
+		tsig := r.stream.Sign(wall(), append([][]byte{head[2:]}, t.parts...)...)
 		binary.BigEndian.PutUint16(head[12:], uint16(more)+1) // #nosec G115 -- 1 or 2
 		t.parts, size = append(t.parts, tsig), size+len(tsig)
 	}
