@@ -20,6 +20,7 @@ import (
 // needs no person: of what the real warninglists and popularity lists hold, nothing is
 // enforced.
 func TestNothingProtectedIsEnforced(t *testing.T) {
+	t.Parallel()
 	cfg := rules()
 	if err := cfg.Never.Folder(corpus.Folder(t, "intel", "warninglists"), never.Options{}); err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 // TestPages turns the pages of every kind of query, and compares them with what a look at
 // each entry gives: where few match and are sorted, and where an index is gone through.
 func TestPages(t *testing.T) {
+	t.Parallel()
 	relationtest.Each(t, func(t *testing.T, db *relation.DB) {
 		all, r := varied(t, db)
 		yes, no := true, false

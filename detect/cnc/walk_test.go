@@ -22,7 +22,7 @@ func TestWalk(t *testing.T) {
 			t.Parallel()
 			w := &walker{Rand: rand.New(rand.NewPCG(seed, 0)), T: t, db: relationtest.Open(t, relationtest.Place(t, "sqlite")), out: map[string]bool{}}
 			w.open("www.isp.example")
-			for step := range 180 {
+			for step := range 150 {
 				w.step()
 				if step%6 == 0 {
 					w.check()
