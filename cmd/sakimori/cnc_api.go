@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"sakimori/base/clock"
 	"sakimori/console"
 	"sakimori/console/api"
 	"sakimori/detect"
@@ -31,6 +32,7 @@ type cncPort struct {
 
 	list    *cnc.List
 	never   *never.Lists
+	clock   clock.Clock
 	feed    func(f *api.CNCFeed)                               // how a source does; nil not known
 	zones   func(ctx context.Context, f *api.CNCFile) error    // where an entry was published; nil nowhere
 	zonesAt func(ctx context.Context, a *api.CNCAccount) error // and at a time
@@ -116,10 +118,10 @@ func (p *cncPort) counted(ctx context.Context, list ...*api.CNCEntry) error {
 	for i, e := range list {
 		ids[i] = e.ID
 	}
-	asked, err := p.list.Today(ctx, ids)
+	asked, err := p.list.Counted(ctx, ids, p.clock.Now().UTC().Truncate(24*time.Hour))
 	for _, e := range list {
 		a := asked[e.ID]
-		e.BlocksDay, e.WouldDay, e.HitsDay = uint64(max(a.Blocked, 0)), uint64(max(a.Would, 0)), uint64(max(a.Blocked+a.Would+a.Sinkholed, 0))
+		e.BlocksDay, e.WouldDay, e.HitsDay = uint64(max(a.Blocks, 0)), uint64(max(a.Would, 0)), uint64(max(a.Hits+a.Would, 0))
 	}
 	return err
 }

@@ -38,7 +38,7 @@ func TestCNCPort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &cncPort{list: list, never: cfg.Never}
+	p := &cncPort{list: list, never: cfg.Never, clock: clock.Fixed(now)}
 	order := api.CNCOrder{Kind: "name", Value: "C2.Example.NET.", Family: "Mirai", Evidence: "https://example.org/1", Expires: now.Add(24 * time.Hour), Who: "abuse:hanako", Why: "seen"}
 	e, err := p.Add(t.Context(), order)
 	if err != nil || e.Value != "c2.example.net" || e.State == "" || e.Words.JA == "" {

@@ -179,7 +179,7 @@ func (x *listed) Match(name dns.Name) (out resolved.Listing, found bool) {
 // count counts one lookup of an entry.
 func (x *listed) count(key uint64, zone string, s stand) {
 	if s == sinkholed {
-		zone = cnc.SinkholeZone
+		zone = cnc.Sinkholes
 	}
 	k := hitKey{key, x.clock.Now().Unix() / 86400, zone}
 	x.mu.Lock()

@@ -17,7 +17,7 @@ func (h *office) listPort() (*cncPort, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &cncPort{cncFiles: files, list: h.list, never: h.never, feed: h.feedOf}
+	p := &cncPort{cncFiles: files, list: h.list, never: h.never, clock: h.clock, feed: h.feedOf}
 	if h.zones != nil {
 		p.zones, p.zonesAt = h.publishedOf, h.publishedAt
 	}
