@@ -36,7 +36,7 @@ type callers struct {
 
 // Of what people look at so many parts aren't told, so that two weeks are made up in a
 // second or two; of what C&C servers are asked for all is.
-const thinned = 6
+const thinned = 10
 
 func newCallers(s *station, x *sample) (*callers, error) {
 	c := &callers{sample: x, s: s, clients: newConsenting(s.office), until: x.life.Start}
