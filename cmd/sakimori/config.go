@@ -284,6 +284,11 @@ func (c *config) check() error {
 	if _, err := c.CNC.rules(); err != nil {
 		return err
 	}
+	for _, n := range c.Zones.Allow {
+		if d := strings.Trim(c.Resolvers.Canary.Domain, "."); d != "" && (d == strings.Trim(n, ".") || strings.HasSuffix(d, "."+strings.Trim(n, "."))) {
+			return fmt.Errorf("rpz.allow: %s covers the canaries' domain %s, so that nothing could be proven: give them another", n, d)
+		}
+	}
 	if len(c.Resolvers.List) > 0 {
 		if _, err := c.Resolvers.watched(); err != nil {
 			return err

@@ -49,7 +49,7 @@ func (p lookupsPort) Blocks(ctx context.Context, from, to time.Time) (out api.Bl
 	}
 	for i := range resolvers {
 		c := &resolvers[i]
-		out.Resolvers = append(out.Resolvers, api.BlockResolver{Name: c.Key, Queries: c.Queries, Blocked: c.Blocked, Lost: c.Dropped + c.Broken, Source: "dnstap"})
+		out.Resolvers = append(out.Resolvers, api.BlockResolver{Name: c.Key, Queries: max(c.Queries, c.Responses), Blocked: c.Blocked, Lost: c.Dropped + c.Broken, Source: "dnstap"})
 		out.Losses = append(out.Losses, api.BlockLoss{Source: c.Key, Frames: c.Queries + c.Responses, Lost: c.Dropped + c.Broken, Malformed: c.Malformed})
 	}
 	out.Hits, err = p.hits(ctx)
@@ -71,7 +71,8 @@ func (p lookupsPort) days(ctx context.Context, from, to time.Time) ([]api.BlockD
 	for d := from.UTC().Truncate(day); d.Before(to); d = d.Add(day) {
 		x := api.BlockDay{At: d, Zones: map[string]uint64{}}
 		if c := at[d.Unix()]; c != nil {
-			x.Queries, x.Blocked, x.Would, x.Sinkholed = c.Queries, c.Blocked, c.Would, c.Sinkholed
+			// Some resolvers tell of answers alone.
+			x.Queries, x.Blocked, x.Would, x.Sinkholed = max(c.Queries, c.Responses), c.Blocked, c.Would, c.Sinkholed
 			zones, err := p.record.Counts(ctx, d, d.Add(day), dns.ByZone)
 			if err != nil {
 				return nil, err

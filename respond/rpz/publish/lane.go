@@ -22,9 +22,11 @@ func (l *lane) take(c Change, mine bool) {
 	before, waits := l.waiting[c.ID]
 	switch {
 	case !mine && c.In:
-		c.In, c.Now = false, waits && before.Now && !before.In
-	case !mine && !waits:
+		c.In, c.moved, c.Now = false, !waits || before.moved, waits && before.Now && !before.In
+	case !mine && !waits && !c.Now:
 		return // it was never here, or has gone already
+	case !mine && !waits: // a zone that was rolled back may have it from before
+		c.moved = true
 	}
 	c.Now = c.Now || !c.In && waits && !before.In && before.Now
 	l.waiting[c.ID] = c
@@ -52,11 +54,14 @@ func (l *lane) due(now time.Time, cadence time.Duration) bool {
 // counts are how many entries come and go.
 func (l *lane) counts() (come, gone int) {
 	for _, c := range l.waiting {
-		if c.In {
+		switch {
+		case c.In:
 			come++
+		case !c.moved: // of most that are in the other zone it never was here
+			gone++
 		}
 	}
-	return come, len(l.waiting) - come
+	return come, gone
 }
 
 // unknown gives up what waits: the zone will be published as it is to be.

@@ -37,6 +37,8 @@ type Change struct {
 	Seq int64
 	In  bool
 	Now bool // it went, and must be gone at once: it was withdrawn
+
+	moved bool // it came into the other zone
 }
 
 // List is the list of C&C servers.
@@ -370,7 +372,9 @@ func (p *Publisher) stand(err error) {
 	for _, z := range blocking {
 		if l := p.lanes[z]; len(l.waiting) > 0 {
 			x := Pending{}
-			x.Added, x.Removed = l.counts()
+			if x.Added, x.Removed = l.counts(); x == (Pending{}) {
+				continue
+			}
 			if was := p.zones.Now(z); !isHeld(&was) {
 				x.Due = l.last.Add(l.pace(p.cfg.Cadence))
 			}

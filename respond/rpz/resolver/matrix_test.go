@@ -143,6 +143,7 @@ func TestTraps(t *testing.T) {
 	rt.Needs(t, resolver.Vendors()...)
 	authority := rt.Authority(t, truth)
 	t.Run("traps", func(t *testing.T) {
+		tried := 0
 		for _, c := range []struct {
 			what     string
 			vendor   resolver.Vendor
@@ -150,7 +151,9 @@ func TestTraps(t *testing.T) {
 			breaks   func(m *matrix) error // is nil where the promise is broken
 		}{
 			{"the packet cache gives the blocked answer to who declined", resolver.PowerDNS, "disable-packetcache=yes", "disable-packetcache=no", func(m *matrix) error {
-				return all(m.blocked(taking, "x.blocked.example"), m.blocked(declined, "x.blocked.example"))()
+				tried++ // a name each: what was cached before the zones came isn't the trap
+				name := fmt.Sprintf("x%d.blocked.example", tried)
+				return all(m.blocked(taking, name), m.blocked(declined, name))()
 			}},
 			{"signed names pass for DO=1", resolver.BIND, "break-dnssec yes", "break-dnssec no", func(m *matrix) error {
 				a, err := rt.Ask(m.t, m.at, taking, "bot.signed.example", dns.A, true)
