@@ -78,7 +78,7 @@ type ZonesOptOut struct {
 	Clients uint64     `json:"clients" doc:"addresses that are left alone now"`
 	Changed *time.Time `json:"changed"`
 	Lag     *int64     `json:"lag_ms" doc:"of the last move, from the record to the publication; null: none yet"`
-	Unknown uint64     `json:"unknown" doc:"who declined, and whose address isn't known"`
+	Unknown uint64     `json:"unknown" doc:"of the clients: nobody says who has them"`
 }
 
 // ZonesConsent counts what subscribers say to blocking.
