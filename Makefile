@@ -75,7 +75,10 @@ vet:
 	go vet ./...
 
 e2e: build ## walk through the console of a real demo with a browser
-	scripts/e2e npm --prefix $(UI) run --silent e2e
+	@mkdir -p build
+	@failed=0; scripts/e2e npm --prefix $(UI) run --silent e2e:pages >build/e2e.log 2>&1 & pages=$$!; \
+	scripts/e2e npm --prefix $(UI) run --silent e2e:desk || failed=1; \
+	wait $$pages || failed=1; cat build/e2e.log; exit $$failed
 
 lint: $(LINT) ## run every linter (builds golangci-lint once, some minutes)
 	$(LINT) run ./...
