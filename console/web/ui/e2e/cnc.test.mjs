@@ -219,7 +219,10 @@ describe('the list', () => {
       lang: 'en',
       routes: {
         ...abuse,
-        '**/api/v1/cnc/summary': async (r) => json({ ...(await (await r.fetch()).json()), held: [held] })(r),
+        '**/api/v1/cnc/summary': async (r) => {
+          const now = await r.fetch().then((x) => x.json()).catch(() => null);
+          if (now) await json({ ...now, held: [held] })(r); // else the page was left meanwhile
+        },
         '**/api/v1/cnc/held/H-1/refuse': (r) => ((sent = r.request().postDataJSON()), json({ held: { ...held, state: 'refused' } })(r)),
       },
     });
