@@ -7,8 +7,9 @@ import (
 	"sakimori/respond/rpz"
 )
 
-// Plain adds the rules without which resolvers read a zone differently. Publishers pass every
-// zone through it.
+// Plain adds the rules without which resolvers read a zone differently. The list's
+// own publisher leaves out what is nested and needs none of it; the tests, whose zones are
+// of chance, do.
 //
 // BIND and Unbound look for wildcards as a name server does (RFC 4592): a name that exists
 // hides the wildcards above it. With *.evil.example and cdn.evil.example listed, they answer
