@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { close, open, page, shot, violations, visit } from './browser.mjs';
+import { close, json, open, page, shot, violations, visit } from './browser.mjs';
 
 let base;
 before(async () => (base = await open()));
 after(close);
 
-const json = (body, status = 200) => (r) => r.fulfill({ status, contentType: status === 200 ? 'application/json' : 'application/problem+json', body: JSON.stringify(body) });
 const empty = { rows: [], points: [], total: { packets: 0, sources: { n: 0, err: 0 }, targets: { n: 0, err: 0 } }, hours: [], ports: [], packets: [], sources: [], years: [], reference: [], iot_table: { dated: '', ports: [] } };
 
 describe('four states, each with its own look', () => {

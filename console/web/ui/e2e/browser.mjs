@@ -1,5 +1,6 @@
 // What the browser tests share. They run against the server at SAKIMORI_URL
 // with the token SAKIMORI_TOKEN, or, without them, against the mock.
+import assert from 'node:assert/strict';
 import { violations } from './axe.mjs';
 import { mkdirSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -95,3 +96,25 @@ export const words = (p) =>
       for (const name of ['aria-label', 'title', 'placeholder']) if (el.getAttribute(name)?.trim()) out.push({ text: el.getAttribute(name), lang: el.closest('[lang]').lang, size: 99, hidden: true });
     return out;
   });
+
+/** Anything written in Japanese. */
+export const han = /[\u3040-\u30ff\u3400-\u9fff]/;
+
+/** Answers a route with a body; from 400 on it is a problem of RFC 9457. */
+export const json = (body, status = 200) => (r) => r.fulfill({ status, contentType: status < 400 ? 'application/json' : 'application/problem+json', body: JSON.stringify(body) });
+
+/** A session as the page sees it: what the server lets a person do its own tests hold. */
+export const as = (user, ...roles) => ({ '**/session': json({ user, roles: ['viewer', ...roles], person: true }) });
+
+/** What the API answers to a path. */
+export const ask = async (p, path) => (await p.request.get(`/api/v1${path}`)).json();
+
+/** How many pixels the page, and its middle, are wider than the window. */
+export const sideways = (p) => p.evaluate(() => [document.documentElement.scrollWidth - innerWidth, document.querySelector('main').scrollWidth - document.querySelector('main').clientWidth]);
+
+/** Nothing that axe finds, nothing that the page complains of; then a picture. */
+export const fine = async (p, picture) => {
+  assert.deepEqual(await violations(p), []);
+  assert.deepEqual(p.problems, []);
+  await shot(p, picture);
+};

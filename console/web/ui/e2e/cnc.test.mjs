@@ -1,18 +1,14 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { close, open, page, shot, violations, visit } from './browser.mjs';
+import { as, ask, close, fine, han, json, open, page, shot, sideways, visit } from './browser.mjs';
 
 // The C&C list, its review, its zones and their proof, what was blocked, and why. What a
 // test needs and a server may lack it brings along; what a test would change it answers
 // itself. Of the server it needs: entries of several states, one of them in force by its
 // name and one to be reviewed; a resolver with probes; blocks of a day.
-const han = /[\u3040-\u30ff\u3400-\u9fff]/;
-const json = (body, status = 200) => (r) => r.fulfill({ status, contentType: status < 400 ? 'application/json' : 'application/problem+json', body: JSON.stringify(body) });
-const as = (user, ...roles) => ({ '**/session': json({ user, roles: ['viewer', ...roles], person: true }) });
 const abuse = as('suzuki', 'abuse');
 const network = as('sato', 'network');
 const admin = as('demo', 'admin');
-const ask = async (p, path) => (await p.request.get(`/api/v1${path}`)).json();
 const say = (ja, en) => ({ ja, en });
 let some; // an entry
 let live; // one in force, by its name
@@ -32,11 +28,6 @@ before(async () => {
 });
 after(close);
 
-const fine = async (p, picture) => {
-  assert.deepEqual(await violations(p), []);
-  assert.deepEqual(p.problems, []);
-  await shot(p, picture);
-};
 /** What the page itself says: headings, labels, buttons; not what people or lists say. */
 const said = (p) =>
   p.evaluate(() => {
@@ -44,7 +35,6 @@ const said = (p) =>
     const texts = [...document.querySelectorAll(own)].filter((e) => e.checkVisibility() && !e.closest('[lang]:not(html)')).map((e) => e.textContent.trim());
     return [...texts, ...[...document.querySelectorAll('main [aria-label], main [placeholder]')].flatMap((e) => [e.getAttribute('aria-label'), e.getAttribute('placeholder')])].filter(Boolean);
   });
-const sideways = (p) => p.evaluate(() => [document.documentElement.scrollWidth - innerWidth, document.querySelector('main').scrollWidth - document.querySelector('main').clientWidth]);
 const reason = async (p, why) => {
   await p.locator('dialog[open] textarea').fill(why);
   await p.locator('dialog[open] .main').click();

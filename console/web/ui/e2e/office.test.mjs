@@ -1,17 +1,13 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { close, open, page, shot, violations, visit } from './browser.mjs';
+import { as, ask, close, fine, han, json, open, page, shot, sideways, violations, visit } from './browser.mjs';
 
 // The office's pages as the abuse desk and the legal officer see them. The roles are
 // the page's own view of the session; what the server lets them do its tests hold.
-const han = /[\u3040-\u30ff\u3400-\u9fff]/;
-const json = (body, status = 200) => (r) => r.fulfill({ status, contentType: status < 400 ? 'application/json' : 'application/problem+json', body: JSON.stringify(body) });
-const as = (user, ...roles) => ({ '**/session': json({ user, roles: ['viewer', ...roles], person: true }) });
 const abuse = as('suzuki', 'abuse');
 const legal = as('hayashi', 'legal');
 let cases = [];
 let rules = [];
-const ask = async (p, path) => (await p.request.get(`/api/v1${path}`)).json();
 
 before(async () => {
   await open();
@@ -31,11 +27,6 @@ const some = (...states) => {
   const able = cases.filter((c) => c.open && !c.held).sort((a, b) => b.seen.localeCompare(a.seen));
   return (states.map((s) => able.find((c) => c.state === s)).find(Boolean) ?? able[0]).id;
 };
-const fine = async (p, picture) => {
-  assert.deepEqual(await violations(p), []);
-  assert.deepEqual(p.problems, []);
-  await shot(p, picture);
-};
 /** What the page itself says: headings, labels, buttons; not what people wrote. */
 const said = (p) =>
   p.evaluate(() => {
@@ -43,7 +34,6 @@ const said = (p) =>
     const texts = [...document.querySelectorAll(own)].filter((e) => e.checkVisibility() && !e.closest('[lang]:not(html)') && e.scope !== 'row').map((e) => e.textContent.trim());
     return [...texts, ...[...document.querySelectorAll('main [aria-label], main [placeholder]')].flatMap((e) => [e.getAttribute('aria-label'), e.getAttribute('placeholder')])].filter(Boolean);
   });
-const sideways = (p) => p.evaluate(() => [document.documentElement.scrollWidth - innerWidth, document.querySelector('main').scrollWidth - document.querySelector('main').clientWidth]);
 
 const pages = {
   infections: { who: abuse, path: () => '/infections' },

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { close, open, page, shot, violations, visit, words } from './browser.mjs';
+import { close, han, open, page, shot, violations, visit, words } from './browser.mjs';
 
-const han = /[\u3040-\u30ff\u3400-\u9fff]/;
 let some = '198.51.100.7'; // an address that the server knows
 
 before(async () => {

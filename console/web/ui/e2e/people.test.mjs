@@ -1,23 +1,16 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { close, open, page, shot, violations, visit, words } from './browser.mjs';
+import { close, fine, han, json, open, page, visit, words } from './browser.mjs';
 
 // Users, against a real server. The demo has none at first, and none at the end.
 const real = !!process.env.SAKIMORI_TOKEN;
-const han = /[\u3040-\u30ff\u3400-\u9fff]/;
 const password = 'kite umbrella 十二 lantern';
 const name = `e2e-${process.pid}`;
 let base;
 before(async () => (base = await open()));
 after(close);
 
-const json = (body, status = 200) => (r) => r.fulfill({ status, contentType: status < 400 ? 'application/json' : 'application/problem+json', body: JSON.stringify(body) });
 const outside = { '**/session': json({ code: 'unauthenticated' }, 401) };
-const fine = async (p, picture) => {
-  assert.deepEqual(await violations(p), []);
-  assert.deepEqual(p.problems, []);
-  await shot(p, picture);
-};
 const english = async (p) => assert.deepEqual((await words(p)).filter((w) => w.lang === 'en' && han.test(w.text)).map((w) => w.text), []);
 const japanese = async (p, allowed) => assert.deepEqual((await words(p)).filter((w) => w.lang === 'ja' && /[a-z]{3}/i.test(w.text) && !han.test(w.text) && !allowed.test(w.text)).map((w) => w.text), []);
 
