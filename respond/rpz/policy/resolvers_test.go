@@ -179,7 +179,7 @@ func agree(t *testing.T, v resolver.Vendor, authority *rt.Process, s *scene) {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	different, count := 0, map[string]int{}
-	gate := make(chan bool, 16)
+	gate := make(chan bool, 8) // BIND drops the 11th who waits for one answer (clients-per-query 10)
 	for range 600 {
 		client, q := netip.AddrFrom4([4]byte{127, 0, 0, byte(1 + s.r.IntN(48))}), s.name(0)
 		if s.r.IntN(2) == 0 {
