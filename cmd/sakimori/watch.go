@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"sakimori/detect"
-	"sakimori/detect/ddos"
+	"sakimori/detect/ddos/backscatter"
 	"sakimori/detect/infected"
 	"sakimori/detect/surge"
 	"sakimori/observe"
@@ -24,7 +24,7 @@ type watch struct {
 	input string // in gaps
 	tel   *telescope.Telescope
 	inf   *infected.Detector
-	ddos  *ddos.Detector
+	ddos  *backscatter.Detector
 	surge *surge.Detector
 	kept  *record.Record // where pending will be kept; nil: nobody takes it
 	tell  func(detect.Finding)
@@ -51,10 +51,10 @@ func newWatch(cfg telescope.Config, part uint64, input string, kept *record.Reco
 		return nil, err
 	}
 	w.tel = tel
-	victims := ddos.DefaultConfig()
+	victims := backscatter.DefaultConfig()
 	victims.DarkAddresses = tel.Monitored(time.Now())
 	w.inf = infected.New(infected.DefaultConfig(), w)
-	w.ddos = ddos.New(victims, w)
+	w.ddos = backscatter.New(victims, w)
 	w.surge = surge.New(surge.DefaultConfig(), w)
 	return w, nil
 }

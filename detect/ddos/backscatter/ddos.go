@@ -1,4 +1,4 @@
-// Package ddos infers denial-of-service attacks anywhere from the answers of
+// Package backscatter infers denial-of-service attacks anywhere from the answers of
 // their victims: a flood with forged random sources makes the victim answer to
 // addresses that never asked, and some of these are dark (backscatter).
 //
@@ -8,7 +8,7 @@
 // classical RSDoS rule (CAIDA's corsaro). What stays below is discarded and
 // counted. One victim under attack is one finding, with the attacked ports,
 // protocols and kinds of answer inside it.
-package ddos
+package backscatter
 
 import (
 	"cmp"

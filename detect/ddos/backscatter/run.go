@@ -1,4 +1,4 @@
-package ddos
+package backscatter
 
 import (
 	"cmp"

@@ -1,4 +1,4 @@
-package ddos_test
+package backscatter_test
 
 import (
 	"cmp"
@@ -13,7 +13,7 @@ import (
 
 	"sakimori/base/wire/packet"
 	"sakimori/detect"
-	"sakimori/detect/ddos"
+	"sakimori/detect/ddos/backscatter"
 	"sakimori/observe"
 )
 
@@ -104,45 +104,45 @@ func sight(in []answer) []observe.Sighting {
 	return out
 }
 
-func detector(l *log) *ddos.Detector {
-	return ddos.New(ddos.Config{DarkAddresses: 65536}, l)
+func detector(l *log) *backscatter.Detector {
+	return backscatter.New(backscatter.Config{DarkAddresses: 65536}, l)
 }
 
 func TestThresholds(t *testing.T) {
 	for _, tc := range []struct {
 		name string
-		cfg  ddos.Config
+		cfg  backscatter.Config
 		in   []answer
 		want bool
 	}{
-		{"30 in a window, 60 s", ddos.Config{}, append(every(29, 0, 50), at(59, 60)...), true},
-		{"59.999 s long", ddos.Config{}, append(every(40, 0, 50), at(59.999)...), false},
-		{"60 s long exactly", ddos.Config{}, append(every(40, 0, 50), at(60)...), true},
-		{"29 in each window", ddos.Config{}, append(every(29, 0, 59), every(29, 60, 119)...), false},
-		{"30 across minutes", ddos.Config{}, append(every(15, 30, 59), every(15, 60, 89)...), false}, // 59 s long
-		{"30 across minutes, long enough", ddos.Config{}, append(append(every(15, 30, 59), every(15, 60, 89)...), at(120)...), true},
-		{"30 in 60 s but in no window of ten-second steps", ddos.Config{}, append(every(30, 5, 64.9), at(130)...), false},
-		{"24 packets", ddos.Config{Window: 10}, every(24, 0, 90), false},
-		{"25 packets", ddos.Config{Window: 10}, every(25, 0, 90), true},
-		{"slow for hours", ddos.Config{}, every(600, 0, 600*3), false}, // 20 in 60 s
-		{"split by 301 s of silence", ddos.Config{}, append(every(20, 0, 40), every(20, 341.1, 381)...), false},
-		{"a pause of 300 s", ddos.Config{}, append(every(40, 0, 40), at(340)...), true},
-		{"solicited", ddos.Config{}, change(every(100, 0, 90), func(a *answer) { a.flags = observe.Solicited }), false},
-		{"a scan", ddos.Config{}, change(every(100, 0, 90), func(a *answer) { a.kind = observe.KindTCPSyn }), false},
-		{"reflection", ddos.Config{}, change(every(100, 0, 90), func(a *answer) { a.kind = observe.KindUDPReflected }), false},
-		{"many ports together", ddos.Config{}, func() []answer {
+		{"30 in a window, 60 s", backscatter.Config{}, append(every(29, 0, 50), at(59, 60)...), true},
+		{"59.999 s long", backscatter.Config{}, append(every(40, 0, 50), at(59.999)...), false},
+		{"60 s long exactly", backscatter.Config{}, append(every(40, 0, 50), at(60)...), true},
+		{"29 in each window", backscatter.Config{}, append(every(29, 0, 59), every(29, 60, 119)...), false},
+		{"30 across minutes", backscatter.Config{}, append(every(15, 30, 59), every(15, 60, 89)...), false}, // 59 s long
+		{"30 across minutes, long enough", backscatter.Config{}, append(append(every(15, 30, 59), every(15, 60, 89)...), at(120)...), true},
+		{"30 in 60 s but in no window of ten-second steps", backscatter.Config{}, append(every(30, 5, 64.9), at(130)...), false},
+		{"24 packets", backscatter.Config{Window: 10}, every(24, 0, 90), false},
+		{"25 packets", backscatter.Config{Window: 10}, every(25, 0, 90), true},
+		{"slow for hours", backscatter.Config{}, every(600, 0, 600*3), false}, // 20 in 60 s
+		{"split by 301 s of silence", backscatter.Config{}, append(every(20, 0, 40), every(20, 341.1, 381)...), false},
+		{"a pause of 300 s", backscatter.Config{}, append(every(40, 0, 40), at(340)...), true},
+		{"solicited", backscatter.Config{}, change(every(100, 0, 90), func(a *answer) { a.flags = observe.Solicited }), false},
+		{"a scan", backscatter.Config{}, change(every(100, 0, 90), func(a *answer) { a.kind = observe.KindTCPSyn }), false},
+		{"reflection", backscatter.Config{}, change(every(100, 0, 90), func(a *answer) { a.kind = observe.KindUDPReflected }), false},
+		{"many ports together", backscatter.Config{}, func() []answer {
 			in := every(60, 0, 90)
 			for i := range in {
 				in[i].port, in[i].kind = uint16(1000+i), observe.KindTCPRst
 			}
 			return in
 		}(), true},
-		{"two halves of two addresses", ddos.Config{}, append(every(20, 0, 59),
+		{"two halves of two addresses", backscatter.Config{}, append(every(20, 0, 59),
 			change(every(20, 0, 59), func(a *answer) { a.from = "198.51.100.10" })...), false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var l log
-			d := ddos.New(tc.cfg, &l)
+			d := backscatter.New(tc.cfg, &l)
 			d.Sight(sight(tc.in))
 			d.Tick(start.Add(3 * time.Hour))
 			if got := len(l) > 0; got != tc.want {
@@ -195,13 +195,13 @@ func TestLife(t *testing.T) {
 	if l[0].Severity != detect.Note || l[2].Severity != detect.Soon {
 		t.Errorf("severities %v, %v", l[0].Severity, l[2].Severity)
 	}
-	v := func(port uint16, proto uint8, n uint64, first, last float64) ddos.Victim {
-		return ddos.Victim{
+	v := func(port uint16, proto uint8, n uint64, first, last float64) backscatter.Victim {
+		return backscatter.Victim{
 			Address: addr("198.51.100.9"), Port: port, Proto: proto, Packets: n,
 			First: start.Add(time.Duration(first * 1e9)), Last: start.Add(time.Duration(last * 1e9)),
 		}
 	}
-	want := []ddos.Victim{v(80, 6, 825, 0, 239), v(443, 6, 30, 130, 150), v(0x303, 1, 3, 131, 151)}
+	want := []backscatter.Victim{v(80, 6, 825, 0, 239), v(443, 6, 30, 130, 150), v(0x303, 1, 3, 131, 151)}
 	if diff := gocmp.Diff(want, d.Victims()); diff != "" {
 		t.Error(diff)
 	}
@@ -276,7 +276,7 @@ func TestLateMinute(t *testing.T) {
 
 func TestBounds(t *testing.T) {
 	var l log
-	d := ddos.New(ddos.Config{Victims: 1000, Vectors: 4, Pending: 256}, &l)
+	d := backscatter.New(backscatter.Config{Victims: 1000, Vectors: 4, Pending: 256}, &l)
 	attack := sight(every(300, 0, 299))
 	const n = 1_000_000
 	batch := make([]observe.Sighting, 0, 1001)
@@ -318,7 +318,7 @@ func TestBounds(t *testing.T) {
 	d.Sight(sight(rst))
 	d.Tick(start.Add(time.Hour))
 	v := d.Victims()
-	if len(v) != 5 || !slices.ContainsFunc(v, func(v ddos.Victim) bool { return v.Port == 80 && v.Packets == 50 }) {
+	if len(v) != 5 || !slices.ContainsFunc(v, func(v backscatter.Victim) bool { return v.Port == 80 && v.Packets == 50 }) {
 		t.Errorf("got %v", v)
 	}
 }

@@ -1,4 +1,4 @@
-package ddos_test
+package backscatter_test
 
 import (
 	"cmp"
@@ -12,7 +12,7 @@ import (
 
 	"sakimori/base/wire/packet"
 	"sakimori/detect"
-	"sakimori/detect/ddos"
+	"sakimori/detect/ddos/backscatter"
 	"sakimori/observe"
 )
 
@@ -112,7 +112,7 @@ func TestAgainstOracle(t *testing.T) {
 	})
 }
 
-func run(in [][]observe.Sighting) (log, []ddos.Victim) {
+func run(in [][]observe.Sighting) (log, []backscatter.Victim) {
 	var l log
 	d := detector(&l)
 	for _, b := range in {
