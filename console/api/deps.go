@@ -217,23 +217,27 @@ type Version struct {
 // Deps is all that the API stands on. Archive, Inputs, Tokens and Clock are
 // needed; what else is nil answers "none" or isn't found.
 type Deps struct {
-	Archive  Archive
-	Inputs   Inputs
-	Tokens   Tokens
-	People   People      // nil: there are tokens alone
-	Notices  Notices     // nil: nobody is told anything
-	Office   *Office     // nil: nothing is known of subscribers
-	Clock    clock.Clock // the wall clock
-	Findings Findings
-	Jobs     Jobs
-	Geo      Geo
-	Research Research
-	Rising   Rising
-	Live     *Live
-	Log      *slog.Logger
-	Facts    func() Facts
-	Own      func(netip.Addr) bool // the operator's own subscribers; their addresses are masked
-	Static   fs.FS                 // the built pages, nil for an API alone
+	Archive Archive
+	Inputs  Inputs
+	Tokens  Tokens
+	People  People  // nil: there are tokens alone
+	Notices Notices // nil: nobody is told anything
+	Office  *Office // nil: nothing is known of subscribers
+
+	Attacks     Attacks     // nil: no flows are looked at
+	Mitigations Mitigations // nil: nothing is done against floods
+	Replays     Replays     // nil: no flows are kept
+	Clock       clock.Clock // the wall clock
+	Findings    Findings
+	Jobs        Jobs
+	Geo         Geo
+	Research    Research
+	Rising      Rising
+	Live        *Live
+	Log         *slog.Logger
+	Facts       func() Facts
+	Own         func(netip.Addr) bool // the operator's own subscribers; their addresses are masked
+	Static      fs.FS                 // the built pages, nil for an API alone
 
 	// Local tells whether a token is that of who works at this machine, and who it is.
 	// Nil: nobody does.

@@ -40,6 +40,18 @@ var plain = map[string]bool{
 	"GET /api/v1/cnc/export": true, "GET /api/v1/rpz/resolvers": true, "POST /api/v1/rpz/canary": true, "GET /api/v1/rpz/config/{vendor}": true,
 }
 
+// facilities are the routes that show which of the network's own addresses are attacked,
+// and what is done about it, to those who defend it. Who takes part in an attack stays
+// masked there, too: the handlers see to it.
+var facilities = map[string]bool{
+	"GET /api/v1/attacks/{id}": true, "POST /api/v1/attacks/{id}/plan": true, "POST /api/v1/attacks/{id}/propose": true, "GET /api/v1/mitigations": true,
+	"GET /api/v1/mitigations/{id}": true, "POST /api/v1/mitigations/{id}/approve": true, "POST /api/v1/mitigations/{id}/reject": true,
+	"POST /api/v1/mitigations/{id}/withdraw": true,
+}
+
+// defends tells whether who asks is one of those who defend the network.
+func defends(ctx context.Context) bool { return callOf(ctx).who.roles.Any(defenders) }
+
 // Handler is the API with its guards: each request is given an id, is checked
 // for where it comes from, who sends it and whether they may, and has what is
 // written in answer masked.
@@ -86,7 +98,7 @@ func (s *Server) Handler() http.Handler {
 			return
 		}
 		s.negotiate(r, pattern)
-		if masked.m = s.maskFor(who.roles); plain[pattern] {
+		if masked.m = s.maskFor(who.roles); plain[pattern] || facilities[pattern] && who.roles.Any(defenders) {
 			masked.m = masker{nobody}
 		}
 		s.mux.ServeHTTP(masked, r)

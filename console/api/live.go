@@ -19,12 +19,13 @@ import (
 type Topic string
 
 // The topics. Of map and status only the newest counts, so a slow client misses
-// some; a finding or a job is never dropped.
+// some; a finding, a job or an attack is never dropped.
 const (
 	TopicMap      Topic = "map"
 	TopicStatus   Topic = "status"
 	TopicFindings Topic = "findings"
 	TopicJobs     Topic = "jobs"
+	TopicAttacks  Topic = "attacks"
 )
 
 // eventName is the SSE event of a topic.
@@ -34,12 +35,14 @@ func (t Topic) eventName() string {
 		return "finding"
 	case TopicJobs:
 		return "job"
+	case TopicAttacks:
+		return "attack"
 	default:
 		return string(t)
 	}
 }
 
-func (t Topic) lossless() bool { return t == TopicFindings || t == TopicJobs }
+func (t Topic) lossless() bool { return t == TopicFindings || t == TopicJobs || t == TopicAttacks }
 
 const (
 	replayFor    = time.Minute
@@ -74,8 +77,8 @@ func NewLive(c clock.Clock) *Live {
 	return &Live{clock: c, epoch: hex.EncodeToString(b[:]), clients: map[*listener]struct{}{}}
 }
 
-// Publish tells the listeners of topic. The event is a MapFrame, Status, Found
-// or Job and must not be changed afterwards.
+// Publish tells the listeners of topic. The event is a MapFrame, Status, Found,
+// Job or AttackRow and must not be changed afterwards.
 func (l *Live) Publish(topic Topic, event any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -100,7 +100,7 @@ func (s *Server) describe(op *huma.Operation) {
 		op.Responses = map[string]*huma.Response{"503": {Description: "An input has fallen silent or failed; the body is the same"}}
 	case "stream":
 		op.Responses = map[string]*huma.Response{"200": {
-			Description: "Events `map`, `status`, `finding` and `job` with the shapes MapFrame, Status, Found and Job, and `reset`: events were missed, load the lists again. `: hb` each 15 s.",
+			Description: "Events `map`, `status`, `finding`, `job` and `attack` with the shapes MapFrame, Status, Found, Job and AttackRow, and `reset`: events were missed, load the lists again. `: hb` each 15 s.",
 			Content: map[string]*huma.MediaType{"text/event-stream": {
 				Schema: &huma.Schema{Type: "string"},
 			}},

@@ -21,6 +21,7 @@ const (
 	listReaders = deskReaders | console.Network                      // the list, the zones and their proof: of nobody
 	engineers   = console.Operator | console.Network | console.Admin // who publish to the resolvers
 	brakes      = engineers | console.Legal                          // who may stop it, and let it go on
+	defenders   = brakes                                             // who see which own address is attacked
 )
 
 // permissions lists every route with who may use it. A route that isn't here is
@@ -133,6 +134,20 @@ var permissions = map[string]console.Roles{
 	"GET /api/v1/ledger/summary":              lawyers,
 	"POST /api/v1/ledger/verify":              lawyers,
 	"GET /api/v1/ledger/export":               lawyers,
+
+	"GET /api/v1/attacks":                    readers,
+	"GET /api/v1/attacks/{id}":               readers, // written down; addresses to defenders alone
+	"GET /api/v1/attacks/{id}/course":        readers,
+	"GET /api/v1/attacks/{id}/sources":       readers,
+	"POST /api/v1/attacks/{id}/plan":         engineers,
+	"POST /api/v1/attacks/{id}/propose":      engineers,
+	"GET /api/v1/mitigations":                readers,
+	"GET /api/v1/mitigations/{id}":           readers,
+	"POST /api/v1/mitigations/{id}/approve":  engineers, // and a person, not the one before
+	"POST /api/v1/mitigations/{id}/reject":   engineers, // and a person
+	"POST /api/v1/mitigations/{id}/withdraw": brakes,
+	"POST /api/v1/replay":                    engineers,
+	"GET /api/v1/replay/{id}":                engineers,
 
 	"GET /api/v1/openapi.yaml":       everyone,
 	"GET /api/v1/status":             everyone,

@@ -21,7 +21,7 @@ const (
 
 type (
 	streamInput struct {
-		Topics      string `query:"topics" maxLength:"128" default:"map,findings,jobs,status" doc:"by commas: map, findings, jobs, status"`
+		Topics      string `query:"topics" maxLength:"128" default:"map,findings,jobs,status" doc:"by commas: map, findings, jobs, status, attacks"`
 		LastEventID string `header:"Last-Event-ID" maxLength:"64" doc:"findings and jobs of the last 60 s after it are sent again"`
 	}
 	streamOutput struct {
@@ -33,10 +33,10 @@ func parseTopics(s string) (map[Topic]bool, error) {
 	topics := map[Topic]bool{}
 	for word := range strings.SplitSeq(s, ",") {
 		switch t := Topic(strings.TrimSpace(word)); t {
-		case TopicMap, TopicFindings, TopicJobs, TopicStatus:
+		case TopicMap, TopicFindings, TopicJobs, TopicStatus, TopicAttacks:
 			topics[t] = true
 		default:
-			return nil, fail("filter_invalid", word, "topics", "map,findings,jobs,status")
+			return nil, fail("filter_invalid", word, "topics", "map,findings,jobs,status,attacks")
 		}
 	}
 	return topics, nil
@@ -143,6 +143,9 @@ func (o *eventWriter) text(t string) {
 func (o *eventWriter) event(n news) {
 	if f, ok := n.event.(Found); ok {
 		n.event = o.s.shown(f)
+	}
+	if a, ok := n.event.(AttackRow); ok {
+		n.event = o.s.attackRow(&a)
 	}
 	raw, err := json.Marshal(n.event)
 	if err != nil {
