@@ -31,7 +31,7 @@ type Cache[P any] struct {
 type Entry[P any] struct {
 	Template *Template
 	Plan     P
-	options  bool
+	Restored bool // from an earlier life, and not sent again since: it may have changed meanwhile
 	used     uint64
 }
 
@@ -74,8 +74,9 @@ func (c *Cache[P]) Learn(exporter netip.AddrPort, m *Message, s *Set) (l Learned
 		switch e := c.entries[k]; {
 		case withdrawn:
 			l.Withdrawn += c.withdraw(k, s)
-		case e != nil && e.Template.same(raw) && e.options == (s.Kind == OptionsTemplates):
+		case e != nil && e.Template.same(raw) && e.Template.Options == (s.Kind == OptionsTemplates):
 			l.Same++
+			e.Restored = false
 			c.touch(e)
 		default:
 			t, err := compile(m.Version, s.Kind, raw)
@@ -89,7 +90,7 @@ func (c *Cache[P]) Learn(exporter netip.AddrPort, m *Message, s *Set) (l Learned
 			} else {
 				l.New++
 			}
-			c.keep(k, &Entry[P]{Template: t, Plan: c.plan(t), options: s.Kind == OptionsTemplates})
+			c.keep(k, &Entry[P]{Template: t, Plan: c.plan(t)})
 		}
 		body = rest
 	}
@@ -106,7 +107,7 @@ func (c *Cache[P]) withdraw(k key, s *Set) (n int) {
 		return 1
 	}
 	for other, e := range c.entries {
-		if other.exporter == k.exporter && other.domain == k.domain && other.version == k.version && e.options == (s.Kind == OptionsTemplates) {
+		if other.exporter == k.exporter && other.domain == k.domain && other.version == k.version && e.Template.Options == (s.Kind == OptionsTemplates) {
 			c.drop(other)
 			n++
 		}
@@ -121,6 +122,55 @@ func (c *Cache[P]) Find(exporter netip.AddrPort, m *Message, id uint16) *Entry[P
 		c.touch(e)
 	}
 	return e
+}
+
+// Forget drops a template that turned out not to be the exporter's any more.
+func (c *Cache[P]) Forget(exporter netip.AddrPort, m *Message, id uint16) {
+	if k := (key{exporter, m.Domain, m.Version, id}); c.entries[k] != nil {
+		c.drop(k)
+	}
+}
+
+// Saved is a template as it was sent, and of whom: what Restore takes after a restart.
+type Saved struct {
+	Exporter netip.AddrPort
+	Domain   uint32
+	Version  uint16
+	Options  bool
+	Raw      []byte // as it stood in its set, from its number on; not to be changed
+}
+
+// Save hands over each template, those first that were used longest ago.
+func (c *Cache[P]) Save(each func(Saved)) {
+	for _, k := range c.byUse() {
+		t := c.entries[k].Template
+		each(Saved{k.exporter, k.domain, k.version, t.Options, t.raw})
+	}
+}
+
+// Restore takes back a template; its Entry is marked until the exporter sends it again. One
+// that the exporter has sent in the meantime stays. What was never saved gives an error.
+func (c *Cache[P]) Restore(s Saved) error {
+	kind := Templates
+	if s.Options {
+		kind = OptionsTemplates
+	}
+	if s.Version != V9 && s.Version != IPFIX {
+		return ErrVersion
+	}
+	raw, rest, withdrawn, err := cut(s.Version, kind, s.Raw)
+	if err != nil || raw == nil || withdrawn || len(rest) > 0 {
+		return ErrTemplate
+	}
+	t, err := compile(s.Version, kind, raw)
+	if err != nil || len(t.Fields)+templateCost > c.limit {
+		return ErrTemplate
+	}
+	k := key{s.Exporter, s.Domain, s.Version, t.ID}
+	if c.entries[k] == nil {
+		c.keep(k, &Entry[P]{Template: t, Plan: c.plan(t), Restored: true})
+	}
+	return nil
 }
 
 // Len is how many templates there are.
@@ -151,13 +201,19 @@ func (c *Cache[P]) keep(k key, e *Entry[P]) {
 
 // evict drops the quarter of templates that was used longest ago, at least one.
 func (c *Cache[P]) evict() {
+	keys := c.byUse()
+	for _, k := range keys[:(len(keys)+3)/4] {
+		c.drop(k)
+		c.evicted++
+	}
+}
+
+// byUse are the templates' keys, those first that were used longest ago.
+func (c *Cache[P]) byUse() []key {
 	keys := make([]key, 0, len(c.entries))
 	for k := range c.entries {
 		keys = append(keys, k)
 	}
 	slices.SortFunc(keys, func(a, b key) int { return cmp.Compare(c.entries[a].used, c.entries[b].used) })
-	for _, k := range keys[:(len(keys)+3)/4] {
-		c.drop(k)
-		c.evicted++
-	}
+	return keys
 }

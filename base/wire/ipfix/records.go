@@ -51,6 +51,22 @@ func (r *Records) Next() bool {
 // beyond its set.
 func (r *Records) Damaged() bool { return r.damaged }
 
+// Fits tells whether the body of a set can be records of a template: nothing is left of it
+// but padding. Of a template that may have changed meanwhile, the others would be misread.
+func (r *Records) Fits(t *Template, body []byte) bool {
+	left := body[len(body)-len(body)%t.Size:]
+	if !t.Fixed {
+		r.Start(t, body)
+		for r.Next() {
+			left = r.rest
+		}
+		if r.damaged {
+			return false
+		}
+	}
+	return len(body) >= t.Size && len(left) < 8 && zeros(left) // RFC 7011 §3.3.1; exporters round up to four or eight bytes
+}
+
 // measure finds where the fields of the next record lie and how long it is; -1 if it
 // isn't whole. RFC 7011 §7: a length below 255 is one byte, else 255 and two more.
 func (r *Records) measure() int {
@@ -89,6 +105,12 @@ func (r *Records) short() int {
 
 // Template is the records' template.
 func (r *Records) Template() *Template { return r.template }
+
+// Span is where field i of the record in hand lies in Record, in bytes.
+func (r *Records) Span(i int) (at, n int) { return int(r.spans[i].at), int(r.spans[i].n) }
+
+// Record is the record in hand, in place.
+func (r *Records) Record() []byte { return r.record }
 
 // Bytes is field i of the record in hand, in place.
 func (r *Records) Bytes(i int) []byte {

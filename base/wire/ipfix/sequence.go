@@ -28,12 +28,18 @@ const farthest = 1 << 24
 // Take takes the header of a message with so many records; a negative number says that
 // they couldn't be counted because their template wasn't there. It returns what this
 // message added.
-func (s *Sequence) Take(h *Header, records int) (g Gap) {
-	step := uint32(1)
-	if h.Version == IPFIX {
-		step = uint32(max(records, 0)) //nolint:gosec // fewer than the bytes of a message
+func (s *Sequence) Take(h *Header, records int) Gap {
+	if h.Version == V9 {
+		return s.Step(h.Sequence, 1)
 	}
-	ahead := h.Sequence - s.next
+	return s.Step(h.Sequence, records)
+}
+
+// Step takes a message of any protocol by its number and by how much the next one's is
+// higher, negative where that isn't known. NetFlow version 5 counts flows, sFlow datagrams.
+func (s *Sequence) Step(number uint32, by int) (g Gap) {
+	step := uint32(max(by, 0)) //nolint:gosec // fewer than the bytes of a message
+	ahead := number - s.next
 	switch {
 	case !s.known:
 	case ahead < farthest:
@@ -48,7 +54,7 @@ func (s *Sequence) Take(h *Header, records int) (g Gap) {
 	}
 	s.gap.Lost += g.Lost
 	s.gap.Restarts += g.Restarts
-	s.next, s.known = h.Sequence+step, h.Version == V9 || records >= 0
+	s.next, s.known = number+step, by >= 0
 	return g
 }
 

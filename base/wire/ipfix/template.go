@@ -18,11 +18,13 @@ type Field struct {
 
 // Template says what a record of a data set is made of.
 type Template struct {
-	ID     uint16
-	Scope  int     // of an options template: so many fields at the beginning say what the record is about
-	Fields []Field // of version 9, the scope's have numbers of their own (RFC 3954 §6.1)
-	Size   int     // bytes of a record; with a field of variable length, the least
-	Fixed  bool    // every record is as long as Size
+	ID      uint16
+	Version uint16  // V9 or IPFIX
+	Options bool    // its records are about the exporter itself
+	Scope   int     // of an options template: so many fields at the beginning say what the record is about
+	Fields  []Field // of version 9, the scope's have numbers of their own (RFC 3954 §6.1)
+	Size    int     // bytes of a record; with a field of variable length, the least
+	Fixed   bool    // every record is as long as Size
 
 	spans []span // where each field lies in a record; of a fixed template alone
 	raw   []byte // as it was sent, so that the same one is known when it is sent again
@@ -42,11 +44,20 @@ func (t *Template) Find(enterprise uint32, id uint16) int {
 	return -1
 }
 
+// Span is where field i lies in a record, in bytes. The length is Variable where each
+// record says it, and of a template that isn't Fixed the place is without meaning.
+func (t *Template) Span(i int) (at, n int) {
+	if !t.Fixed {
+		return 0, int(t.Fields[i].Length)
+	}
+	return int(t.spans[i].at), int(t.spans[i].n)
+}
+
 // compile reads a template that cut found to be whole. It refuses what can't be records:
 // a record without a byte would come without end.
 func compile(version uint16, k Kind, raw []byte) (*Template, error) {
 	id, n, scope, at := heading(version, k, raw)
-	t := &Template{ID: id, Scope: scope, Fields: make([]Field, n), spans: make([]span, n), Fixed: true, raw: bytes.Clone(raw)}
+	t := &Template{ID: id, Version: version, Options: k == OptionsTemplates, Scope: scope, Fields: make([]Field, n), spans: make([]span, n), Fixed: true, raw: bytes.Clone(raw)}
 	for i := range t.Fields {
 		f := Field{ID: binary.BigEndian.Uint16(raw[at:]), Length: binary.BigEndian.Uint16(raw[at+2:])}
 		at += 4

@@ -1,0 +1,243 @@
+package flow
+
+import (
+	"sakimori/base/wire/ipfix"
+)
+
+// target is where a field of a record goes.
+type target uint8
+
+const (
+	nowhere target = iota
+	src4
+	dst4
+	src6
+	dst6
+	srcPort
+	dstPort
+	proto
+	tos
+	flags
+	in
+	out
+	srcAS
+	dstAS
+	packets
+	bytes
+	backPackets // of the other direction
+	backBytes
+	backFlags
+	first
+	last
+	backFirst
+	backLast
+	took // milliseconds
+	icmp
+	icmpType
+	icmpCode
+	fragment
+	status
+	denied
+	direction
+	rate
+	random
+	interval
+	space
+	size
+	population
+	probability
+	sampler
+	frame
+	section
+	frameSize
+)
+
+// op puts n bytes at a place of the record into a target.
+type op struct {
+	at    uint32
+	n     uint16
+	field uint16 // of the template
+	to    target
+}
+
+// plan is what is done with the records of a template.
+type plan struct {
+	ops      []op
+	options  *options // of an options template: its records are about the exporter
+	time     kind     // of first and last
+	backTime kind
+	has      marks
+}
+
+// marks are what a record needs besides its fields being copied.
+type marks uint16
+
+const (
+	hasBack     marks = 1 << iota // both directions in one record
+	hasICMP                       // type and code of their own
+	hasRate                       // it says how it was sampled
+	hasSampler                    // it says by whom
+	hasPacket                     // the beginning of a packet
+	hasFlags                      // of TCP
+	hasCounts                     // packets or bytes
+	hasPackets                    // packets
+	hasAddress                    // addresses
+	hasSpecials                   // fragment, status or direction
+	hasTook                       // a duration
+)
+
+// reverse is the enterprise number of what goes the other way (RFC 5103 §6.1).
+const reverse = 29305
+
+// Information elements (IANA, "IP Flow Information Export Entities") that are read. NetFlow
+// version 9 has the same numbers. Of several that say the same, choose picks one.
+var elements = map[uint16]target{
+	8: src4, 12: dst4, 27: src6, 28: dst6, 7: srcPort, 11: dstPort, 4: proto, 5: tos, 6: flags,
+	16: srcAS, 17: dstAS, 32: icmp, 139: icmp, 176: icmpType, 178: icmpType, 177: icmpCode, 179: icmpCode,
+	88: fragment, 89: status, 233: denied, 61: direction,
+	34: rate, 50: random, 305: interval, 306: space, 309: size, 310: population, 311: probability, 48: sampler, 302: sampler,
+	315: frame, 104: frame, 313: section, 312: frameSize, 161: took,
+}
+
+// choices are elements that say the same in falling order of how good they are.
+var choices = [...]struct {
+	to   target
+	from []uint16
+}{
+	// What passed since the last record; what left; in all, of exporters that tell nothing else.
+	{packets, []uint16{2, 24, 298, 86}},
+	{bytes, []uint16{1, 23, 231, 85, 352}},
+	{in, []uint16{10, 252}},
+	{out, []uint16{14, 253}},
+}
+
+// times are pairs of elements for the first and last packet.
+var times = [...]struct {
+	kind        kind
+	first, last uint16
+}{{uptime, 22, 21}, {milliseconds, 152, 153}, {ntp, 156, 157}, {ntp, 154, 155}, {seconds, 150, 151}, {delta, 158, 159}, {milliseconds, 323, 323}, {ntp, 324, 324}, {ntp, 325, 325}, {seconds, 322, 322}}
+
+// compile makes the plan of a template, once for each that an exporter sends. version is
+// that of its messages.
+func compile(t *ipfix.Template) *plan {
+	if t.Options {
+		return &plan{options: compileOptions(t)}
+	}
+	p := &plan{}
+	for i, f := range t.Fields {
+		if f.Enterprise != 0 && f.Enterprise != reverse {
+			continue
+		}
+		if to := elements[f.ID]; to != nowhere {
+			if f.Enterprise == reverse {
+				if to != flags {
+					continue // as in the other direction, or not told by a Flow
+				}
+				to = backFlags
+			}
+			p.add(t, i, to)
+		}
+	}
+	for _, c := range choices {
+		for _, id := range c.from {
+			if p.add(t, t.Find(0, id), c.to) {
+				break
+			}
+		}
+	}
+	for _, id := range [...]uint16{2, 86} {
+		if p.add(t, t.Find(reverse, id), backPackets) {
+			break
+		}
+	}
+	for _, id := range [...]uint16{1, 85} {
+		if p.add(t, t.Find(reverse, id), backBytes) {
+			break
+		}
+	}
+	// Cisco's firewalls have elements of their own for the answer (NSEL).
+	if p.has&hasBack == 0 && t.Find(0, 231) >= 0 && t.Find(0, 1) < 0 && t.Find(0, 23) < 0 {
+		p.add(t, t.Find(0, 299), backPackets)
+		p.add(t, t.Find(0, 232), backBytes)
+	}
+	p.time = p.when(t, 0, first, last)
+	if p.has&hasBack != 0 {
+		p.backTime = p.when(t, reverse, backFirst, backLast)
+	}
+	return p
+}
+
+// when finds the times that a template tells.
+func (p *plan) when(t *ipfix.Template, enterprise uint32, from, to target) kind {
+	for _, w := range times {
+		if w.kind == uptime && t.Version == ipfix.IPFIX && t.Find(enterprise, 152) >= 0 {
+			continue // its messages don't tell the uptime
+		}
+		begins, ends := t.Find(enterprise, w.first), t.Find(enterprise, w.last)
+		if begins < 0 && ends < 0 {
+			continue
+		}
+		if ends < 0 {
+			ends = begins
+		}
+		if begins < 0 {
+			begins = ends
+		}
+		if p.add(t, begins, from) && p.add(t, ends, to) {
+			return w.kind
+		}
+	}
+	return untold
+}
+
+// add has field i go to a target, if its length allows.
+func (p *plan) add(t *ipfix.Template, i int, to target) bool {
+	if i < 0 {
+		return false
+	}
+	at, n := t.Span(i)
+	if !fits(to, n) {
+		return false
+	}
+	p.ops = append(p.ops, op{at: uint32(at), n: uint16(n), field: uint16(i), to: to}) //nolint:gosec // a template is shorter than 64 KiB, and so is a record
+	switch to {
+	case backPackets, backBytes:
+		p.has |= hasBack
+	case icmp, icmpType, icmpCode:
+		p.has |= hasICMP
+	case rate, random, interval, space, size, population, probability:
+		p.has |= hasRate
+	case sampler:
+		p.has |= hasSampler
+	case frame, section:
+		p.has |= hasPacket
+	case flags:
+		p.has |= hasFlags
+	case packets:
+		p.has |= hasCounts | hasPackets
+	case bytes:
+		p.has |= hasCounts
+	case src4, dst4, src6, dst6:
+		p.has |= hasAddress
+	case fragment, status, denied, direction:
+		p.has |= hasSpecials
+	case took:
+		p.has |= hasTook
+	}
+	return true
+}
+
+// fits tells whether a field of n bytes, or Variable, can go there.
+func fits(to target, n int) bool {
+	switch to {
+	case src4, dst4:
+		return n == 4 || n == ipfix.Variable
+	case src6, dst6:
+		return n == 16 || n == ipfix.Variable
+	case probability:
+		return n == 4 || n == 8
+	case frame, section:
+		return n > 0
+	}
+	return n > 0 && n <= 8 || n == ipfix.Variable
+}
