@@ -149,6 +149,9 @@ func (c *Collector) exporter(s *source, d domain, at int64) (*exporter, error) {
 		s.last = x
 	}
 	x.seen = at
+	if x.first == 0 {
+		x.first = at
+	}
 	return x, nil
 }
 

@@ -16,7 +16,7 @@ type Directory struct {
 	cfg Config
 
 	mu      sync.Mutex // of all below
-	numbers map[identity]uint32
+	numbers map[identity]numbered
 	next    uint32
 	open    map[*Collector]*laid
 	saved   map[netip.AddrPort]*memory // of before a restart, whose address wasn't heard of since
@@ -26,6 +26,12 @@ type Directory struct {
 type identity struct {
 	key netip.AddrPort
 	domain
+}
+
+// numbered is an exporter's number, and whether it was heard of since the start.
+type numbered struct {
+	number uint32
+	heard  bool
 }
 
 // laid is what a collector laid open.
@@ -43,7 +49,7 @@ func NewDirectory(cfg Config) (*Directory, error) {
 	if err := cfg.whole(); err != nil {
 		return nil, err
 	}
-	return &Directory{cfg: cfg, numbers: map[identity]uint32{}, open: map[*Collector]*laid{}, saved: map[netip.AddrPort]*memory{}}, nil
+	return &Directory{cfg: cfg, numbers: map[identity]numbered{}, open: map[*Collector]*laid{}, saved: map[netip.AddrPort]*memory{}}, nil
 }
 
 // Collector makes one for a goroutine. sink is lent each batch, of one to Config.Batch
@@ -66,15 +72,33 @@ func (d *Directory) number(key netip.AddrPort, of domain) (uint32, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	id := identity{key, of}
-	if n := d.numbers[id]; n > 0 {
-		return n, true
+	if n := d.numbers[id]; n.number > 0 {
+		d.numbers[id] = numbered{n.number, true}
+		return n.number, true
 	}
-	if len(d.numbers) >= d.cfg.MaxExporters {
+	if len(d.numbers) >= d.cfg.MaxExporters && !d.makeRoom() {
 		return 0, false
 	}
 	d.next++
-	d.numbers[id] = d.next
+	d.numbers[id] = numbered{d.next, true}
 	return d.next, true
+}
+
+// makeRoom forgets the oldest exporter that wasn't heard of since the start.
+func (d *Directory) makeRoom() bool {
+	var oldest identity
+	least := uint32(0)
+	for id, n := range d.numbers {
+		if !n.heard && (least == 0 || n.number < least) {
+			oldest, least = id, n.number
+		}
+	}
+	if least == 0 {
+		return false
+	}
+	delete(d.numbers, oldest)
+	delete(d.saved, oldest.key)
+	return true
 }
 
 // Exporters are all that sent something, by number, as of when they were last laid open.
@@ -111,10 +135,10 @@ func (d *Directory) Exporter(number uint32) (observe.Exporter, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for id, n := range d.numbers {
-		if n != number {
+		if n.number != number {
 			continue
 		}
-		e := observe.Exporter{Number: n, Address: id.key, Domain: id.number, Name: d.cfg.of(id.key.Addr()).Name}
+		e := observe.Exporter{Number: number, Address: id.key, Domain: id.number, Name: d.cfg.of(id.key.Addr()).Name}
 		if e.Name == "" {
 			e.Name = id.key.Addr().String()
 			if id.key.Port() != 0 {
@@ -144,7 +168,7 @@ func (d *Directory) Interface(exporter, index uint32) string {
 		}
 	}
 	for id, n := range d.numbers {
-		if n == exporter {
+		if n.number == exporter {
 			return d.cfg.of(id.key.Addr()).Interfaces[index].Name
 		}
 	}
@@ -168,7 +192,9 @@ func (c *Collector) Publish(at int64) {
 			}
 			x.was = x.counts.records
 		}
-		l.health = append(l.health, x.health())
+		if x.counts.datagrams > 0 { // and not only what is known of before
+			l.health = append(l.health, x.health())
+		}
 	}
 	if settled {
 		c.anchored = at

@@ -110,6 +110,9 @@ func (x *exporter) moment(at, export int64, up uint32) moment {
 	m := moment{arrival: at, export: export, skew: x.clock.take(at, export)}
 	if x.domain.protocol != IPFIX {
 		m.uptime, m.booted = up, x.boot.take(at, int64(up)*1e6)
+		m.now = m.booted + int64(up)*1e6
+	} else {
+		m.start(x.booted)
 	}
 	x.skewed = true
 	return m

@@ -11,7 +11,7 @@ import (
 // Which rate counts, the first of these that is told:
 //
 //  1. the configured one, where it is to override;
-//  2. in the record itself: 305 and 306, 309 and 310, 311, 50, 34;
+//  2. in the record itself: 305 with 306, 309 with 310, 311, else the greatest of 50, 34 and 305;
 //  3. what options say of the record's sampler or selector (48, 302);
 //  4. what options say of the interface that it came in by, of one counted where it leaves
 //     of that;
@@ -62,16 +62,13 @@ func (s *sampling) one() uint32 {
 	switch {
 	case s.interval > 0 && s.spaced: // RFC 5477 §8.2: so many are taken, then so many passed over
 		return nearest(1 + float64(s.space)/float64(s.interval))
-	case s.interval > 0: // some say the rate so
-		return nearest(float64(s.interval))
 	case s.size > 0 && s.population > 0:
 		return nearest(float64(s.population) / float64(s.size))
 	case s.likely > 0:
 		return nearest(1 / s.likely)
-	case s.random > 0:
-		return nearest(float64(s.random))
 	}
-	return nearest(float64(s.rate))
+	// Some say the rate as an interval without a space. A 1 beside another is of no account.
+	return nearest(float64(max(s.random, s.rate, s.interval)))
 }
 
 func nearest(x float64) uint32 {

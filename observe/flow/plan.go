@@ -24,6 +24,8 @@ const (
 	dstAS
 	packets
 	bytes
+	leftPackets // counted where they left, of templates that have both
+	leftBytes
 	backPackets // of the other direction
 	backBytes
 	backFlags
@@ -37,7 +39,7 @@ const (
 	icmpCode
 	fragment
 	status
-	denied
+	event
 	direction
 	rate
 	random
@@ -50,6 +52,7 @@ const (
 	frame
 	section
 	frameSize
+	boot
 )
 
 // op puts n bytes at a place of the record into a target.
@@ -84,6 +87,9 @@ const (
 	hasAddress                    // addresses
 	hasSpecials                   // fragment, status or direction
 	hasTook                       // a duration
+	hasBoot                       // when the exporter started
+	hasLeft                       // counts of what came in and of what left
+	hasSession                    // counts of a firewall, of a session in all
 )
 
 // reverse is the enterprise number of what goes the other way (RFC 5103 §6.1).
@@ -94,9 +100,9 @@ const reverse = 29305
 var elements = map[uint16]target{
 	8: src4, 12: dst4, 27: src6, 28: dst6, 7: srcPort, 11: dstPort, 4: proto, 5: tos, 6: flags,
 	16: srcAS, 17: dstAS, 32: icmp, 139: icmp, 176: icmpType, 178: icmpType, 177: icmpCode, 179: icmpCode,
-	88: fragment, 89: status, 233: denied, 61: direction,
+	88: fragment, 89: status, 233: event, 61: direction,
 	34: rate, 50: random, 305: interval, 306: space, 309: size, 310: population, 311: probability, 48: sampler, 302: sampler,
-	315: frame, 104: frame, 313: section, 312: frameSize, 161: took,
+	315: frame, 104: frame, 313: section, 312: frameSize, 161: took, 160: boot,
 }
 
 // choices are elements that say the same in falling order of how good they are.
@@ -111,11 +117,15 @@ var choices = [...]struct {
 	{out, []uint16{14, 253}},
 }
 
-// times are pairs of elements for the first and last packet.
+// times are pairs of elements for the first and last packet, the best first. What has only
+// one of them is taken when nothing has both.
 var times = [...]struct {
 	kind        kind
 	first, last uint16
-}{{uptime, 22, 21}, {milliseconds, 152, 153}, {ntp, 156, 157}, {ntp, 154, 155}, {seconds, 150, 151}, {delta, 158, 159}, {milliseconds, 323, 323}, {ntp, 324, 324}, {ntp, 325, 325}, {seconds, 322, 322}}
+}{
+	{uptime, 22, 21}, {milliseconds, 152, 153}, {ntp, 156, 157}, {ntp, 154, 155}, {seconds, 150, 151}, {delta, 158, 159},
+	{milliseconds, 152, 323}, {milliseconds, 323, 323}, {ntp, 324, 324}, {ntp, 325, 325}, {seconds, 322, 322},
+}
 
 // compile makes the plan of a template, once for each that an exporter sends. version is
 // that of its messages.
@@ -155,8 +165,13 @@ func compile(t *ipfix.Template) *plan {
 			break
 		}
 	}
-	// Cisco's firewalls have elements of their own for the answer (NSEL).
+	if t.Find(0, 2) >= 0 && p.add(t, t.Find(0, 24), leftPackets) || t.Find(0, 1) >= 0 && p.add(t, t.Find(0, 23), leftBytes) {
+		p.add(t, t.Find(0, 23), leftBytes)
+		p.has |= hasLeft
+	}
+	// Cisco's firewalls have elements of their own for both directions (NSEL).
 	if p.has&hasBack == 0 && t.Find(0, 231) >= 0 && t.Find(0, 1) < 0 && t.Find(0, 23) < 0 {
+		p.has |= hasSession
 		p.add(t, t.Find(0, 299), backPackets)
 		p.add(t, t.Find(0, 232), backBytes)
 	}
@@ -169,22 +184,24 @@ func compile(t *ipfix.Template) *plan {
 
 // when finds the times that a template tells.
 func (p *plan) when(t *ipfix.Template, enterprise uint32, from, to target) kind {
-	for _, w := range times {
-		if w.kind == uptime && t.Version == ipfix.IPFIX && t.Find(enterprise, 152) >= 0 {
-			continue // its messages don't tell the uptime
-		}
-		begins, ends := t.Find(enterprise, w.first), t.Find(enterprise, w.last)
-		if begins < 0 && ends < 0 {
-			continue
-		}
-		if ends < 0 {
-			ends = begins
-		}
-		if begins < 0 {
-			begins = ends
-		}
-		if p.add(t, begins, from) && p.add(t, ends, to) {
-			return w.kind
+	for _, both := range [...]bool{true, false} {
+		for _, w := range times {
+			begins, ends := t.Find(enterprise, w.first), t.Find(enterprise, w.last)
+			if both && (begins < 0 || ends < 0) || begins < 0 && ends < 0 {
+				continue
+			}
+			if w.kind == uptime && t.Version == ipfix.IPFIX && t.Find(enterprise, 152) >= 0 {
+				continue // its messages don't tell the uptime
+			}
+			if ends < 0 {
+				ends = begins
+			}
+			if begins < 0 {
+				begins = ends
+			}
+			if p.add(t, begins, from) && p.add(t, ends, to) {
+				return w.kind
+			}
 		}
 	}
 	return untold
@@ -219,10 +236,12 @@ func (p *plan) add(t *ipfix.Template, i int, to target) bool {
 		p.has |= hasCounts
 	case src4, dst4, src6, dst6:
 		p.has |= hasAddress
-	case fragment, status, denied, direction:
+	case fragment, status, event, direction:
 		p.has |= hasSpecials
 	case took:
 		p.has |= hasTook
+	case boot:
+		p.has |= hasBoot
 	}
 	return true
 }

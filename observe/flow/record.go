@@ -71,7 +71,7 @@ func (c *Collector) templated(s *source, b []byte, at int64) error {
 // known as its template didn't come yet.
 func (c *Collector) set(x *exporter, set *ipfix.Set, when *moment) int {
 	e := x.source.templates.Find(x.source.key, &c.message, set.ID)
-	if e != nil && e.Restored && !c.records.Fits(e.Template, set.Body) {
+	if e != nil && e.Restored && !(c.records.Fits(e.Template, set.Body) && likely(e, when, set.Body)) {
 		// It was another before the restart.
 		x.source.templates.Forget(x.source.key, &c.message, set.ID)
 		x.counts.distrusted++
@@ -92,6 +92,26 @@ func (c *Collector) set(x *exporter, set *ipfix.Set, when *moment) int {
 		}
 	}
 	return c.read(x, e.Template, e.Plan, when, set.Body)
+}
+
+// likely tells whether the first record of a set may be one of a template that was kept
+// over a restart: if it tells times, they are near the message's.
+func likely(e *ipfix.Entry[*plan], when *moment, body []byte) bool {
+	p := e.Plan
+	if !e.Template.Fixed || p.options != nil || p.time == untold {
+		return true
+	}
+	var from, to uint64
+	for _, o := range p.ops {
+		switch v := body[o.at : o.at+uint32(o.n)]; o.to {
+		case first:
+			from = number(v)
+		case last:
+			to = number(v)
+		}
+	}
+	_, _, believed, cut := when.span(p.time, Record, from, to)
+	return believed && !cut
 }
 
 // read takes the records of a set, and gives how many there were.
@@ -134,15 +154,18 @@ func (c *Collector) read(x *exporter, t *ipfix.Template, p *plan, when *moment, 
 type more struct {
 	first, last         uint64
 	backFirst, backLast uint64
+	leftPackets         uint64
+	leftBytes           uint64
 	backPackets         uint64
 	backBytes           uint64
 	took                uint64
+	boot                uint64
 	rate                sampling
 	sampler             uint64
 	icmp                uint16
 	icmpType, icmpCode  uint8
 	backFlags           uint8
-	direction, denied   uint8
+	direction, event    uint8
 	status              uint8
 	fragment            bool
 	link                bool // of header
@@ -242,6 +265,10 @@ func (m *more) put(to target, v []byte) {
 	}
 	n := number(v)
 	switch to {
+	case leftPackets:
+		m.leftPackets = n
+	case leftBytes:
+		m.leftBytes = n
 	case backPackets:
 		m.backPackets = n
 	case backBytes:
@@ -254,6 +281,8 @@ func (m *more) put(to target, v []byte) {
 		m.backLast = n
 	case took:
 		m.took = n
+	case boot:
+		m.boot = n
 	case icmp:
 		m.icmp |= uint16(n) //nolint:gosec // of two bytes; of both versions' fields one is zero
 	case icmpType:
@@ -264,8 +293,8 @@ func (m *more) put(to target, v []byte) {
 		m.fragment = n != 0
 	case status:
 		m.status = uint8(n) //nolint:gosec // RFC 7270 §4.12: the last byte has it
-	case denied:
-		m.denied = uint8(n) //nolint:gosec // of one byte
+	case event:
+		m.event = uint8(n) //nolint:gosec // of one byte
 	case direction:
 		m.direction = uint8(n) //nolint:gosec // of one byte
 	case sampler:
@@ -287,12 +316,25 @@ func (c *Collector) finish(x *exporter, p *plan, when *moment, f *observe.Flow, 
 	if p.has&hasPacket != 0 && len(m.header) > 0 && !c.inside(x, p, f, m) {
 		return
 	}
+	if p.has&hasLeft != 0 && f.Packets|f.Bytes == 0 {
+		f.Packets, f.Bytes = m.leftPackets, m.leftBytes
+	}
+	// A firewall tells what a session came to when it begins, goes on and ends: the end has all.
+	if p.has&hasSession != 0 && (m.event == 1 || m.event == 5) {
+		x.counts.other++
+		return
+	}
 	if p.has&hasAddress == 0 && p.has&hasPacket == 0 || f.Packets|f.Bytes|m.backPackets|m.backBytes == 0 {
 		x.counts.other++
 		return
 	}
 	if p.has&hasTook != 0 && m.took > 0 && (p.time == untold || m.first == m.last) {
 		c.duration(p, m)
+	}
+	if p.has&hasBoot != 0 && when.booted == 0 {
+		since := *when
+		since.start(milliseconds.unix(m.boot))
+		when = &since
 	}
 	var believed, cut bool
 	f.First, f.Last, believed, cut = when.span(p.time, x.source.settings.Clock, m.first, m.last)
@@ -367,7 +409,7 @@ func (m *more) marks() (k observe.FlowMarks) {
 		k |= observe.FlowEgress
 	}
 	// RFC 7270 §4.12: the upper two bits, 2 dropped. Firewalls: 3 denied.
-	if m.status>>6 == 2 || m.denied == 3 {
+	if m.status>>6 == 2 || m.event == 3 {
 		k |= observe.FlowDropped
 	}
 	if m.fragment {

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"errors"
 
 	"sakimori/base/wire/packet"
@@ -107,8 +108,8 @@ func (c *Collector) flowSample(x *exporter, m *sflow.Sample, at int64) {
 			f.Bytes, seen = uint64(h.Length), true
 		case sflow.Gateway:
 			var g sflow.GatewayInfo
-			if r.Gateway(&g) == nil {
-				f.SrcAS, f.DstAS = g.SrcAS, g.DstAS
+			if r.Gateway(&g) == nil { // 0 is the router's own
+				f.SrcAS, f.DstAS = cmp.Or(g.SrcAS, g.AS), cmp.Or(g.DstAS, g.AS)
 			}
 		}
 	}

@@ -46,6 +46,16 @@ type moment struct {
 	skew    int64  // what that clock lacks to ours
 	uptime  uint32 // milliseconds; of NetFlow alone
 	booted  int64  // when uptime was 0, by our clock; 0: the message has no uptime
+	now     int64  // and when it was sent by that
+}
+
+// start takes when the exporter started, by its clock: IPFIX tells that instead of the
+// uptime, if at all.
+func (m *moment) start(at int64) {
+	if at > 0 && at <= m.export && m.skew < farOff && m.skew > -farOff {
+		m.booted, m.now = at+m.skew, m.export+m.skew
+		m.uptime = uint32((m.export - at) / 1e6) //nolint:gosec // modulo 2³², as a record's
+	}
 }
 
 // kind is how a record tells the time.
@@ -90,7 +100,7 @@ func (m *moment) span(k kind, clock Clock, first, last uint64) (from, to int64, 
 		took = int64(int32(uint32(last)-uint32(first))) * 1e6 //nolint:gosec // of 32 bits
 		if m.booted != 0 {
 			age = int64(int32(m.uptime-uint32(last))) * 1e6 //nolint:gosec // of 32 bits
-			at = m.booted + int64(m.uptime)*1e6
+			at = m.now
 		}
 	case delta:
 		age, took = int64(min(last, 1<<40))*1000, (int64(min(first, 1<<40))-int64(min(last, 1<<40)))*1000 //nolint:gosec // bounded
