@@ -33,7 +33,7 @@ func (d *Decoder) ipv4(b []byte, wire int, n nest, p *Packet) Status {
 	p.Src, p.Dst = V4(be32(b[12:])), V4(be32(b[16:]))
 	p.Length = uint32(total) //nolint:gosec // a frame is shorter than 4 GB
 	p.ID = uint32(be16(b[4:]))
-	p.TTL, p.Proto = b[8], b[9]
+	p.TOS, p.TTL, p.Proto = b[1], b[8], b[9]
 	// What follows the packet in its frame is Ethernet padding or a trailer.
 	body := b[header:min(total, len(b))]
 	fragment := be16(b[6:])
@@ -72,7 +72,7 @@ func (d *Decoder) ipv6(b []byte, wire int, n nest, p *Packet) Status {
 	p.Version = 6
 	p.Src, p.Dst = addr6(b[8:]), addr6(b[24:])
 	p.Length = uint32(40 + stated) //nolint:gosec // a frame is shorter than 4 GB
-	p.Proto, p.TTL = b[6], b[7]
+	p.TOS, p.Proto, p.TTL = b[0]<<4|b[1]>>4, b[6], b[7]
 	body := b[40:min(40+stated, len(b))]
 	switch p.Proto {
 	case TCP, UDP, ICMPv6:

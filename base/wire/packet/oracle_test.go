@@ -17,7 +17,7 @@ type facts struct {
 	Src, Dst         string
 	Length, ID       uint32
 	Version, Proto   uint8
-	TTL              uint8
+	TOS, TTL         uint8
 	Flags            packet.Flags // Fragment, LaterFragment and DontFragment
 	SrcPort, DstPort uint16
 	Seq, Ack         uint32
@@ -57,7 +57,7 @@ func oracle(link packet.LinkType, data []byte) (f facts, ip, transport, fault, l
 				return f, ip, transport, fault, zero || ip && version != f.Version
 			}
 			ip, version = true, l.Version
-			f = facts{Src: canonical(l.SrcIP), Dst: canonical(l.DstIP), Length: uint32(l.Length), ID: uint32(l.Id), Version: 4, Proto: uint8(l.Protocol), TTL: l.TTL}
+			f = facts{Src: canonical(l.SrcIP), Dst: canonical(l.DstIP), Length: uint32(l.Length), ID: uint32(l.Id), Version: 4, Proto: uint8(l.Protocol), TOS: l.TOS, TTL: l.TTL}
 			if l.Flags&layers.IPv4DontFragment != 0 {
 				f.Flags |= packet.DontFragment
 			}
@@ -72,7 +72,7 @@ func oracle(link packet.LinkType, data []byte) (f facts, ip, transport, fault, l
 				return f, ip, transport, fault, zero || ip && version != f.Version
 			}
 			ip, version = true, l.Version
-			f = facts{Src: canonical(l.SrcIP), Dst: canonical(l.DstIP), Length: 40 + uint32(l.Length), Version: 6, Proto: uint8(l.NextHeader), TTL: l.HopLimit}
+			f = facts{Src: canonical(l.SrcIP), Dst: canonical(l.DstIP), Length: 40 + uint32(l.Length), Version: 6, Proto: uint8(l.NextHeader), TOS: l.TrafficClass, TTL: l.HopLimit}
 		case *layers.IPv6HopByHop:
 			f.Proto = uint8(l.NextHeader)
 		case *layers.IPv6Routing:
@@ -135,7 +135,7 @@ func canonical(ip []byte) string {
 
 func ours(p *packet.Packet) facts {
 	return facts{
-		Src: p.Src.String(), Dst: p.Dst.String(), Length: p.Length, ID: p.ID, Version: p.Version, Proto: p.Proto, TTL: p.TTL,
+		Src: p.Src.String(), Dst: p.Dst.String(), Length: p.Length, ID: p.ID, Version: p.Version, Proto: p.Proto, TOS: p.TOS, TTL: p.TTL,
 		Flags:   p.Flags & (packet.Fragment | packet.LaterFragment | packet.DontFragment),
 		SrcPort: p.SrcPort, DstPort: p.DstPort, Seq: p.Seq, Ack: p.Ack, TCPFlags: p.TCPFlags, Window: p.Window, MSS: p.MSS,
 		Type: p.ICMPType, Code: p.ICMPCode,

@@ -29,6 +29,7 @@ type Packet struct {
 
 	Version  uint8    // 4, 6, or 0 when the frame carries no IP
 	Proto    uint8    // the protocol after all extension headers (IANA number)
+	TOS      uint8    // type of service, or traffic class: DSCP and ECN
 	TTL      uint8    // time to live, or hop limit
 	TCPFlags TCPFlags // CWR ECE URG ACK PSH RST SYN FIN, as on the wire
 	ICMPType uint8    // ICMP and ICMPv6
