@@ -140,6 +140,7 @@ type Sample struct {
 	Flags   packet.TCPFlags `json:"flags"`
 	NoFlags bool            `json:"no_flags,omitempty"` // the exporter doesn't tell them
 	Later   bool            `json:"later,omitempty"`    // later fragments: no ports
+	Single  bool            `json:"single,omitempty"`   // one packet was looked at: flags and length are its own, not a flow's
 	Length  uint16          `json:"length"`             // mean bytes of a packet
 	Packets float64         `json:"packets"`            // weight: packets for which this stands
 	Bytes   float64         `json:"bytes"`              // weight in bytes
