@@ -9,7 +9,7 @@ import (
 )
 
 // Listen opens a socket at "host:port" and asks the kernel to hold that many bytes; it
-// grants what the system's limit allows. Shared sockets divide an address between them,
+// grants what the system's limit allows, see Buffer, and a privileged process all of it. Shared sockets divide an address between them,
 // where the system can: see Shares.
 func Listen(ctx context.Context, where string, buffer int, shared bool) (*net.UDPConn, error) {
 	config := net.ListenConfig{Control: control(shared && Shares)}
@@ -23,5 +23,8 @@ func Listen(ctx context.Context, where string, buffer int, shared bool) (*net.UD
 		return nil, fmt.Errorf("listen on %s: that is no UDP socket", where)
 	}
 	_ = conn.SetReadBuffer(buffer) // as much as the system grants
+	if n, err := Buffer(conn); err == nil && n < buffer {
+		force(conn, buffer)
+	}
 	return conn, nil
 }

@@ -42,8 +42,9 @@ type Collector struct {
 	legacy  netflow.Message
 	sample  sflow.Datagram
 	packet  packet.Packet
-	more    more
-	ops     []op
+	values  values
+	header  []byte // of a packet, in the record in hand
+	since   moment
 }
 
 // source is an address.

@@ -48,6 +48,9 @@ func (t *interfaces) find(index uint32) *face {
 				return f
 			}
 			if !f.used {
+				if t.n >= mostInterfaces {
+					return nil
+				}
 				if 4*(t.n+1) > 3*len(t.table) {
 					break
 				}
@@ -56,9 +59,6 @@ func (t *interfaces) find(index uint32) *face {
 				return f
 			}
 		}
-	}
-	if t.n >= mostInterfaces {
-		return nil
 	}
 	old := t.table
 	t.table, t.n = make([]face, max(16, 2*len(old))), 0

@@ -57,6 +57,18 @@ func (s *sampling) chance(b []byte) {
 	}
 }
 
+// one is what a record says of its own sampling.
+func (v *values) one(p *plan) uint32 {
+	s := sampling{rate: v[rate], random: v[random], interval: v[interval], space: v[space], size: v[size], population: v[population], spaced: p.has&hasSpace != 0}
+	if v[probability] > 0 {
+		s.likely = math.Float64frombits(v[probability])
+		if v[probability]>>32 == 0 { // of four bytes
+			s.likely = float64(math.Float32frombits(uint32(v[probability])))
+		}
+	}
+	return s.one()
+}
+
 // one is the rate, 1 in so many, to the nearest whole; 0 not told.
 func (s *sampling) one() uint32 {
 	switch {
@@ -95,17 +107,17 @@ func (x *exporter) rate(header uint32) uint32 {
 }
 
 // sampled is what counts for a record.
-func (x *exporter) sampled(p *plan, m *more, f *observe.Flow) uint32 {
+func (x *exporter) sampled(p *plan, v *values, f *observe.Flow) uint32 {
 	if x.source.settings.Override {
 		return x.source.settings.Rate
 	}
 	if p.has&hasRate != 0 {
-		if r := m.rate.one(); r > 0 {
+		if r := v.one(p); r > 0 {
 			return r
 		}
 	}
 	if p.has&hasSampler != 0 {
-		if r := x.samplers[m.sampler]; r > 0 {
+		if r := x.samplers[v[sampler]]; r > 0 {
 			return r
 		}
 	}
@@ -130,7 +142,7 @@ const (
 // options is where an options template has what is looked at, -1 where it hasn't.
 type options struct {
 	sampler, face, name, about, boot int
-	rates                            []op
+	rates                            []place
 }
 
 // compileOptions reads an options template.
@@ -160,7 +172,7 @@ func compileOptions(t *ipfix.Template) *options {
 		case 160:
 			o.boot = i
 		case 34, 50, 305, 306, 309, 310, 311:
-			o.rates = append(o.rates, op{field: uint16(i), to: elements[f.ID]}) //nolint:gosec // a template has fewer
+			o.rates = append(o.rates, place{field: i, to: elements[f.ID]})
 		}
 	}
 	return o
@@ -171,10 +183,10 @@ func (c *Collector) option(x *exporter, o *options, r *ipfix.Records) {
 	if len(o.rates) > 0 {
 		var s sampling
 		for _, f := range o.rates {
-			if b := r.Bytes(int(f.field)); f.to == probability {
+			if b := r.Bytes(f.field); f.to == probability {
 				s.chance(b)
 			} else {
-				s.put(f.to, r.Uint(int(f.field)))
+				s.put(f.to, r.Uint(f.field))
 			}
 		}
 		if one := s.one(); one > 0 {

@@ -4,15 +4,17 @@ import (
 	"sakimori/base/wire/ipfix"
 )
 
-// target is where a field of a record goes.
+// target is what a field of a record tells, and where its value goes.
 type target uint8
 
 const (
 	nowhere target = iota
 	src4
 	dst4
-	src6
+	src6 // an IPv6 address is two numbers
+	src6low
 	dst6
+	dst6low
 	srcPort
 	dstPort
 	proto
@@ -34,9 +36,13 @@ const (
 	backFirst
 	backLast
 	took // milliseconds
+	boot
 	icmp
+	icmp6
 	icmpType
 	icmpCode
+	icmpType6
+	icmpCode6
 	fragment
 	status
 	event
@@ -52,28 +58,49 @@ const (
 	frame
 	section
 	frameSize
-	boot
+	targets
 )
 
-// op puts n bytes at a place of the record into a target.
+// values are what a record tells, by target; what it doesn't is 0.
+type values [64]uint64
+
+// op takes a number out of a record: the eight bytes from at on, which end with the field,
+// less those that mask hasn't. Every field of at most eight bytes is taken so, without a
+// branch; those that end before the record's eighth byte by an early.
 type op struct {
-	at    uint32
-	n     uint16
-	field uint16 // of the template
+	mask uint64
+	at   uint32
+	to   target
+}
+
+// early takes a number out of the beginning of a record: the eight bytes from at on, less
+// the last shift bits.
+type early struct {
+	at, shift uint8
+	to        target
+}
+
+// place is where a field lies: n bytes of the record, field of the template.
+type place struct {
+	at, n int
+	field int
 	to    target
 }
 
 // plan is what is done with the records of a template.
 type plan struct {
-	ops      []op
+	early    []early  // of a fixed template
+	ops      []op     // likewise
+	places   []place  // of all
+	header   *place   // of a packet's beginning
 	options  *options // of an options template: its records are about the exporter
 	time     kind     // of first and last
 	backTime kind
 	has      marks
 }
 
-// marks are what a record needs besides its fields being copied.
-type marks uint16
+// marks are what a record needs besides its values being taken over.
+type marks uint32
 
 const (
 	hasBack     marks = 1 << iota // both directions in one record
@@ -82,15 +109,24 @@ const (
 	hasSampler                    // it says by whom
 	hasPacket                     // the beginning of a packet
 	hasFlags                      // of TCP
-	hasCounts                     // packets or bytes
 	hasPackets                    // packets
-	hasAddress                    // addresses
+	has4                          // addresses of IPv4
+	has6                          // and of IPv6
 	hasSpecials                   // fragment, status or direction
 	hasTook                       // a duration
 	hasBoot                       // when the exporter started
 	hasLeft                       // counts of what came in and of what left
+	hasSpace                      // of packets passed over between those taken
 	hasSession                    // counts of a firewall, of a session in all
 )
+
+// needs are the marks of targets.
+var needs = [targets]marks{
+	backPackets: hasBack, backBytes: hasBack, icmp: hasICMP, icmp6: hasICMP, icmpType: hasICMP, icmpCode: hasICMP, icmpType6: hasICMP, icmpCode6: hasICMP,
+	rate: hasRate, random: hasRate, interval: hasRate, space: hasRate | hasSpace, size: hasRate, population: hasRate, probability: hasRate, sampler: hasSampler,
+	frame: hasPacket, section: hasPacket, flags: hasFlags, packets: hasPackets, src4: has4, dst4: has4, src6: has6, dst6: has6,
+	fragment: hasSpecials, status: hasSpecials, event: hasSpecials, direction: hasSpecials, took: hasTook, boot: hasBoot, leftPackets: hasLeft, leftBytes: hasLeft,
+}
 
 // reverse is the enterprise number of what goes the other way (RFC 5103 §6.1).
 const reverse = 29305
@@ -99,7 +135,7 @@ const reverse = 29305
 // version 9 has the same numbers. Of several that say the same, choose picks one.
 var elements = map[uint16]target{
 	8: src4, 12: dst4, 27: src6, 28: dst6, 7: srcPort, 11: dstPort, 4: proto, 5: tos, 6: flags,
-	16: srcAS, 17: dstAS, 32: icmp, 139: icmp, 176: icmpType, 178: icmpType, 177: icmpCode, 179: icmpCode,
+	16: srcAS, 17: dstAS, 32: icmp, 139: icmp6, 176: icmpType, 178: icmpType6, 177: icmpCode, 179: icmpCode6,
 	88: fragment, 89: status, 233: event, 61: direction,
 	34: rate, 50: random, 305: interval, 306: space, 309: size, 310: population, 311: probability, 48: sampler, 302: sampler,
 	315: frame, 104: frame, 313: section, 312: frameSize, 161: took, 160: boot,
@@ -165,9 +201,9 @@ func compile(t *ipfix.Template) *plan {
 			break
 		}
 	}
-	if t.Find(0, 2) >= 0 && p.add(t, t.Find(0, 24), leftPackets) || t.Find(0, 1) >= 0 && p.add(t, t.Find(0, 23), leftBytes) {
+	if t.Find(0, 2) >= 0 && t.Find(0, 1) >= 0 {
+		p.add(t, t.Find(0, 24), leftPackets)
 		p.add(t, t.Find(0, 23), leftBytes)
-		p.has |= hasLeft
 	}
 	// Cisco's firewalls have elements of their own for both directions (NSEL).
 	if p.has&hasBack == 0 && t.Find(0, 231) >= 0 && t.Find(0, 1) < 0 && t.Find(0, 23) < 0 {
@@ -216,43 +252,38 @@ func (p *plan) add(t *ipfix.Template, i int, to target) bool {
 	if !fits(to, n) {
 		return false
 	}
-	p.ops = append(p.ops, op{at: uint32(at), n: uint16(n), field: uint16(i), to: to}) //nolint:gosec // a template is shorter than 64 KiB, and so is a record
+	p.has |= needs[to]
 	switch to {
-	case backPackets, backBytes:
-		p.has |= hasBack
-	case icmp, icmpType, icmpCode:
-		p.has |= hasICMP
-	case rate, random, interval, space, size, population, probability:
-		p.has |= hasRate
-	case sampler:
-		p.has |= hasSampler
 	case frame, section:
-		p.has |= hasPacket
-	case flags:
-		p.has |= hasFlags
-	case packets:
-		p.has |= hasCounts | hasPackets
-	case bytes:
-		p.has |= hasCounts
-	case src4, dst4, src6, dst6:
-		p.has |= hasAddress
-	case fragment, status, event, direction:
-		p.has |= hasSpecials
-	case took:
-		p.has |= hasTook
-	case boot:
-		p.has |= hasBoot
+		p.header = &place{at, n, i, to}
+	case src6, dst6:
+		p.place(t, place{at, 8, i, to})
+		p.place(t, place{at + 8, 8, i, to + 1})
+	default:
+		p.place(t, place{at, n, i, to})
 	}
 	return true
+}
+
+func (p *plan) place(t *ipfix.Template, l place) {
+	p.places = append(p.places, l)
+	if !t.Fixed || t.Size < 16 {
+		return
+	}
+	if end := l.at + l.n; end >= 8 {
+		p.ops = append(p.ops, op{^uint64(0) >> (64 - 8*l.n), uint32(end - 8), l.to}) //nolint:gosec // a record is shorter than 64 KiB
+	} else {
+		p.early = append(p.early, early{uint8(l.at), uint8(64 - 8*l.n), l.to}) //nolint:gosec // both are small
+	}
 }
 
 // fits tells whether a field of n bytes, or Variable, can go there.
 func fits(to target, n int) bool {
 	switch to {
 	case src4, dst4:
-		return n == 4 || n == ipfix.Variable
+		return n == 4
 	case src6, dst6:
-		return n == 16 || n == ipfix.Variable
+		return n == 16
 	case probability:
 		return n == 4 || n == 8
 	case frame, section:

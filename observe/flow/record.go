@@ -98,51 +98,56 @@ func (c *Collector) set(x *exporter, set *ipfix.Set, when *moment) int {
 // over a restart: if it tells times, they are near the message's.
 func likely(e *ipfix.Entry[*plan], when *moment, body []byte) bool {
 	p := e.Plan
-	if !e.Template.Fixed || p.options != nil || p.time == untold {
+	if !e.Template.Fixed || p.options != nil || p.time == untold || e.Template.Size < 16 {
 		return true
 	}
-	var from, to uint64
-	for _, o := range p.ops {
-		switch v := body[o.at : o.at+uint32(o.n)]; o.to {
-		case first:
-			from = number(v)
-		case last:
-			to = number(v)
-		}
-	}
-	_, _, believed, cut := when.span(p.time, Record, from, to)
+	var v values
+	p.take(&v, body)
+	_, _, believed, cut := when.span(p.time, Record, v[first], v[last])
 	return believed && !cut
 }
 
 // read takes the records of a set, and gives how many there were.
 func (c *Collector) read(x *exporter, t *ipfix.Template, p *plan, when *moment, body []byte) (n int) {
+	r, v := &c.records, &c.values
 	if p.options != nil {
-		r := &c.records
 		for r.Start(t, body); r.Next(); n++ {
 			x.counts.options++
 			c.option(x, p.options, r)
 		}
 		return n
 	}
-	if t.Fixed {
+	// What a template doesn't tell is 0 for all its records.
+	*v = values{}
+	one := x.rate(0)
+	if t.Fixed && t.Size >= 16 {
 		for size := t.Size; len(body) >= size; n++ {
-			c.record(x, p, p.ops, when, body[:size:size])
+			p.take(v, body[:size:size])
+			if p.header != nil {
+				c.header = body[p.header.at : p.header.at+p.header.n]
+			}
+			c.record(x, p, when, one)
 			body = body[size:]
 		}
 		return n
 	}
-	r := &c.records
 	for r.Start(t, body); r.Next(); n++ {
-		c.ops = append(c.ops[:0], p.ops...)
-		for i := range c.ops {
-			o := &c.ops[i]
-			at, size := r.Span(int(o.field))
-			if size > math.MaxUint16 || !fits(o.to, size) {
-				o.to, at, size = nowhere, 0, 0
+		for i := range p.places {
+			l := &p.places[i]
+			b := r.Bytes(l.field)
+			switch l.to {
+			case src6, dst6:
+				v[l.to] = number(b[:8])
+			case src6low, dst6low:
+				v[l.to] = number(b[8:])
+			default:
+				v[l.to] = number(b)
 			}
-			o.at, o.n = uint32(at), uint16(size) //nolint:gosec // within a message of at most 65,535 bytes
 		}
-		c.record(x, p, c.ops, when, r.Record())
+		if p.header != nil {
+			c.header = r.Bytes(p.header.field)
+		}
+		c.record(x, p, when, one)
 	}
 	if r.Damaged() {
 		x.counts.malformed[badField]++
@@ -150,227 +155,131 @@ func (c *Collector) read(x *exporter, t *ipfix.Template, p *plan, when *moment, 
 	return n
 }
 
-// more is what a record says that isn't a field of a Flow.
-type more struct {
-	first, last         uint64
-	backFirst, backLast uint64
-	leftPackets         uint64
-	leftBytes           uint64
-	backPackets         uint64
-	backBytes           uint64
-	took                uint64
-	boot                uint64
-	rate                sampling
-	sampler             uint64
-	icmp                uint16
-	icmpType, icmpCode  uint8
-	backFlags           uint8
-	direction, event    uint8
-	status              uint8
-	fragment            bool
-	link                bool // of header
-	header              []byte
-	frame               uint64 // bytes of the frame that it begins
+// take takes the values out of a record of a fixed template.
+func (p *plan) take(v *values, b []byte) {
+	for _, o := range p.early {
+		v[o.to&63] = binary.BigEndian.Uint64(b[o.at:]) >> (o.shift & 63)
+	}
+	for _, o := range p.ops {
+		v[o.to&63] = binary.BigEndian.Uint64(b[o.at:]) & o.mask
+	}
 }
 
-// number reads a number of 1 to 8 bytes.
-func number(b []byte) uint64 {
-	switch len(b) {
-	case 1:
-		return uint64(b[0])
-	case 2:
-		return uint64(binary.BigEndian.Uint16(b))
-	case 4:
-		return uint64(binary.BigEndian.Uint32(b))
-	case 8:
-		return binary.BigEndian.Uint64(b)
+// number reads a number of up to eight bytes (RFC 7011 §6.2: as few as it needs); what is
+// longer isn't one, and 0.
+func number(b []byte) (v uint64) {
+	if len(b) > 8 {
+		return 0
 	}
-	var v uint64
 	for _, c := range b {
 		v = v<<8 | uint64(c)
 	}
 	return v
 }
 
-// record takes one record.
-func (c *Collector) record(x *exporter, p *plan, ops []op, when *moment, b []byte) {
+// record makes a Flow of the values in hand, or two. one is the sampling rate of what says
+// nothing of it.
+func (c *Collector) record(x *exporter, p *plan, when *moment, one uint32) {
 	x.counts.records++
-	f, m := c.next(), &c.more
-	*f = observe.Flow{Exporter: x.number}
-	*m = more{}
-	for i := range ops {
-		o := &ops[i]
-		v := b[o.at : o.at+uint32(o.n)]
-		switch o.to {
-		case src4:
-			// Some templates hold addresses of both versions, of which one is zero.
-			if a := binary.BigEndian.Uint32(v); a != 0 || f.Src == (packet.Addr{}) {
-				f.Src = packet.V4(a)
-			}
-		case dst4:
-			if a := binary.BigEndian.Uint32(v); a != 0 || f.Dst == (packet.Addr{}) {
-				f.Dst = packet.V4(a)
-			}
-		case src6:
-			if a := address(v); a != (packet.Addr{}) || f.Src == (packet.Addr{}) {
-				f.Src = a
-			}
-		case dst6:
-			if a := address(v); a != (packet.Addr{}) || f.Dst == (packet.Addr{}) {
-				f.Dst = a
-			}
-		case srcPort:
-			f.SrcPort = uint16(number(v)) //nolint:gosec // of two bytes
-		case dstPort:
-			f.DstPort = uint16(number(v)) //nolint:gosec // of two bytes
-		case proto:
-			f.Proto = uint8(number(v)) //nolint:gosec // of one byte
-		case tos:
-			f.TOS = uint8(number(v)) //nolint:gosec // of one byte
-		case flags:
-			f.TCPFlags = packet.TCPFlags(number(v)) //nolint:gosec // the lower eight are those of a Flow
-		case in:
-			f.In = uint32(number(v)) //nolint:gosec // of four bytes
-		case out:
-			f.Out = uint32(number(v)) //nolint:gosec // of four bytes
-		case srcAS:
-			f.SrcAS = uint32(number(v)) //nolint:gosec // of four bytes
-		case dstAS:
-			f.DstAS = uint32(number(v)) //nolint:gosec // of four bytes
-		case packets:
-			f.Packets = number(v)
-		case bytes:
-			f.Bytes = number(v)
-		case first:
-			m.first = number(v)
-		case last:
-			m.last = number(v)
-		case nowhere:
-		default:
-			m.put(o.to, v)
-		}
+	v, f := &c.values, c.next()
+	*f = observe.Flow{
+		Exporter: x.number, Packets: v[packets], Bytes: v[bytes], Rate: one, In: uint32(v[in]), Out: uint32(v[out]), SrcAS: uint32(v[srcAS]), DstAS: uint32(v[dstAS]), //nolint:gosec // of four bytes each
+		SrcPort: uint16(v[srcPort]), DstPort: uint16(v[dstPort]), Proto: uint8(v[proto]), TCPFlags: packet.TCPFlags(v[flags]), TOS: uint8(v[tos]), //nolint:gosec // of no more; the lower eight flags are those of a Flow
 	}
-	c.finish(x, p, when, f, m)
-}
-
-// put takes the fields that few records have.
-func (m *more) put(to target, v []byte) {
-	switch to {
-	case frame, section:
-		m.header, m.link = v, to == frame
-		return
-	case probability:
-		m.rate.chance(v)
-		return
-	}
-	n := number(v)
-	switch to {
-	case leftPackets:
-		m.leftPackets = n
-	case leftBytes:
-		m.leftBytes = n
-	case backPackets:
-		m.backPackets = n
-	case backBytes:
-		m.backBytes = n
-	case backFlags:
-		m.backFlags = uint8(n) //nolint:gosec // the lower eight
-	case backFirst:
-		m.backFirst = n
-	case backLast:
-		m.backLast = n
-	case took:
-		m.took = n
-	case boot:
-		m.boot = n
-	case icmp:
-		m.icmp |= uint16(n) //nolint:gosec // of two bytes; of both versions' fields one is zero
-	case icmpType:
-		m.icmpType |= uint8(n) //nolint:gosec // of one byte
-	case icmpCode:
-		m.icmpCode |= uint8(n) //nolint:gosec // of one byte
-	case fragment:
-		m.fragment = n != 0
-	case status:
-		m.status = uint8(n) //nolint:gosec // RFC 7270 §4.12: the last byte has it
-	case event:
-		m.event = uint8(n) //nolint:gosec // of one byte
-	case direction:
-		m.direction = uint8(n) //nolint:gosec // of one byte
-	case sampler:
-		m.sampler = n
-	case frameSize:
-		m.frame = n
-	default:
-		m.rate.put(to, n)
-	}
-}
-
-// address reads an IPv6 address.
-func address(b []byte) packet.Addr {
-	return packet.Addr{Hi: binary.BigEndian.Uint64(b), Lo: binary.BigEndian.Uint64(b[8:])}
-}
-
-// finish makes a Flow of what a record says, or two.
-func (c *Collector) finish(x *exporter, p *plan, when *moment, f *observe.Flow, m *more) {
-	if p.has&hasPacket != 0 && len(m.header) > 0 && !c.inside(x, p, f, m) {
-		return
-	}
-	if p.has&hasLeft != 0 && f.Packets|f.Bytes == 0 {
-		f.Packets, f.Bytes = m.leftPackets, m.leftBytes
-	}
-	// A firewall tells what a session came to when it begins, goes on and ends: the end has all.
-	if p.has&hasSession != 0 && (m.event == 1 || m.event == 5) {
+	v.addresses(p, f)
+	if p.has&^(has4|has6|hasFlags|hasPackets) != 0 && !c.special(x, p, &when, f) {
 		x.counts.other++
 		return
 	}
-	if p.has&hasAddress == 0 && p.has&hasPacket == 0 || f.Packets|f.Bytes|m.backPackets|m.backBytes == 0 {
+	if f.Packets|f.Bytes == 0 && p.has&hasBack == 0 || f.Src == (packet.Addr{}) && f.Dst == (packet.Addr{}) {
 		x.counts.other++
 		return
-	}
-	if p.has&hasTook != 0 && m.took > 0 && (p.time == untold || m.first == m.last) {
-		c.duration(p, m)
-	}
-	if p.has&hasBoot != 0 && when.booted == 0 {
-		since := *when
-		since.start(milliseconds.unix(m.boot))
-		when = &since
 	}
 	var believed, cut bool
-	f.First, f.Last, believed, cut = when.span(p.time, x.source.settings.Clock, m.first, m.last)
+	f.First, f.Last, believed, cut = when.span(p.time, x.source.settings.Clock, v[first], v[last])
 	x.believe(believed, cut)
+	x.ports(f)
+	x.flags(f, p.has&(hasFlags|hasPacket) != 0)
+	if p.has&(hasRate|hasSampler) != 0 || len(x.byFace) > 0 {
+		f.Rate = x.sampled(p, v, f)
+	}
+	if p.has&hasBack != 0 {
+		c.both(x, p, when, *f)
+		return
+	}
+	whole(p, f)
+	c.keep(x, f)
+}
+
+// addresses takes them over. Some templates hold those of both versions, of which one is zero.
+func (v *values) addresses(p *plan, f *observe.Flow) {
+	if p.has&has6 != 0 {
+		f.Src, f.Dst = packet.Addr{Hi: v[src6], Lo: v[src6low]}, packet.Addr{Hi: v[dst6], Lo: v[dst6low]}
+	}
+	if p.has&has4 != 0 && (v[src4]|v[dst4] != 0 || p.has&has6 == 0) {
+		f.Src, f.Dst = packet.V4(uint32(v[src4])), packet.V4(uint32(v[dst4])) //nolint:gosec // of four bytes
+	}
+}
+
+// special takes what few records have, and tells whether the record is of traffic.
+func (c *Collector) special(x *exporter, p *plan, when **moment, f *observe.Flow) bool {
+	v := &c.values
+	if p.has&hasPacket != 0 && len(c.header) > 0 && !c.inside(x, p, f) {
+		return false
+	}
+	if p.has&hasLeft != 0 && f.Packets|f.Bytes == 0 {
+		f.Packets, f.Bytes = v[leftPackets], v[leftBytes]
+	}
+	// A firewall tells what a session came to when it begins, goes on and ends: the end has all.
+	if p.has&hasSession != 0 && (v[event] == 1 || v[event] == 5) {
+		return false
+	}
+	if p.has&hasBack != 0 && f.Packets|f.Bytes|v[backPackets]|v[backBytes] == 0 {
+		return false
+	}
+	if p.has&hasTook != 0 && v[took] > 0 && v[first] == v[last] {
+		switch p.time {
+		case milliseconds:
+			v[first] = v[last] - min(v[took], v[last])
+		case uptime:
+			v[first] = uint64(uint32(v[last]) - uint32(v[took])) //nolint:gosec // modulo 2³²
+		}
+	}
+	if p.has&hasBoot != 0 && (*when).booted == 0 {
+		c.since = **when
+		c.since.start(milliseconds.unix(v[boot]))
+		*when = &c.since
+	}
 	if p.has&hasICMP != 0 && (f.Proto == packet.ICMP || f.Proto == packet.ICMPv6) {
-		if i := m.icmp | uint16(m.icmpType)<<8 | uint16(m.icmpCode); i != 0 {
+		if i := uint16(v[icmp] | v[icmp6] | (v[icmpType]|v[icmpType6])<<8 | v[icmpCode] | v[icmpCode6]); i != 0 { //nolint:gosec // of two bytes; of both versions one is zero
 			f.DstPort = i
 		}
 	}
-	if p.has&hasSpecials != 0 {
-		f.Marks |= m.marks()
-		if m.fragment {
-			f.SrcPort, f.DstPort = 0, 0
-		}
+	if v[direction] == 1 {
+		f.Marks |= observe.FlowEgress
 	}
-	x.ports(f)
-	x.flags(f, p.has&hasFlags != 0 || p.has&hasPacket != 0)
-	f.Rate = x.sampled(p, m, f)
-	if p.has&hasBack == 0 {
-		c.whole(p, f.Bytes, &f.Packets)
-		c.keep(x, f)
-		return
+	// RFC 7270 §4.12: the upper two bits of the last byte, 2 dropped. Firewalls: 3 denied.
+	if v[status]>>6&3 == 2 || v[event] == 3 {
+		f.Marks |= observe.FlowDropped
 	}
-	c.both(x, p, when, *f, m)
+	if v[fragment] != 0 {
+		f.Marks |= observe.FlowFragment
+		f.SrcPort, f.DstPort = 0, 0
+	}
+	return true
 }
 
 // both makes two flows of a record of both directions (RFC 5103).
-func (c *Collector) both(x *exporter, p *plan, when *moment, there observe.Flow, m *more) {
-	back := there
+func (c *Collector) both(x *exporter, p *plan, when *moment, there observe.Flow) {
+	v, back := &c.values, there
 	back.Src, back.Dst, back.In, back.Out, back.SrcAS, back.DstAS = there.Dst, there.Src, there.Out, there.In, there.DstAS, there.SrcAS
-	back.Packets, back.Bytes, back.TCPFlags = m.backPackets, m.backBytes, packet.TCPFlags(m.backFlags)
+	back.Packets, back.Bytes, back.TCPFlags = v[backPackets], v[backBytes], packet.TCPFlags(v[backFlags]) //nolint:gosec // the lower eight
+	back.Marks &^= observe.FlowNoFlags
 	if there.Proto != packet.ICMP && there.Proto != packet.ICMPv6 {
 		back.SrcPort, back.DstPort = there.DstPort, there.SrcPort
 	}
 	if p.backTime != untold {
-		back.First, back.Last, _, _ = when.span(p.backTime, x.source.settings.Clock, m.backFirst, m.backLast)
+		back.First, back.Last, _, _ = when.span(p.backTime, x.source.settings.Clock, v[backFirst], v[backLast])
 	}
 	x.flags(&back, p.has&hasFlags != 0)
 	for _, d := range [...]*observe.Flow{&there, &back} {
@@ -379,53 +288,28 @@ func (c *Collector) both(x *exporter, p *plan, when *moment, there observe.Flow,
 		}
 		f := c.next()
 		*f = *d
-		c.whole(p, f.Bytes, &f.Packets)
+		whole(p, f)
 		c.keep(x, f)
 	}
 }
 
 // whole makes up for packets that aren't told: there are at least as many as bytes fill of
 // the largest size that is usual.
-func (c *Collector) whole(p *plan, bytes uint64, packets *uint64) {
+func whole(p *plan, f *observe.Flow) {
 	const usual = 1500
-	if *packets == 0 && bytes > 0 && p.has&hasPackets == 0 {
-		*packets = (bytes-1)/usual + 1
+	if f.Packets == 0 && p.has&hasPackets == 0 {
+		f.Packets = (f.Bytes + usual - 1) / usual
 	}
-}
-
-// duration makes a span of a record that tells how long it took.
-func (c *Collector) duration(p *plan, m *more) {
-	switch p.time {
-	case milliseconds:
-		m.first = m.last - min(m.took, m.last)
-	case uptime:
-		m.first = uint64(uint32(m.last) - uint32(m.took)) //nolint:gosec // modulo 2³²
-	}
-}
-
-// marks are those of the fields that few records have.
-func (m *more) marks() (k observe.FlowMarks) {
-	if m.direction == 1 {
-		k |= observe.FlowEgress
-	}
-	// RFC 7270 §4.12: the upper two bits, 2 dropped. Firewalls: 3 denied.
-	if m.status>>6 == 2 || m.event == 3 {
-		k |= observe.FlowDropped
-	}
-	if m.fragment {
-		k |= observe.FlowFragment
-	}
-	return k
 }
 
 // inside reads the beginning of a packet that a record holds.
-func (c *Collector) inside(x *exporter, p *plan, f *observe.Flow, m *more) bool {
+func (c *Collector) inside(x *exporter, p *plan, f *observe.Flow) bool {
 	d, pk := &c.cfg.Tunnels, &c.packet
 	var s packet.Status
-	if m.link {
-		s = d.Decode(packet.LinkEthernet, m.header, uint32(min(m.frame, math.MaxUint32)), pk) //nolint:gosec // bounded
+	if p.header.to == frame {
+		s = d.Decode(packet.LinkEthernet, c.header, uint32(min(c.values[frameSize], math.MaxUint32)), pk) //nolint:gosec // bounded
 	} else {
-		s = d.DecodeIP(m.header, pk)
+		s = d.DecodeIP(c.header, pk)
 	}
 	if !c.seen(x, s, f) {
 		return false
@@ -444,9 +328,7 @@ func (c *Collector) inside(x *exporter, p *plan, f *observe.Flow, m *more) bool 
 func (c *Collector) seen(x *exporter, s packet.Status, f *observe.Flow) bool {
 	p := &c.packet
 	if s != packet.OK && p.Version == 0 {
-		if s == packet.NotIP {
-			x.counts.other++
-		} else {
+		if s != packet.NotIP {
 			x.counts.malformed[badPacket]++
 		}
 		return false

@@ -94,6 +94,7 @@ func (c *Collector) flowSample(x *exporter, m *sflow.Sample, at int64) {
 			p := &c.packet
 			s := c.cfg.Tunnels.Decode(link, h.Bytes, h.Length-min(h.Length, h.Stripped), p)
 			if !c.seen(x, s, f) {
+				x.counts.other++
 				return
 			}
 			f.Bytes, seen = uint64(p.Length), true
