@@ -181,7 +181,10 @@ func TestArithmetic(t *testing.T) {
 				b.DstPort = nil
 			case 2:
 				if b.Flags = (Flags{}); rapid.Bool().Draw(t, "by one flag") {
+					a.Proto, a.ICMPType, a.ICMPCode = Just(packet.TCP), nil, nil
+					b = a
 					a.Flags.Set, b.Flags.Set = packet.SYN, packet.SYN
+					a.Flags.Clear, b.Flags.Clear = 0, 0
 					a.Flags.Clear = rapid.SampledFrom([]packet.TCPFlags{0, packet.ACK}).Draw(t, "clear")
 				}
 			case 3:

@@ -59,6 +59,12 @@ func (b *bench) weigh(m Match, wide bool) candidate {
 // share of a candidate, as it counts: both sides of the attack in equal parts.
 func (c *candidate) share() float64 { return (c.packets + c.bytes) / 2 }
 
+// shown tells whether it isn't just some samples by chance that have it.
+func (c *candidate) shown() bool {
+	const samples, plain = 3, 0.1
+	return len(c.fits) >= samples || c.share() >= plain
+}
+
 // width is how wide a match is, its anchor apart: the sum of the logarithms of what each
 // component lets through.
 func (m *Match) width() float64 {
@@ -87,7 +93,7 @@ func (b *bench) forms(base Match) (list []candidate) {
 	seen := map[string]bool{}
 	add := func(m Match, wide bool) {
 		c := b.weigh(m, wide)
-		if c.share() < least || seen[m.Text()] || m.check() != nil {
+		if c.share() < least || !c.shown() || seen[m.Text()] || m.check() != nil {
 			return
 		}
 		seen[m.Text()] = true
@@ -214,7 +220,7 @@ func (b *bench) others(c *candidate) (Set, bool) {
 
 // lengths is the band that holds nearly all, if it says something.
 func (b *bench) lengths(c *candidate) (Set, bool) {
-	const margin, wide = 8, 700
+	const wide = 700
 	type point struct {
 		length uint16
 		weight float64
@@ -245,6 +251,8 @@ func (b *bench) lengths(c *candidate) (Set, bool) {
 	if from == 0 || int(to)-int(from) > wide {
 		return nil, false
 	}
+	// The ends of a band were met by chance; a length that never changes is the tool's own.
+	margin := (to - from) / 8
 	return From(max(from, margin)-margin, min(to, topPort-margin)+margin), true
 }
 

@@ -16,7 +16,9 @@ import (
 // scale is what is known of the traffic besides its samples.
 type scale struct {
 	packets, bytes float64 // of the attack now, a second: what a rate limit is compared with
-	usual          float64 // share of what passes now that is ordinary, as far as is known
+	byBytes        bool    // the attack is over its line in bits
+	byPackets      bool    // the attack is over its line in packets
+	usual          part    // share of the packets and of the bytes that pass now which is ordinary, as far as is known
 }
 
 // scaleOf takes the rates of an attack.
@@ -26,11 +28,25 @@ func scaleOf(a *detect.Attack) scale {
 		now = a.Peak
 	}
 	s := scale{packets: now.Packets.N, bytes: now.Bits.N / 8}
-	if a.Usual != nil && now.Packets.N > 0 {
-		const most = 0.9 // what passes is never taken to be ordinary altogether: it is an attack
-		s.usual = min(most, max(0, a.Usual.Packets.N/now.Packets.N))
+	s.byPackets = a.Limit.Packets.N > 0 && a.Peak.Packets.N >= a.Limit.Packets.N
+	s.byBytes = a.Limit.Bits.N > 0 && a.Peak.Bits.N >= a.Limit.Bits.N
+	if !s.byPackets && !s.byBytes { // by another line, or none is told
+		s.byPackets, s.byBytes = true, a.Limit.Flows.N == 0
+	}
+	if a.Usual != nil {
+		s.usual = part{ordinary(a.Usual.Packets.N, now.Packets.N), ordinary(a.Usual.Bits.N, now.Bits.N)}
 	}
 	return s
+}
+
+// ordinary is the part of what passes that is there without an attack. It is never taken
+// to be all.
+func ordinary(usual, now float64) float64 {
+	const most = 0.9
+	if now <= 0 || usual <= 0 {
+		return 0
+	}
+	return min(most, usual/now)
 }
 
 // form tells whether a sample fits all components but flags and length.
@@ -89,7 +105,7 @@ func (m *Match) openings() bool {
 	return false
 }
 
-// part is a share: as it looks, and at most.
+// part is a share: as it looks, and at most; or of packets, and of bytes.
 type part struct{ n, most float64 }
 
 // opened is how many of the connections that a match's form speaks of it would keep from
@@ -228,7 +244,7 @@ func (m *Match) matched(sample []detect.Sample) (packets, bytes float64) {
 }
 
 // stops estimates which share of an attack rules stop: of its packets or of its bytes,
-// whichever is less. hit is the share of what is ordinary that they hit.
+// whichever is over its line, and of both whichever is less. hit is the share of what is ordinary that they hit.
 func stops(rules []Rule, sample []detect.Sample, sc scale, hit float64) detect.Measure {
 	taken := make([]float64, len(rules))
 	for j := range rules {
@@ -249,20 +265,21 @@ func stops(rules []Rule, sample []detect.Sample, sc scale, hit float64) detect.M
 		byPackets.add(s.Packets, part{best, best})
 		byBytes.add(s.Bytes, part{best, best})
 	}
-	least := detect.Measure{N: 2}
-	for _, s := range []*sum{&byPackets, &byBytes} {
-		if s.all == 0 {
-			return detect.Measure{}
-		}
-		// What passes holds what is ordinary, too: that isn't the attack's.
-		p := (s.n/s.all - sc.usual*min(hit, 1)) / (1 - sc.usual)
-		p = min(1, max(0, p))
-		if p < least.N {
-			low := 1 - upper(1-p, s.all*s.all/s.squares)
-			least = detect.Measure{N: p, Error: max(0, p-low)}
-		}
+	p, b := attacked(&byPackets, sc.usual.n*min(hit, 1), sc.usual.n), attacked(&byBytes, sc.usual.most*min(hit, 1), sc.usual.most)
+	if !sc.byPackets || sc.byBytes && b.N < p.N {
+		return b
 	}
-	return least
+	return p
+}
+
+// attacked is the share of the attack in what a sum says of all that passes, which holds
+// what is ordinary, too: usual of it, of which the rules hit so much.
+func attacked(s *sum, hit, usual float64) detect.Measure {
+	if s.all == 0 {
+		return detect.Measure{}
+	}
+	p := min(1, max(0, (s.n/s.all-hit)/(1-usual)))
+	return detect.Measure{N: p, Error: max(0, upper(1-p, s.all*s.all/s.squares)-(1-p))}
 }
 
 // collateral estimates how much of the ordinary traffic of the addresses that the rules

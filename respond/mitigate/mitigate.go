@@ -87,7 +87,9 @@ type Mitigation struct {
 	Words       detect.Text   `json:"words"`
 	Rehearsal   bool          `json:"rehearsal"` // it is never announced, only shown
 	Proposal    Proposal      `json:"proposal"`
-	Asked       *Asked        `json:"asked"` // by the customer, whose own it is; nil: not
+	Outgoing    bool          `json:"outgoing,omitempty"` // the object sends; its side of the rules is the source
+	Asked       *Asked        `json:"asked"`              // by the customer, whose own it is; nil: not
+	Forecast    string        `json:"forecast,omitempty"` // a person's, with its method: then it stands on what is foreseeable
 	Grant       *Basis        `json:"grant"`
 	ProposedBy  string        `json:"proposed_by"`
 	ProposedAt  time.Time     `json:"proposed_at"`

@@ -316,7 +316,7 @@ func (b *bench) judge(rules []Rule, o *Options, sc scale) Proposal {
 	case p.Stops.N < o.Share:
 		p.Why = detect.Textf("攻撃の %s を止めます(求めは %s)。通常の通信の巻き込みは最大 %s", "it stops %s of the attack, less than the %s that was asked for, and hits at most %s of what is ordinary", percent(p.Stops.N), percent(o.Share), percent(upper))
 	default:
-		p.Why = detect.Textf("攻撃の %s を止め、通常の通信の巻き込みは最大 %s。これより狭い規則では足りません", "it stops %s of the attack and hits at most %s of what is ordinary. Nothing narrower does", percent(p.Stops.N), percent(upper))
+		p.Why = detect.Textf("攻撃の %s を止め、通常の通信の巻き込みは最大 %s。試したうち、これより狭い規則では足りません", "it stops %s of the attack and hits at most %s of what is ordinary. Nothing narrower that was tried does", percent(p.Stops.N), percent(upper))
 	}
 	p.Forms = formsOf(b.a, &p)
 	return p
@@ -482,7 +482,7 @@ func (p *Proposal) alternative(why detect.Text) Alternative {
 
 // percent writes a share with a digit where it matters, the percent sign doubled nowhere.
 func percent(f float64) string {
-	if f > 0 && f < 0.0995 {
+	if f > 0 && f < 0.0995 || f >= 0.995 && f < 1 {
 		return fmt.Sprintf("%.1f %%", 100*f)
 	}
 	return fmt.Sprintf("%.0f %%", 100*f)

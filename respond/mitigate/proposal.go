@@ -5,7 +5,7 @@ import "sakimori/detect"
 // Proposal is a set of rules with what it would do. It changes nothing.
 type Proposal struct {
 	Rules        []Rule         `json:"rules"` // those that let pass first
-	Stops        detect.Measure `json:"stops"` // share of the attack, of packets or of bytes: whichever is less
+	Stops        detect.Measure `json:"stops"` // share of the attack, of packets or of bytes: whichever is over its line, or less
 	Collateral   Collateral     `json:"collateral"`
 	Alternatives []Alternative  `json:"alternatives"` // what else was weighed, and why it doesn't do
 	Refused      bool           `json:"refused"`

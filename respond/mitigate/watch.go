@@ -1,0 +1,284 @@
+package mitigate
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"sakimori/detect"
+)
+
+// Attack hears of a new version of an attack. Of one that is over everything ends; of
+// one that nothing was proposed against yet, something is. Call Tick afterwards.
+func (d *Desk) Attack(ctx context.Context, a *detect.Attack) error {
+	if a.State == detect.Closed {
+		return d.endAll(ctx, Query{Attack: a.ID, Live: true}, over)
+	}
+	d.saw(a.ID)
+	const pause = 10 * time.Second // between tries, while the attack doesn't show enough yet
+	if !d.due(a.ID, pause) {
+		return nil
+	}
+	any, err := list(ctx, d.DB, Query{Attack: a.ID, Limit: 1})
+	if err != nil || len(any) > 0 {
+		return err
+	}
+	_, err = d.Propose(ctx, a, Order{}, house, "")
+	if _, none := errors.AsType[*NoProposal](err); none {
+		return nil // a person sees why on the attack's page
+	}
+	return err
+}
+
+// saw notes that an attack was told of.
+func (d *Desk) saw(id string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	remember(d.seen, id, d.Clock.Now())
+}
+
+// due tells whether it is time to try something again.
+func (d *Desk) due(what string, pause time.Duration) bool {
+	now := d.Clock.Now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if t, is := d.tried[what]; is && now.Sub(t) < pause {
+		return false
+	}
+	remember(d.tried, what, now)
+	return true
+}
+
+// remember keeps a time. A full table is emptied: what is forgotten costs a look at the
+// store, or a renewal that comes with the next news.
+func remember(table map[string]time.Time, what string, at time.Time) {
+	const most = 100_000
+	if len(table) >= most {
+		clear(table)
+	}
+	table[what] = at
+}
+
+// Ended takes back what stands on a Grant that has ended. Give it to the gate as what
+// withdraws: it is asked again until everything is gone.
+func (d *Desk) Ended(ctx context.Context, grant string, why detect.Text) error {
+	if err := d.endAll(ctx, Query{Grant: grant, Live: true}, why); err != nil {
+		return err
+	}
+	if _, err := d.Tick(ctx); err != nil {
+		return err
+	}
+	left, err := list(ctx, d.DB, Query{Grant: grant, Standing: true})
+	if err == nil && len(left) > 0 {
+		err = ErrStandby // who announces takes it back, within a second
+	}
+	return err
+}
+
+func (d *Desk) endAll(ctx context.Context, q Query, why detect.Text) error {
+	live, err := list(ctx, d.DB, q)
+	for i := range live {
+		if live[i].State.Over() {
+			continue
+		}
+		_, failed := d.end(ctx, live[i].ID, Withdrawn, house, why)
+		if !errors.Is(failed, ErrOrder) {
+			err = errors.Join(err, failed)
+		}
+	}
+	return err
+}
+
+// How a mitigation is judged by the course of its attack.
+const (
+	late   = 2   // seconds at the end that exporters may still add to
+	run    = 3   // seconds in a row that show it
+	long   = 10  // seconds of which a mean is taken before something is rolled back
+	enough = 0.8 // of what was to be stopped, for an effect
+	none   = 0.2 // of what was to be stopped, below which there is no effect
+	stays  = 0.5 // of what is usual, and not to be hit, that must still come
+)
+
+// Watch compares what stands against an attack with its course: did the attack fall, and
+// did the rest stay? course holds the last minutes, second by second, without what
+// routers say they dropped. It confirms, or rolls back; where neither can be told yet
+// nothing changes. If the attack goes on by another way, it proposes what would stop
+// that, too.
+func (d *Desk) Watch(ctx context.Context, a *detect.Attack, course []detect.CoursePoint) error {
+	d.saw(a.ID)
+	if a.State == detect.Closed {
+		return d.Attack(ctx, a)
+	}
+	live, err := list(ctx, d.DB, Query{Attack: a.ID, Live: true})
+	if err != nil {
+		return err
+	}
+	d.acting.Lock()
+	for i := range live {
+		if k := &live[i]; k.State.Stands() {
+			failed := d.judge(ctx, k, course)
+			if !errors.Is(failed, errRace) {
+				err = errors.Join(err, failed)
+			}
+		}
+	}
+	d.acting.Unlock()
+	return errors.Join(err, d.extend(ctx, a, live))
+}
+
+// seen is what a course shows of a mitigation.
+type seen struct {
+	before, usual float64
+	after         []detect.CoursePoint // from the announcement on, but for the last ones
+}
+
+func seenIn(k *kept, course []detect.CoursePoint) (s seen) {
+	const look = 15 // seconds before
+	at := k.AnnouncedAt.Unix()
+	n := 0
+	last := int64(0)
+	for _, p := range course {
+		last = max(last, p.At)
+	}
+	for _, p := range course {
+		switch {
+		case p.At < at && p.At >= at-look:
+			s.before += p.Packets
+			n++
+		case p.At > at && p.At <= last-late:
+			s.after = append(s.after, p)
+		}
+		if p.Usual > 0 {
+			s.usual = p.Usual
+		}
+	}
+	if n > 0 {
+		s.before /= float64(n)
+	} else if k.Before != nil {
+		s.before = k.Before.Packets.N
+	}
+	slices.SortFunc(s.after, func(x, y detect.CoursePoint) int { return int(x.At - y.At) })
+	return s
+}
+
+// fell is the share of the attack that is gone, by packets.
+func (s *seen) fell(packets float64) float64 {
+	attack := s.before - s.usual
+	if attack <= 0 {
+		return 0
+	}
+	return max(0, (s.before-packets)/attack)
+}
+
+func mean(points []detect.CoursePoint) (packets, bits, off float64) {
+	for _, p := range points {
+		packets, bits, off = packets+p.Packets, bits+p.Bits, off+p.Error
+	}
+	n := float64(len(points))
+	return packets / n, bits / n, off / n
+}
+
+// judge confirms a mitigation or rolls it back, by its course.
+func (d *Desk) judge(ctx context.Context, k *kept, course []detect.CoursePoint) error {
+	s := seenIn(k, course)
+	want := k.Proposal.Stops.N
+	if k.State == Announced && s.before > 0 {
+		for i := 0; i+run <= len(s.after); i++ {
+			shows := !slices.ContainsFunc(s.after[i:i+run], func(p detect.CoursePoint) bool { return s.fell(p.Packets) < enough*want })
+			if shows {
+				return d.confirm(ctx, k, &s, i)
+			}
+		}
+	}
+	if len(s.after) < long {
+		return nil
+	}
+	last := s.after[len(s.after)-long:]
+	packets, bits, off := mean(last)
+	after := detect.Rate{Packets: detect.Measure{N: packets, Error: off}, Bits: detect.Measure{N: bits}}
+	upper := k.Proposal.Collateral.Upper()
+	if s.usual > 0 && k.Proposal.Collateral.Known && packets+off < stays*s.usual*(1-upper) {
+		k.After = &after
+		_, err := d.settle(ctx, k, RolledBack, house, detect.Textf(
+			"通常の通信まで減りました: 平常 毎秒 %s パケットのところ、%[3]d 秒平均で %[2]s。規則を取り消します",
+			"what is ordinary fell, too: %s packets a second are usual, and %[2]s came, by the mean of %[3]d s. The rules are taken back", grouped(s.usual), grouped(packets), long))
+		return err
+	}
+	waited := time.Duration(last[long-1].At-k.AnnouncedAt.Unix()) * time.Second
+	if k.State == Announced && s.before > 0 && waited >= d.Policy.Within && s.fell(packets-off) < none*want {
+		k.After = &after
+		_, err := d.settle(ctx, k, RolledBack, house, detect.Textf(
+			"%[1]s たっても攻撃が減りません(毎秒 %[2]s → %[3]s パケット)。効果のない規則を取り消します",
+			"after %s the attack hasn't fallen (%s → %s packets a second). Rules that do nothing are taken back", waited, grouped(s.before), grouped(packets)))
+		return err
+	}
+	return nil
+}
+
+// confirm writes down that the attack fell, and how long it took.
+func (d *Desk) confirm(ctx context.Context, k *kept, s *seen, from int) error {
+	now := d.Clock.Now().UTC()
+	packets, bits, off := mean(s.after[from:])
+	end := time.Unix(s.after[from].At+1, 0)
+	took := max(0, end.Sub(*k.AnnouncedAt).Milliseconds())
+	k.ConfirmedAt, k.EffectMS = &now, &took
+	k.After = &detect.Rate{Packets: detect.Measure{N: packets, Error: off}, Bits: detect.Measure{N: bits}}
+	dropped := 0.0
+	for _, p := range s.after[from:] {
+		dropped = max(dropped, p.Dropped)
+	}
+	said := detect.Textf("攻撃が %[1]s 減りました(毎秒 %[2]s → %[3]s ± %[4]s パケット、広告から %.1[5]f 秒、1秒刻み)",
+		"the attack fell by %[1]s (%[2]s → %[3]s ± %[4]s packets a second), %.1[5]f s after announcing, by seconds", percent(min(1, s.fell(packets))), grouped(s.before), grouped(packets), grouped(off), float64(took)/1000)
+	if dropped > 0 {
+		said.JA += "。ルーターが毎秒 " + grouped(dropped) + " パケットの廃棄を報告しています"
+		said.EN += "; routers tell of " + grouped(dropped) + " packets a second that they dropped"
+	} else {
+		said.JA += "。ルーターは廃棄数を報告していないため、自然に減ったのかは区別できません"
+		said.EN += "; routers don't tell what they dropped, so whether it fell by itself can't be told"
+	}
+	_, err := d.settle(ctx, k, Confirmed, house, said)
+	return err
+}
+
+// extend proposes what stops the rest of an attack that goes on in spite of what stands
+// against it: a vector that came later.
+func (d *Desk) extend(ctx context.Context, a *detect.Attack, live []kept) error {
+	over := func(now, limit detect.Measure) bool { return limit.N > 0 && now.N-now.Error > limit.N }
+	if !over(a.Now.Packets, a.Limit.Packets) && !over(a.Now.Bits, a.Limit.Bits) {
+		return nil
+	}
+	now := d.Clock.Now()
+	var standing []Rule
+	for i := range live {
+		k := &live[i]
+		if k.State == Proposed || k.State == Approved || k.AnnouncedAt != nil && now.Sub(*k.AnnouncedAt) < d.Policy.Within/2 {
+			return nil // it is being seen to
+		}
+		if k.State.Stands() {
+			standing = append(standing, k.Proposal.Rules...)
+		}
+	}
+	if len(standing) == 0 || !d.due("extend "+a.ID, 10*time.Second) {
+		return nil
+	}
+	plans, err := d.Plan(ctx, a, Order{})
+	if err != nil {
+		return err
+	}
+	for i := range plans {
+		p := plans[i]
+		p.Rules = slices.DeleteFunc(slices.Clone(p.Rules), func(r Rule) bool {
+			return r.Action != Pass && slices.ContainsFunc(standing, func(s Rule) bool { return s.Action != Pass && r.Match.In(&s.Match) })
+		})
+		if p.Refused || !slices.ContainsFunc(p.Rules, func(r Rule) bool { return r.Action != Pass }) {
+			continue
+		}
+		p.Why = detect.Text{JA: "攻撃が別の形でも続いているため、追加します。" + p.Why.JA, EN: "the attack goes on by another way, too: this adds to what stands. " + p.Why.EN}
+		m := d.about(a, &Order{})
+		m.Proposal = p
+		_, err := d.file(ctx, &m, house, p.Why)
+		return err
+	}
+	return nil
+}
