@@ -198,6 +198,7 @@ var doors = map[string]string{
 	"github.com/goccy/go-yaml":       "base/yaml",
 	"github.com/gopacket/":           "(tests only)",
 	"github.com/miekg/dns":           "respond/rpz/forward",
+	"github.com/osrg/gobgp/v4":       "respond/mitigate/speaker",
 }
 
 func TestDoors(t *testing.T) {
