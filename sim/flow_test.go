@@ -181,6 +181,11 @@ func TestFlowTotals(t *testing.T) {
 	if d := int64(a.Packets) - want; d < -8 || d > 0 || a.PeakPPS < 13_990 || a.PeakPPS > 14_001 {
 		t.Errorf("the attack has %d packets, its course %d; peak %d", a.Packets, want, a.PeakPPS)
 	}
+	m := scene(1)
+	m.Traffic = append(m.Traffic, sim.Mass{Homes: m.Own[1], PerSecond: 9999})
+	if truth, got := read(t, m); got.packets != truth.Packets || got.bytes != truth.Bytes {
+		t.Errorf("with a mass: told %d packets, %d bytes; truth %d, %d", got.packets, got.bytes, truth.Packets, truth.Bytes)
+	}
 	for _, every := range []uint32{10, 300} {
 		truth, got := read(t, scene(every))
 		if got.samplings == 0 {

@@ -16,9 +16,20 @@ type NamedFlowScene struct {
 	Scene  FlowScene
 }
 
+// AllFlowScenes are the labelled scenes and those of benchmarks.
+func AllFlowScenes() []NamedFlowScene { return named(append(FlowScenes(), massScenes()...)) }
+
+func named(list []NamedFlowScene) []NamedFlowScene {
+	for i := range list {
+		list[i].Scene.Name = list[i].Name
+		list[i].Scene.Seed = uint64(i) + 1
+	}
+	return list
+}
+
 // FlowNames are the flow scenes that FlowSceneByName knows.
 func FlowNames() (names []string) {
-	for _, s := range FlowScenes() {
+	for _, s := range AllFlowScenes() {
 		names = append(names, s.Name)
 	}
 	return names
@@ -27,7 +38,7 @@ func FlowNames() (names []string) {
 // FlowSceneByName is the flow scene of that name, made from the seed. An unknown name is
 // an error that lists the known ones.
 func FlowSceneByName(name string, seed uint64) (FlowScene, error) {
-	for _, s := range FlowScenes() {
+	for _, s := range AllFlowScenes() {
 		if s.Name == name {
 			s.Scene.Seed = seed
 			return s.Scene, nil
@@ -43,11 +54,7 @@ func FlowScenes() []NamedFlowScene {
 	for _, more := range [...][]NamedFlowScene{vectorScenes(), shapeScenes(), lineScenes(), innocentScenes(), exporterScenes(), paperScenes()} {
 		list = append(list, more...)
 	}
-	for i := range list {
-		list[i].Scene.Name = list[i].Name
-		list[i].Scene.Seed = uint64(i) + 1
-	}
-	return list
+	return named(list)
 }
 
 // The usual times of a scene: an attack begins when the town is awake, and lasts.
