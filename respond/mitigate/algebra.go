@@ -63,13 +63,10 @@ func (m *Match) whole() (w Match, ok bool) {
 		need(Just(packet.TCP))
 	}
 	if len(w.ICMPType)+len(w.ICMPCode) > 0 {
-		switch f {
-		case 4:
-			need(Just(packet.ICMP))
-		case 6:
+		if f == 6 {
 			need(Just(packet.ICMPv6))
-		default:
-			need(Just(packet.ICMP, packet.ICMPv6))
+		} else { // check wants a prefix, which tells the family
+			need(Just(packet.ICMP))
 		}
 	}
 	return w, ok && w.Fragment != 0

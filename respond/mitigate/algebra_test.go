@@ -138,7 +138,9 @@ func drawMatch(t *rapid.T, name string) Match {
 		Length: drawSet(t, "length", 2, topPort), DSCP: drawSet(t, "dscp", 2, topDSCP), Fragment: Fragments(rapid.IntRange(0, 7).Draw(t, "frag")),
 	}
 	if rapid.Bool().Draw(t, "icmp?") {
-		m.ICMPType, m.ICMPCode = drawSet(t, "type", 2, topByte), drawSet(t, "code", 2, topByte)
+		if m.ICMPType, m.ICMPCode = drawSet(t, "type", 2, topByte), drawSet(t, "code", 2, topByte); m.family() == 0 {
+			m.Dst = netip.MustParsePrefix(rapid.SampledFrom([]string{"0.0.0.0/0", "::/0"}).Draw(t, "family"))
+		}
 	}
 	if rapid.Bool().Draw(t, "proto?") {
 		groups := []Set{Just(1), Just(6), Just(17), Just(58), {{0, 0}, {2, 5}, {7, 16}, {18, 57}, {59, topByte}}}
@@ -176,7 +178,9 @@ func TestArithmetic(t *testing.T) {
 			b = a
 			switch rapid.IntRange(0, 6).Draw(t, "wider by") {
 			case 0:
-				b.Src = netip.Prefix{}
+				if b.Src = (netip.Prefix{}); b.family() == 0 {
+					b.ICMPType, b.ICMPCode = nil, nil
+				}
 			case 1:
 				b.DstPort = nil
 			case 2:
@@ -194,7 +198,9 @@ func TestArithmetic(t *testing.T) {
 			case 5:
 				b.Fragment = 0
 			case 6:
-				b.Dst = netip.Prefix{}
+				if b.Dst = (netip.Prefix{}); b.family() == 0 {
+					b.ICMPType, b.ICMPCode = nil, nil
+				}
 			}
 			if rapid.Bool().Draw(t, "narrower") {
 				a, b = b, a

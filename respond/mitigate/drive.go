@@ -41,7 +41,7 @@ func (d *Desk) Tick(ctx context.Context) (t Tally, err error) {
 		t.Strays, err = d.strays(ctx, nil)
 		return t, err
 	}
-	ctx, end := context.WithTimeout(ctx, d.Policy.Lease) // what takes longer may be another's by then
+	ctx, end := context.WithTimeout(ctx, d.Policy.Lease/2) // what takes longer may be another's by then
 	defer end()
 	live, err := list(ctx, d.DB, Query{Live: true})
 	if err != nil {
@@ -265,10 +265,11 @@ func (d *Desk) later(ctx context.Context, k *kept, cause error) error {
 			return errors.Join(cause, err)
 		}
 	}
-	if k.Standing {
-		return errors.Join(cause, d.takeBack(ctx, k))
+	err := d.save(ctx, k)
+	if err == nil && k.Standing {
+		err = d.takeBack(ctx, k)
 	}
-	return errors.Join(cause, d.save(ctx, k))
+	return errors.Join(cause, err)
 }
 
 // takeBack withdraws from every announcer. Only when all have done so nothing stands.

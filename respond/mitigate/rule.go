@@ -153,6 +153,9 @@ func (m *Match) check() error {
 	if m.Fragment&^anyFragment != 0 {
 		return fmt.Errorf("fragment bits %#x aren't known", m.Fragment)
 	}
+	if len(m.ICMPType)+len(m.ICMPCode) > 0 && m.family() == 0 {
+		return errors.New("ICMP types mean one thing in IPv4 and another in IPv6: name a prefix, if only 0.0.0.0/0 or ::/0")
+	}
 	if m.Empty() {
 		return errors.New("no packet is like this: the components contradict each other")
 	}

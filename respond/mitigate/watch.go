@@ -262,23 +262,21 @@ func (d *Desk) extend(ctx context.Context, a *detect.Attack, live []kept) error 
 	if len(standing) == 0 || !d.due("extend "+a.ID, 10*time.Second) {
 		return nil
 	}
-	plans, err := d.Plan(ctx, a, Order{})
+	rest := *a
+	rest.Sample = slices.DeleteFunc(slices.Clone(a.Sample), func(s detect.Sample) bool {
+		return slices.ContainsFunc(standing, func(r Rule) bool { return r.Action != Pass && r.Match.surely(&s) })
+	})
+	plans, err := d.Plan(ctx, &rest, Order{})
 	if err != nil {
 		return err
 	}
-	for i := range plans {
-		p := plans[i]
-		p.Rules = slices.DeleteFunc(slices.Clone(p.Rules), func(r Rule) bool {
-			return r.Action != Pass && slices.ContainsFunc(standing, func(s Rule) bool { return s.Action != Pass && r.Match.In(&s.Match) })
-		})
-		if p.Refused || !slices.ContainsFunc(p.Rules, func(r Rule) bool { return r.Action != Pass }) {
-			continue
-		}
-		p.Why = detect.Text{JA: "攻撃が別の形でも続いているため、追加します。" + p.Why.JA, EN: "the attack goes on by another way, too: this adds to what stands. " + p.Why.EN}
-		m := d.about(a, &Order{})
-		m.Proposal = p
-		_, err := d.file(ctx, &m, house, p.Why)
-		return err
+	i := slices.IndexFunc(plans, func(p Proposal) bool { return !p.Refused })
+	if i < 0 {
+		return nil // a person sees why on the attack's page
 	}
-	return nil
+	m := d.about(a, &Order{})
+	m.Proposal = plans[i]
+	m.Proposal.Why = detect.Text{JA: "攻撃が別の形でも続いているため、残りに対して追加します。" + plans[i].Why.JA, EN: "the attack goes on by another way, too: this adds to what stands, against the rest. " + plans[i].Why.EN}
+	_, err = d.file(ctx, &m, house, m.Proposal.Why)
+	return err
 }
