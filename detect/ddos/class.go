@@ -160,14 +160,15 @@ func tcpClass(f *observe.Flow) class {
 	return tcpData
 }
 
-// newFlows is for how many new flows a record stands: what a connection flood is made
-// of. A request for a connection is one, whoever sampled it; of other sampled packets
-// it can't be told how many flows they are of, so their number is a floor.
+// newFlows is for how many new connections a record stands: what a flood of them is
+// counted by. A request for one is one, whoever sampled it; of which connections other
+// sampled packets are can't be told, so their number is a floor. UDP and the rest have no
+// connections, and are counted by their packets.
 func newFlows(f *observe.Flow, c class) float32 {
 	switch {
 	case c == synOnly:
 		return float32(f.Packets)
-	case f.Marks&observe.FlowSample != 0 || c == laterParts:
+	case f.Proto != packet.TCP || f.Marks&observe.FlowSample != 0 || f.TCPFlags&packet.SYN == 0:
 		return 0
 	}
 	return 1

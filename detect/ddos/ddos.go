@@ -38,8 +38,9 @@ type Config struct {
 	// The bounds of memory. Addresses are counted exactly, 64 bytes each in a table
 	// that is at most three quarters full; beyond that a count-min sketch finds those
 	// that become busy. Warm objects have their seconds, forms and a sample of what is
-	// usual, some 12 kB each. Prefixes are those of all widths together. Attacks are
-	// open ones. With the defaults at most 470 MB in all.
+	// usual, some 14 kB each. Prefixes are those of all widths together, some 110 bytes
+	// each. Attacks are open ones, some 200 kB each. With the defaults at most 490 MB in
+	// all while a hundred attacks are open.
 	Addresses, Warm, Prefixes, Attacks int
 }
 
@@ -49,8 +50,8 @@ func DefaultConfig() Config {
 		Thresholds: DefaultThresholds(),
 		Witness:    "flow",
 		Addresses:  3 << 20,
-		Warm:       14 << 10,
-		Prefixes:   1 << 16,
+		Warm:       12 << 10,
+		Prefixes:   1 << 18,
 		Attacks:    1 << 10,
 	}
 }
@@ -72,6 +73,7 @@ type Sinks struct {
 type Figures struct {
 	Records   uint64 `json:"records"`
 	Empty     uint64 `json:"empty"`     // records without packets: passed over
+	Twice     uint64 `json:"twice"`     // records of packets that the exporter told where they came in: passed over
 	Late      uint64 `json:"late"`      // records older than any second in hand: not judged
 	Cut       uint64 `json:"cut"`       // records of which a part was older: that part isn't judged
 	Future    uint64 `json:"future"`    // records of later than now: counted as of now
@@ -98,6 +100,7 @@ type Detector struct {
 	rules *rules
 	ready bool   // the time is known
 	now   uint32 // the second of arrival in hand
+	begun uint32 // the first one
 	epoch uint32
 
 	table     *table
@@ -113,13 +116,16 @@ type Detector struct {
 	links     []int32
 	linkAt    map[uint64]int32 // exporter<<32|interface → its warm object
 	exporters map[uint32]*exporter
+	telling   uint32 // the exporter of the record before
+	teller    *exporter
 
 	backIn  map[packet.Addr]int32 // warm objects of what comes to an address, for what it answers
 	backOut map[packet.Addr]int32 // and of what it sends
 	bloom   [1 << 10]uint64       // which addresses may be in these
 
-	recent []observe.Flow // the newest records, for the beginning of an attack
-	logged uint64
+	logSpan *pages.Span[observe.Flow]
+	recent  []observe.Flow // the newest records, for the beginning of an attack
+	logged  uint64
 
 	both      bool // what goes out is told as well
 	bothUntil uint32
@@ -176,18 +182,18 @@ func New(cfg Config, ports Ports, out Sinks) (*Detector, error) {
 		nets: make([]entry, 1), netAt: map[netKey]int32{},
 		warmSpan: pages.Reserve[warm](cfg.Warm + 1), linkAt: map[uint64]int32{}, exporters: map[uint32]*exporter{},
 		backIn: map[packet.Addr]int32{}, backOut: map[packet.Addr]int32{},
-		recent: make([]observe.Flow, logSize), attacks: make([]*attack, 1), habits: newHabits(),
+		logSpan: pages.Reserve[observe.Flow](logSize), attacks: make([]*attack, 1), habits: newHabits(),
 		witness: map[witnessKey]uint32{}, zones: map[string]zone{},
 	}
-	d.warms = d.warmSpan.All
+	d.warms, d.recent = d.warmSpan.All, d.logSpan.All
 	for i := cfg.Warm; i > 0; i-- {
-		d.free = append(d.free, int32(i)) //nolint:gosec // at most 2^24
+		d.free = append(d.free, int32(i))
 	}
 	for i := range t.Customers {
-		d.customers = append(d.customers, d.heat(customer, packet.Addr{Lo: uint64(i)}, 0, -1, int32(i))) //nolint:gosec // at most 4096
+		d.customers = append(d.customers, d.heat(customer, packet.Addr{Lo: uint64(i)}, 0, -1, int32(i)))
 	}
 	for i := range t.Links {
-		d.links = append(d.links, d.heat(link, packet.Addr{Lo: uint64(i)}, 0, -1, int32(i))) //nolint:gosec // at most 4096
+		d.links = append(d.links, d.heat(link, packet.Addr{Lo: uint64(i)}, 0, -1, int32(i)))
 	}
 	return d, nil
 }

@@ -25,7 +25,9 @@ type verdict struct {
 const (
 	vouches    = 16
 	vouchesFew = 64
-	enough     = 0.6 // the share of what came on top that must have a form of attack
+	// manyServers is how many servers answer at once in no other case than reflection.
+	manyServers = 1000
+	enough      = 0.6 // the share of what came on top that must have a form of attack
 )
 
 // form says what of an object's traffic has the form of an attack. It looks at what came
@@ -35,14 +37,14 @@ func (d *Detector) form(w *warm, recent, usual *mix, m measure, line float64) (v
 	v.measure = m
 	v.sources, v.few = w.senders(), w.few()
 	v.scan = w.role == hit && v.few && w.ports() > 64 || (w.role == takes || w.role == foreign) && w.targets() > 64
-	v.both = d.bothOf(w, recent, usual)
+	v.both = d.bothOf(w, usual)
 
 	var x, xb, xf, y [classes]float64
-	total := v.take(w, recent, usual, &x, &xb, &xf, &y, m)
+	total := v.take(w, recent, usual, &x, &xb, &xf, &y)
 	if !v.known || total[m] < line/4 && w.known < 60 {
 		// Nothing is known that could be taken off, or hardly anything came on top.
 		v.known = false
-		total = v.take(w, recent, &mix{}, &x, &xb, &xf, &y, m)
+		total = v.take(w, recent, &mix{}, &x, &xb, &xf, &y)
 		v.known = false
 	}
 	if total[byPackets] == 0 {
@@ -51,7 +53,7 @@ func (d *Detector) form(w *warm, recent, usual *mix, m measure, line float64) (v
 	if v.both {
 		v.unanswered(w, d, &x, &y)
 	} else {
-		v.oneWay(w, d, &x, &xb, total[byPackets])
+		v.oneWay(w, d, &x, total[byPackets])
 	}
 	var sum float64
 	for c := range classes {
@@ -79,7 +81,7 @@ func (d *Detector) form(w *warm, recent, usual *mix, m measure, line float64) (v
 }
 
 // take makes what came on top: forwards x in packets, xb bytes, xf new flows; y back.
-func (v *verdict) take(w *warm, r, u *mix, x, xb, xf, y *[classes]float64, m measure) (total [measures]float64) {
+func (v *verdict) take(w *warm, r, u *mix, x, xb, xf, y *[classes]float64) (total [measures]float64) {
 	grown := float64(w.grown())
 	v.known = w.known >= leastKnown
 	for c := range classes {
@@ -139,7 +141,7 @@ func (v *verdict) unanswered(w *warm, d *Detector, x, y *[classes]float64) {
 
 // oneWay goes by shares alone, as the other direction isn't told: what anybody may get
 // much of (acknowledgements, data, tunnels of a few) is never a flood then.
-func (v *verdict) oneWay(w *warm, d *Detector, x, xb *[classes]float64, total float64) {
+func (v *verdict) oneWay(w *warm, d *Detector, x *[classes]float64, total float64) {
 	f := &v.flood
 	tcp := x[ackOnly] + x[tcpData] + x[tcpEmpty]
 	f[synOnly] = x[synOnly] - tcp/3
@@ -149,12 +151,14 @@ func (v *verdict) oneWay(w *warm, d *Detector, x, xb *[classes]float64, total fl
 			f[c] = x[c]
 		}
 	}
-	many := v.sources >= carpet && !v.few || w.role == takes || w.role == foreign
+	// What was there when we began to look may have been so for years.
+	old := !v.known && w.born < d.begun+epoch
+	many := (v.sources >= carpet && !v.few || w.role == takes || w.role == foreign) && !old
 	var amplified float64
 	for c := reflected; c < classes; c++ {
 		amplified += x[c]
 	}
-	if amplified+x[laterParts] > 0.5*total && amplified > 0 {
+	if amplified+x[laterParts] > 0.5*total && amplified > 0 && (!old || v.sources >= manyServers) {
 		for c := reflected; c < classes; c++ {
 			f[c] = x[c]
 		}
@@ -175,7 +179,10 @@ func (v *verdict) oneWay(w *warm, d *Detector, x, xb *[classes]float64, total fl
 
 // bothOf tells whether the other direction of an object's traffic is told: as it is of
 // others, or as some of it was seen.
-func (d *Detector) bothOf(w *warm, r, u *mix) bool {
+func (d *Detector) bothOf(w *warm, u *mix) bool {
+	if w.role == link { // answers may leave by another one
+		return false
+	}
 	if d.both {
 		return true
 	}

@@ -113,7 +113,7 @@ func (h *habits) oldest(now uint32) int32 {
 	best := int32(0)
 	for i := 1; i < len(h.list); i++ {
 		if x := &h.list[i]; x.Heard+weekHours*3600 < now && (best == 0 || x.Heard < h.list[best].Heard) {
-			best = int32(i) //nolint:gosec // bounded
+			best = int32(i)
 		}
 	}
 	return best

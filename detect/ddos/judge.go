@@ -311,23 +311,23 @@ func (d *Detector) part(w *warm) bool {
 		if h.attack == 0 {
 			continue
 		}
-		switch {
-		case w.role == hit || w.role == narrow || w.role == middle:
-			// A carpet is told by the prefix; an address of it that is hit by itself
+		switch w.role {
+		case narrow, middle:
+			// A carpet is told by the widest prefix; an address of it that is hit by itself
 			// above its line isn't a part of it.
-			if h.role > w.role && w.role != hit && d.inside(w, h) {
+			if h.role > w.role && d.inside(w, h) {
 				return true
 			}
-		case w.role == takes:
+		case takes:
 			// The target's attack tells who takes part.
 			if a := d.attacks[h.attack]; h.role == foreign && a.partners[w.addr] != nil {
 				return true
 			}
-		case w.role == link:
+		case link:
 			if a := d.attacks[h.attack]; h.role != link && a.through(w, d) > 0.5 {
 				return true
 			}
-		case w.role == customer:
+		case customer:
 			if h.role == customer && d.within(h.ours, w.ours) {
 				return true
 			}

@@ -43,10 +43,10 @@ func (d *Detector) open(i int32, m measure, l *lines, v *verdict, from uint32) {
 	for k := range pasts {
 		p := &w.pasts[(int(w.next)+k)%pasts]
 		if p.used && p.second < from {
-			a.ordinary = append(a.ordinary, p.row(float64(max(w.every, 1))))
+			a.ordinary = append(a.ordinary, p.row(float64(p.packets)))
 		}
 	}
-	d.begun(a, w, v)
+	d.catchUp(a, w, v)
 }
 
 func (a *attack) maps() {
@@ -82,8 +82,8 @@ func (a *attack) flood(v *verdict) {
 	}
 }
 
-// begun counts the records of the attack that came before it was opened.
-func (d *Detector) begun(a *attack, w *warm, v *verdict) {
+// catchUp counts the records of the attack that came before it was opened.
+func (d *Detector) catchUp(a *attack, w *warm, v *verdict) {
 	n := min(d.logged, logSize)
 	for k := d.logged - n; k < d.logged; k++ {
 		f := &d.recent[k%logSize]
@@ -148,6 +148,9 @@ func (d *Detector) sustain(a *attack) {
 	w := &d.warms[a.warm]
 	if w.touched {
 		d.follow(a, w)
+	} else { // a second of silence is a point of its course, too
+		a.latest = cell{}
+		a.course = append(a.course, d.now-1)
 	}
 	d.hear(a)
 	// Exporters with long time-outs tell late: silence is only what they have told of.
@@ -166,7 +169,7 @@ func (d *Detector) sustain(a *attack) {
 // delay is by how many seconds the exporters of an attack tell late.
 func (a *attack) delay(d *Detector) (n uint32) {
 	for k := range a.ingress {
-		if e := d.exporters[uint32(k>>32)]; e != nil { //nolint:gosec // the upper half
+		if e := d.exporters[uint32(k>>32)]; e != nil {
 			n = max(n, e.delay())
 		}
 	}
@@ -295,7 +298,7 @@ func (d *Detector) Witness(addr netip.Addr, name string, at time.Time) {
 	if len(d.witness) >= 1<<16 && d.witness[witnessKey{addr.Unmap(), name}] == 0 {
 		return // more than anybody can be attacked
 	}
-	d.witness[witnessKey{addr.Unmap(), name}] = uint32(min(max(at.Unix(), 0), math.MaxUint32-witnessHolds-1)) //nolint:gosec // bounded
+	d.witness[witnessKey{addr.Unmap(), name}] = uint32(min(max(at.Unix(), 0), math.MaxUint32-witnessHolds-1))
 }
 
 // hear asks the witnesses for an attack.
@@ -339,7 +342,7 @@ func (d *Detector) Names(name string, distinct, nx uint64, at time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.zones) < 1<<12 {
-		d.zones[name] = zone{uint32(min(max(at.Unix()+60, 0), math.MaxUint32-1))} //nolint:gosec // bounded
+		d.zones[name] = zone{uint32(min(max(at.Unix()+60, 0), math.MaxUint32-1))}
 	}
 }
 

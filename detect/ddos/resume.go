@@ -166,14 +166,13 @@ func readSet(b []byte, to *sketch.Set) error {
 
 // adopt takes over everything of another detector.
 func (d *Detector) adopt(n *Detector) {
-	d.rules, d.ready, d.now, d.epoch = n.rules, n.ready, n.now, n.epoch
+	d.rules, d.ready, d.now, d.begun, d.epoch = n.rules, n.ready, n.now, n.begun, n.epoch
 	d.table, d.beyond, d.nets, d.netAt, d.netHand = n.table, n.beyond, n.nets, n.netAt, n.netHand
 	d.warmSpan, d.warms, d.free, d.touched = n.warmSpan, n.warms, n.free, n.touched
-	d.customers, d.links, d.linkAt, d.exporters = n.customers, n.links, n.linkAt, n.exporters
+	d.customers, d.links, d.linkAt, d.exporters, d.teller = n.customers, n.links, n.linkAt, n.exporters, nil
 	d.backIn, d.backOut, d.bloom = n.backIn, n.backOut, n.bloom
-	d.recent, d.logged = n.recent, n.logged
+	d.logSpan, d.recent, d.logged = n.logSpan, n.recent, n.logged
 	d.both, d.bothUntil, d.inward, d.bothFrom = n.both, n.bothUntil, n.inward, n.bothFrom
 	d.attacks, d.results, d.partners, d.habits, d.hot = n.attacks, n.results, n.partners, n.habits, n.hot
 	d.figures = n.figures
 }
-

@@ -22,19 +22,19 @@ type rules struct {
 	Thresholds
 	all     bool // every destination is protected
 	own     bart.Lite
-	own16   [1 << 16]uint8          // of IPv4 by its upper half: 0 none is own, 1 all, 2 ask own
-	table   bart.Table[uint16]      // address → rule
-	list    []rule                  // 0: none of its own
-	totals  map[netip.Prefix]Line   // of prefixes as a whole, as written
-	parents []int32                 // of customers, -1 none
+	own16   [1 << 16]uint8              // of IPv4 by its upper half: 0 none is own, 1 all, 2 ask own
+	table   bart.Table[uint16]          // address → rule
+	list    []rule                      // 0: none of its own
+	totals  map[netip.Prefix]Line       // of prefixes as a whole, as written
+	parents []int32                     // of customers, -1 none
 	links   map[string]map[uint32]int32 // exporter's name, interface → link
 }
 
-// widths of prefixes that are watched, by role.
-var widths = map[bool][wide + 1]int{
-	true:  {narrow: 24, middle: 22, wide: 20},
-	false: {narrow: 64, middle: 56, wide: 48},
-}
+// widths4 and widths6 are those of the prefixes that are watched, by role.
+var (
+	widths4 = [wide + 1]uint8{narrow: 24, middle: 22, wide: 20}
+	widths6 = [wide + 1]uint8{narrow: 64, middle: 56, wide: 48}
+)
 
 // compile makes rules of thresholds that were filled.
 func compile(own []netip.Prefix, t Thresholds) *rules {
@@ -46,7 +46,7 @@ func compile(own []netip.Prefix, t Thresholds) *rules {
 	r.list = append(r.list, r.rule(-1, "", Line{}, Line{}))
 	byName := map[string]int32{}
 	for i, c := range t.Customers {
-		byName[c.Name] = int32(i) //nolint:gosec // at most 4096
+		byName[c.Name] = int32(i)
 	}
 	// From the outermost customer to the innermost, each taking over what its
 	// surrounding one says; then prefixes with lines of their own.
@@ -69,7 +69,7 @@ func compile(own []netip.Prefix, t Thresholds) *rules {
 			if r.depth(int32(i)) != depth || len(r.list) >= math.MaxUint16 { //nolint:gosec // at most 4096
 				continue
 			}
-			r.list = append(r.list, r.rule(int32(i), c.Name, lines[i][0], lines[i][1])) //nolint:gosec // as above
+			r.list = append(r.list, r.rule(int32(i), c.Name, lines[i][0], lines[i][1]))
 			for _, p := range c.Prefixes {
 				r.table.Insert(unmap(p), uint16(len(r.list)-1)) //nolint:gosec // checked
 			}
@@ -177,16 +177,19 @@ func (r *rules) of(a packet.Addr) uint16 {
 // masked is the prefix of a role's width around an address.
 func masked(a packet.Addr, to role) packet.Addr {
 	if a.Is4() {
-		return packet.V4(a.V4() &^ (1<<(32-widths[true][to]) - 1))
+		return packet.V4(a.V4() &^ (1<<(32-widths4[to]) - 1))
 	}
-	return packet.Addr{Hi: a.Hi &^ (1<<(64-widths[false][to]) - 1)}
+	return packet.Addr{Hi: a.Hi &^ (1<<(64-widths6[to]) - 1)}
 }
 
 // prefixOf is what a narrow, middle or wide object covers, or an address alone.
 func prefixOf(a packet.Addr, r role) netip.Prefix {
 	ip := a.Netip()
-	if bits := widths[a.Is4()][min(r, wide)]; r >= narrow && r <= wide {
-		return netip.PrefixFrom(ip, bits)
+	switch {
+	case r < narrow || r > wide:
+		return netip.PrefixFrom(ip, ip.BitLen())
+	case a.Is4():
+		return netip.PrefixFrom(ip, int(widths4[r]))
 	}
-	return netip.PrefixFrom(ip, ip.BitLen())
+	return netip.PrefixFrom(ip, int(widths6[r]))
 }

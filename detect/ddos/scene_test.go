@@ -98,6 +98,11 @@ func newRig(tb testing.TB, cfg ddos.Config) *rig {
 	if cfg.Addresses == 0 {
 		cfg.Addresses, cfg.Warm = 1<<14, 256
 	}
+	if cfg.Thresholds.Address == (ddos.Line{}) { // a tenth of the default: a scene costs a tenth
+		cfg.Thresholds.Address = ddos.Line{Packets: 2000, Bits: 100e6, Flows: 350}
+		cfg.Thresholds.Outgoing = cfg.Thresholds.Address
+		cfg.Thresholds.Prefix = ddos.Line{Packets: 6000, Bits: 300e6, Flows: 1050}
+	}
 	if cfg.Own == nil {
 		cfg.Own = []netip.Prefix{own, own6}
 	}
@@ -189,8 +194,7 @@ func (r *rig) hits(pps int, f observe.Flow, size, sources int) {
 	if f.Dst == (packet.Addr{}) {
 		f.Dst = victim
 	}
-	const perFlow = 1
-	for k := range pps / perFlow {
+	for k := range pps {
 		g := f
 		switch {
 		case f.Src != (packet.Addr{}):
@@ -202,7 +206,7 @@ func (r *rig) hits(pps int, f observe.Flow, size, sources int) {
 		if g.SrcPort == 0 && (g.Proto == packet.TCP || g.Proto == packet.UDP) {
 			g.SrcPort = uint16(1024 + r.below(64000))
 		}
-		g.Packets, g.Bytes = perFlow, perFlow*uint64(size)
+		g.Packets, g.Bytes = 1, uint64(size)
 		r.flow(g)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 
 	"sakimori/base/wire/packet"
 	"sakimori/detect"
@@ -246,9 +247,7 @@ func (d *Detector) Restore(state []byte) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for k, e := range d.exporters { // names that were told already
-		n.exporters[k] = e
-	}
+	maps.Copy(n.exporters, d.exporters) // names that were told already
 	n.linkAt = d.linkAt
 	d.adopt(n)
 	return nil

@@ -37,7 +37,7 @@ type entry struct {
 	second                uint32  // Unix seconds
 	p, b, f, v            float32 // of that second: packets, bytes, flows, variance of the packets
 
-	net  int32  // index of the next wider prefix, or -1
+	net  int32  // index of the next wider prefix; -1 not looked for, -2 there was no room
 	warm int32  // index of the warm object, or 0
 	rule uint16 // whose lines hold
 	role role
@@ -56,7 +56,7 @@ type table struct {
 }
 
 func newTable(full int) *table {
-	n := 1 << bits.Len(uint(full+full/3)) //nolint:gosec // positive
+	n := 1 << bits.Len(uint(full+full/3-1))
 	s := pages.Reserve[entry](n)
 	return &table{span: s, slots: s.All, mask: uint64(n - 1), full: full} //nolint:gosec // positive
 }
@@ -129,6 +129,7 @@ func (t *table) sweep(slots int, since uint32) (gone uint64) {
 			gone++
 			continue // what moved up stands here now
 		}
+		e.net = max(e.net, -1) // there may be room now
 		t.hand = (t.hand + 1) & t.mask
 	}
 	return gone

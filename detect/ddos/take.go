@@ -28,9 +28,10 @@ const chunkSize = 64
 // exporter is what is known of one that tells of flows.
 type exporter struct {
 	name   string
-	heard  uint32    // when it told something last
-	lag    [2]uint32 // seconds between a flow's first packet and its telling, at most, by generations
-	lagged uint32    // when the generation began
+	heard  uint32     // when it told something last
+	lag    [2]uint32  // seconds between a flow's first packet and its telling, at most, by generations
+	lagged uint32     // when the generation began
+	in     [64]uint64 // interfaces that it counts where packets come in, by hash
 }
 
 const exportersMost = 1 << 12
@@ -72,7 +73,7 @@ func (d *Detector) Take(batch []observe.Flow) {
 func (d *Detector) begin(s int64) {
 	d.ready = true
 	d.now = uint32(min(max(s, 1000), math.MaxUint32-1000)) //nolint:gosec // bounded
-	d.epoch, d.bothFrom = d.now/epoch, d.now
+	d.epoch, d.bothFrom, d.begun = d.now/epoch, d.now, d.now
 }
 
 // ask computes where a chunk's addresses stand and asks for that memory.
@@ -124,11 +125,14 @@ func (d *Detector) take(f *observe.Flow, i int) {
 	if cut {
 		d.figures.Cut++
 	}
+	if !d.note(f) {
+		d.figures.Twice++
+		return
+	}
 	c := classOf(f)
 	x.flows = newFlows(f, c)
 	answers := answerClass(f, c)
 	src := mixed(f.Src)
-	d.note(f)
 
 	to, from := d.hashes.to[i], d.hashes.from[i]
 	if to != nobody {
@@ -140,12 +144,16 @@ func (d *Detector) take(f *observe.Flow, i int) {
 			e = d.enter(d.hashes.dst[i], f.Dst, to, x.p)
 		}
 		if e != nil {
+			idle := e.epoch+1 < d.epoch
 			d.count(e, f, c, &x, src)
-			d.around(e, f, c, &x, src)
+			if to == hit {
+				d.around(e, idle, f, c, &x, src)
+			}
 		}
 	}
 	if from != nobody {
 		e := d.table.find(d.hashes.src[i], f.Src, from)
+		idle := e != nil && e.epoch+1 < d.epoch
 		if from == takes {
 			d.inward[1] += float64(x.p)
 			if e == nil {
@@ -158,12 +166,12 @@ func (d *Detector) take(f *observe.Flow, i int) {
 			d.inward[1] += float64(x.p)
 		}
 		if e != nil {
-			d.backAround(e, answers, x.p)
+			d.backAround(e, idle, answers, x.p)
 		}
 	}
 	d.back(f, answers, x.p)
 	if len(d.linkAt) > 0 {
-		d.throughLinks(f, c, answers, &x, src)
+		d.throughLink(f, c, &x, src)
 	}
 }
 
@@ -213,18 +221,30 @@ func portionOf(f *observe.Flow, now uint32) (x portion, ok, future, cut bool) {
 	return x, true, future, true
 }
 
-// note keeps the record for the beginning of an attack, and its exporter's delay.
-func (d *Detector) note(f *observe.Flow) {
+// note keeps the record for the beginning of an attack, and its exporter's delay. It is
+// false where the same packets were told already: an exporter that counts them where they
+// come in by this interface tells of them again where they leave.
+func (d *Detector) note(f *observe.Flow) bool {
+	e := d.teller
+	if e == nil || d.telling != f.Exporter {
+		e = d.exporter(f.Exporter)
+		d.teller, d.telling = e, f.Exporter
+	}
+	if f.In != 0 {
+		h := f.In * 0x9e3779b1 >> 20
+		if f.Marks&observe.FlowEgress == 0 {
+			e.in[h>>6] |= 1 << (h & 63)
+		} else if e.in[h>>6]>>(h&63)&1 != 0 {
+			return false
+		}
+	}
 	d.recent[d.logged%logSize] = *f
 	d.logged++
-	e := d.exporters[f.Exporter]
-	if e == nil {
-		e = d.exporter(f.Exporter)
-	}
 	e.heard = d.now
 	if lag := int64(d.now) - f.First/second; lag > int64(e.lag[0]) && lag < 2*behind {
 		e.lag[0] = uint32(lag) //nolint:gosec // bounded
 	}
+	return true
 }
 
 // enter makes an address's entry. When the table is full, the sketch tells whether it is
@@ -244,13 +264,23 @@ func (d *Detector) enter(h uint64, a packet.Addr, r role, n float32) *entry {
 	}
 	if r != foreign {
 		e.rule = d.rules.of(a)
-		e.net = d.net(a, narrow)
+		e.net = d.someNet(a)
 	}
 	return e
 }
 
+// someNet is the narrowest prefix around an address for which there is room, -2 if none.
+func (d *Detector) someNet(a packet.Addr) int32 {
+	for r := narrow; r <= wide; r++ {
+		if i := d.net(a, r); i >= 0 {
+			return i
+		}
+	}
+	return -2
+}
+
 // net finds or enters the prefix of a role's width around an address, and those around
-// it; -1 where there is no room.
+// it; -2 where there is no room.
 func (d *Detector) net(a packet.Addr, r role) int32 {
 	k := netKey{masked(a, r), r}
 	if i, ok := d.netAt[k]; ok {
@@ -261,9 +291,9 @@ func (d *Detector) net(a packet.Addr, r role) int32 {
 		d.nets = append(d.nets, entry{})
 	} else if i = d.idleNet(); i < 0 {
 		d.figures.NoPrefix++
-		return -1
+		return -2
 	}
-	d.nets[i] = entry{addr: k.addr, role: r, rule: d.rules.of(k.addr), epoch: d.epoch, net: -1}
+	d.nets[i] = entry{addr: k.addr, role: r, rule: d.rules.of(k.addr), epoch: d.epoch, net: -2}
 	d.netAt[k] = i
 	if r < wide {
 		d.nets[i].net = d.net(a, r+1)
@@ -299,7 +329,7 @@ func (d *Detector) count(e *entry, f *observe.Flow, c class, x *portion, src uin
 		least := &d.rules.list[e.rule].warm[e.role]
 		if (float64(e.packets) < least.Packets && 8*float64(e.bytes) < least.Bits && float64(e.flows) < least.Flows) ||
 			// Two sampled packets say nothing yet, however many they stand for.
-			e.packets < 3*float32(f.Rate) && f.Rate > 1 || !d.promote(e) {
+			e.packets < 3*float32(f.Rate) && f.Rate > 1 || !d.urgent(e, x, least) || !d.promote(e) {
 			e.keep(x)
 			return
 		}
@@ -307,6 +337,23 @@ func (d *Detector) count(e *entry, f *observe.Flow, c class, x *portion, src uin
 	w := &d.warms[e.warm]
 	e.epoch = d.epoch
 	d.heed(w, e.warm, f, c, x, src)
+}
+
+// urgent tells whether an object may take a place. The last eighth of them is for those
+// that reach half their line in a second.
+func (d *Detector) urgent(e *entry, x *portion, least *Line) bool {
+	if len(d.free) > d.cfg.Warm/8 {
+		return true
+	}
+	p, b, f := x.p, x.b, x.flows
+	if e.second == x.to {
+		p, b, f = p+e.p, b+e.b, f+e.f
+	}
+	if float64(p) >= 4*least.Packets || 8*float64(b) >= 4*least.Bits || float64(f) >= 4*least.Flows {
+		return true
+	}
+	d.figures.WarmFull++
+	return false
 }
 
 // keep adds a flow to a cold object's newest second.
@@ -340,25 +387,21 @@ func (d *Detector) heed(w *warm, i int32, f *observe.Flow, c class, x *portion, 
 	}
 }
 
-// around counts a flow for the prefixes and customers of its destination.
-func (d *Detector) around(e *entry, f *observe.Flow, c class, x *portion, src uint32) {
-	if e.role != hit {
-		return
+// around counts a flow for the prefixes and customers of its destination. A prefix makes
+// room for another only after some epochs without traffic, so that its place needs to be
+// checked only where something was idle.
+func (d *Detector) around(e *entry, idle bool, f *observe.Flow, c class, x *portion, src uint32) {
+	if e.net == -1 || idle && e.net >= 0 && !d.nets[e.net].around(e.addr) {
+		e.net = d.someNet(e.addr)
 	}
-	if e.net < 0 || d.nets[e.net].addr != masked(e.addr, narrow) || d.nets[e.net].role != narrow {
-		e.net = d.net(e.addr, narrow)
-	}
-	for i, r := e.net, narrow; i >= 0; r++ {
+	for i := e.net; i >= 0; {
 		n := &d.nets[i]
-		d.count(n, f, c, x, src)
-		if r == wide {
-			break
-		}
-		if n.net < 0 || d.nets[n.net].role != r+1 || d.nets[n.net].addr != masked(n.addr, r+1) {
-			j := d.net(n.addr, r+1)
+		if idle = n.epoch+1 < d.epoch; idle && n.role != wide && (n.net < 0 || d.nets[n.net].role != n.role+1 || !d.nets[n.net].around(n.addr)) {
+			j := d.net(n.addr, n.role+1)
 			d.nets[i].net = j // the list may have moved
 			n = &d.nets[i]
 		}
+		d.count(n, f, c, x, src)
 		i = n.net
 	}
 	for i := d.rules.list[e.rule].customer; i >= 0; i = d.rules.parents[i] {
@@ -367,20 +410,30 @@ func (d *Detector) around(e *entry, f *observe.Flow, c class, x *portion, src ui
 	}
 }
 
+// around tells whether a prefix holds an address.
+func (e *entry) around(a packet.Addr) bool {
+	return e.addr.Is4() == a.Is4() && e.addr == masked(a, e.role)
+}
+
 // backAround counts packets the other way for the prefixes and customers of a source.
-func (d *Detector) backAround(e *entry, c class, n float32) {
-	for i, r := e.net, narrow; i >= 0 && r <= wide; r++ {
-		x := &d.nets[i]
-		if x.role != r || x.addr != masked(e.addr, r) {
-			break // it made room for another
+func (d *Detector) backAround(e *entry, idle bool, c class, v float32) {
+	if idle && e.net >= 0 && !d.nets[e.net].around(e.addr) {
+		e.net = -1
+	}
+	for i := e.net; i >= 0; {
+		n := &d.nets[i]
+		switch {
+		case n.warm != 0:
+			d.warms[n.warm].fresh.k[c] += v
+		case n.epoch != d.epoch:
+			n.epoch, n.packets, n.bytes, n.flows = d.epoch, 0, 0, 0
 		}
-		if x.warm != 0 {
-			d.warms[x.warm].fresh.k[c] += n
+		if i = n.net; i >= 0 && n.role+1 != d.nets[i].role {
+			break
 		}
-		i = x.net
 	}
 	for i := d.rules.list[e.rule].customer; i >= 0; i = d.rules.parents[i] {
-		d.warms[d.customers[i]].fresh.k[c] += n
+		d.warms[d.customers[i]].fresh.k[c] += v
 	}
 }
 
@@ -400,16 +453,14 @@ func (d *Detector) back(f *observe.Flow, c class, n float32) {
 
 func (d *Detector) may(a packet.Addr) bool {
 	h := mixed(a)
-	return d.bloom[h>>6&(uint32(len(d.bloom))-1)]>>(h&63)&1 != 0 //nolint:gosec // a power of two
+	return d.bloom[h>>6&(uint32(len(d.bloom))-1)]>>(h&63)&1 != 0
 }
 
-// throughLinks counts a flow where it comes in, and against where it goes out.
-func (d *Detector) throughLinks(f *observe.Flow, c, answers class, x *portion, src uint32) {
+// throughLink counts a flow where it comes in. What goes out there says nothing of it, as
+// answers may leave by another link.
+func (d *Detector) throughLink(f *observe.Flow, c class, x *portion, src uint32) {
 	if i := d.linkAt[uint64(f.Exporter)<<32|uint64(f.In)]; i != 0 && f.Marks&observe.FlowEgress == 0 {
 		d.heed(&d.warms[i], i, f, c, x, src)
-	}
-	if i := d.linkAt[uint64(f.Exporter)<<32|uint64(f.Out)]; i != 0 {
-		d.warms[i].fresh.k[answers] += x.p
 	}
 }
 
@@ -451,7 +502,7 @@ func (d *Detector) heat(r role, a packet.Addr, rule uint16, net, ours int32) int
 	}
 	if r <= foreign {
 		h := mixed(a)
-		d.bloom[h>>6&(uint32(len(d.bloom))-1)] |= 1 << (h & 63) //nolint:gosec // a power of two
+		d.bloom[h>>6&(uint32(len(d.bloom))-1)] |= 1 << (h & 63)
 	}
 	return i
 }

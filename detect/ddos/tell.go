@@ -3,6 +3,7 @@ package ddos
 import (
 	"cmp"
 	"fmt"
+	"hash/fnv"
 	"math"
 	"slices"
 	"strconv"
@@ -72,6 +73,9 @@ func (d *Detector) tellCourse(a *attack) {
 			continue
 		}
 		c := &cells[s%ring]
+		if s > w.head {
+			c = &cell{}
+		}
 		p := detect.CoursePoint{
 			At: int64(s), Packets: max(float64(c.p-c.d), 0), Bits: 8 * float64(c.b), Error: z * math.Sqrt(float64(c.v)),
 			Dropped: float64(c.d), Limit: max(a.limit.raise.Packets, 0),
@@ -88,29 +92,16 @@ func (d *Detector) tellCourse(a *attack) {
 	d.out.Attacks.Course(d.id(a), points)
 }
 
-// id is an attack's: of its object and first second.
+// id is an attack's: its first second, and a hash of its object, as addresses are hidden
+// from some who may see the attack.
 func (d *Detector) id(a *attack) string {
-	name := d.object(a).Name
-	switch r := role(a.Role); {
-	case r <= foreign:
-		name = a.Addr.String()
-	case r <= wide:
-		name = prefixOf(a.Addr, r).String()
+	h := fnv.New64a()
+	o := d.object(a)
+	_, _ = fmt.Fprint(h, direction(a), o.Kind, o.Prefix, a.Role)
+	if role(a.Role) >= customer {
+		_, _ = fmt.Fprint(h, o.Name)
 	}
-	if direction(a) == detect.Outgoing {
-		name = "out-" + name
-	}
-	name = strings.Map(func(r rune) rune {
-		switch {
-		case r == '.' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z':
-			return r
-		}
-		return '-'
-	}, name)
-	if role(a.Role) == customer || role(a.Role) == link { // names may differ in what was left out
-		name += "-" + strconv.Itoa(int(a.Ours)+1)
-	}
-	return "attack-" + name + "-" + unix(a.Opened).Format("20060102T150405Z")
+	return "attack-" + unix(a.Opened).Format("20060102T150405Z") + "-" + strconv.FormatUint(h.Sum64()>>28|1<<35, 36)
 }
 
 func direction(a *attack) detect.Direction {
@@ -320,7 +311,7 @@ func (d *Detector) hits(a *attack) (detect.Counted, []detect.Share) {
 func (d *Detector) ingress(a *attack) []detect.Share {
 	var out []detect.Share
 	for k, t := range a.ingress {
-		n := uint32(k >> 32) //nolint:gosec // the upper half
+		n := uint32(k >> 32)
 		name := strconv.Itoa(int(n))
 		if e := d.exporters[n]; e != nil && e.name != "" {
 			name = e.name

@@ -37,7 +37,7 @@ type Thresholds struct {
 type Line struct {
 	Packets float64 `yaml:"packets" json:"packets"` // a second
 	Bits    float64 `yaml:"bits" json:"bits"`       // a second
-	Flows   float64 `yaml:"flows" json:"flows"`     // new ones a second
+	Flows   float64 `yaml:"flows" json:"flows"`     // new connections of TCP a second
 }
 
 // PrefixLine sets lines for each address of a prefix, and for the prefix as a whole

@@ -1,6 +1,7 @@
 package ddos
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"time"
@@ -40,7 +41,7 @@ func (d *Detector) Tick(at time.Time) {
 	for _, i := range d.touched {
 		w := &d.warms[i]
 		if w.attack == 0 && w.over != d.now {
-			w.learn()
+			w.learn(d.now)
 		}
 	}
 	for _, a := range d.attacks {
@@ -52,7 +53,7 @@ func (d *Detector) Tick(at time.Time) {
 		w := &d.warms[i]
 		d.habit(i, w)
 		w.touched, w.lo, w.hi, w.fresh = false, math.MaxUint32, 0, mix{}
-		w.heard = d.now
+		w.heard, w.told = d.now, d.now
 	}
 	d.touched = d.touched[:0]
 	d.learnHabits(before)
@@ -84,8 +85,7 @@ func (w *warm) freshen(now uint32) {
 
 // learn adds the seconds since the last tick to what is usual, and sets how densely it
 // is sampled.
-func (w *warm) learn() {
-	now := w.head
+func (w *warm) learn(now uint32) {
 	gone := now - min(w.told, now)
 	if gone == 0 {
 		gone = 1
@@ -103,7 +103,8 @@ func (w *warm) learn() {
 	}
 	w.known = uint16(min(uint32(w.known)+gone, math.MaxUint16)) //nolint:gosec // bounded
 	if w.known >= leastKnown {
-		w.every = max(packets*w.grown()*pastSpan/pasts, float32(w.rate)/2, 1)
+		span := float32(min(w.known, pastSpan)) // denser at first
+		w.every = max(packets*w.grown()*span/pasts, float32(w.rate)/2, 1)
 	}
 }
 
@@ -166,7 +167,7 @@ func (d *Detector) tidy() {
 		since = d.epoch - min(d.epoch, 6)
 	}
 	d.figures.Forgotten += t.sweep(len(t.slots)/64+1, since)
-	if len(d.free) < d.cfg.Warm/8 || d.now%30 == 0 {
+	if len(d.free) <= d.cfg.Warm/8 || d.now%30 == 0 {
 		d.cool()
 	}
 	for k, s := range d.witness {
@@ -182,17 +183,17 @@ func (d *Detector) tidy() {
 }
 
 // cool takes their places from warm objects that have been silent for two minutes and,
-// where few are left, from those that are least busy.
+// where few are left, from those that are least busy and below half their line.
 func (d *Detector) cool() {
 	type candidate struct {
 		i    int32
 		rate float32
 	}
-	var busy []candidate
-	want := d.cfg.Warm/8 - len(d.free)
+	var all []candidate
+	want := d.cfg.Warm/4 - len(d.free)
 	for i := int32(1); int(i) < len(d.warms); i++ {
 		w := &d.warms[i]
-		if w.role == nobody || w.role >= customer || w.attack != 0 || w.touched {
+		if w.role == nobody || w.role >= customer || w.attack != 0 {
 			continue
 		}
 		if d.now-w.heard >= ring {
@@ -200,30 +201,20 @@ func (d *Detector) cool() {
 			want--
 			continue
 		}
-		if want > 0 && d.now-w.born >= epoch {
-			c := candidate{i: i}
-			line := d.rules.list[w.rule].lines[w.role]
-			for k := range classes {
-				c.rate += max(w.recent.p[k]/float32(max(line.Packets, 1)), 8*w.recent.b[k]/float32(max(line.Bits, 1)))
-			}
-			if c.rate < 1.0/8 {
-				busy = append(busy, c)
-			}
+		c := candidate{i: i}
+		line := d.rules.list[w.rule].lines[w.role]
+		for k := range classes {
+			c.rate += max(w.recent.p[k]/float32(max(line.Packets, 1)), 8*w.recent.b[k]/float32(max(line.Bits, 1)))
+		}
+		if d.now-w.born >= epoch && c.rate < 1.0/2 {
+			all = append(all, c)
 		}
 	}
-	if want <= 0 {
+	if want <= 0 || len(d.free) > d.cfg.Warm/8 {
 		return
 	}
-	slices.SortStableFunc(busy, func(a, b candidate) int {
-		switch {
-		case a.rate < b.rate:
-			return -1
-		case a.rate > b.rate:
-			return 1
-		}
-		return 0
-	})
-	for _, c := range busy[:min(len(busy), want)] {
+	slices.SortStableFunc(all, func(a, b candidate) int { return cmp.Compare(a.rate, b.rate) })
+	for _, c := range all[:min(want, len(all))] {
 		d.chill(c.i)
 	}
 }
@@ -259,7 +250,7 @@ func (d *Detector) rebloom() {
 	for i := 1; i < len(d.warms); i++ {
 		if w := &d.warms[i]; w.role != nobody && w.role <= foreign {
 			h := mixed(w.addr)
-			d.bloom[h>>6&(uint32(len(d.bloom))-1)] |= 1 << (h & 63) //nolint:gosec // a power of two
+			d.bloom[h>>6&(uint32(len(d.bloom))-1)] |= 1 << (h & 63)
 		}
 	}
 }

@@ -26,24 +26,24 @@ func TestVectors(t *testing.T) {
 		pps     int
 	}
 	tests := []test{
-		{"syn", tcp(packet.SYN), 40, 0, 22000},
-		{"syn-ack-reflection", observe.Flow{Proto: packet.TCP, SrcPort: 443, DstPort: 40000, TCPFlags: packet.SYN | packet.ACK}, 44, 8000, 22000},
-		{"ack", tcp(packet.ACK), 40, 0, 22000},
-		{"rst", tcp(packet.RST), 40, 0, 22000},
-		{"tcp", tcp(packet.PSH | packet.ACK), 500, 3000, 22000},
-		{"tcp-flags", tcp(packet.FIN | packet.PSH | packet.URG), 40, 0, 22000},
-		{"udp", observe.Flow{Proto: packet.UDP, DstPort: 9}, 540, 4000, 22000},
-		{"icmp", observe.Flow{Proto: packet.ICMP, DstPort: 8 << 8}, 84, 3000, 22000},
-		{"fragments", observe.Flow{Proto: packet.UDP, Marks: observe.FlowFragment}, 1500, 2000, 22000},
-		{"gre", observe.Flow{Proto: 47}, 540, 5000, 22000},
-		{"ip", observe.Flow{Proto: 99}, 540, 5000, 22000},
-		{"connections", tcp(packet.SYN), 60, 9000, 11000},
-		{"dns-queries", observe.Flow{Proto: packet.UDP, DstPort: 53}, 70, 900, 22000},
-		{"ike-amplification", udp(4500), 246, 2767, 22000},
-		{"ike-amplification", udp(500), 246, 2767, 22000},
+		{"syn", tcp(packet.SYN), 40, 0, 2200},
+		{"syn-ack-reflection", observe.Flow{Proto: packet.TCP, SrcPort: 443, DstPort: 40000, TCPFlags: packet.SYN | packet.ACK}, 44, 8000, 2200},
+		{"ack", tcp(packet.ACK), 40, 0, 2200},
+		{"rst", tcp(packet.RST), 40, 0, 2200},
+		{"tcp", tcp(packet.PSH | packet.ACK), 500, 3000, 2200},
+		{"tcp-flags", tcp(packet.FIN | packet.PSH | packet.URG), 40, 0, 2200},
+		{"udp", observe.Flow{Proto: packet.UDP, DstPort: 9}, 540, 4000, 2200},
+		{"icmp", observe.Flow{Proto: packet.ICMP, DstPort: 8 << 8}, 84, 3000, 2200},
+		{"fragments", observe.Flow{Proto: packet.UDP, Marks: observe.FlowFragment}, 1500, 2000, 2200},
+		{"gre", observe.Flow{Proto: 47}, 540, 5000, 2200},
+		{"ip", observe.Flow{Proto: 99}, 540, 5000, 2200},
+		{"connections", tcp(packet.SYN), 60, 9000, 1100},
+		{"dns-queries", observe.Flow{Proto: packet.UDP, DstPort: 53}, 70, 900, 2200},
+		{"ike-amplification", udp(4500), 246, 2767, 2200},
+		{"ike-amplification", udp(500), 246, 2767, 2200},
 	}
 	for _, p := range ddos.Reflectors() {
-		tests = append(tests, test{p.Name, udp(p.Port), int(p.Size) + 20, 900, 22000})
+		tests = append(tests, test{p.Name, udp(p.Port), int(p.Size) + 20, 900, 2200})
 	}
 	for _, x := range tests {
 		t.Run(x.name, func(t *testing.T) {
@@ -86,9 +86,9 @@ func TestMixed(t *testing.T) {
 	r.run(onset+5, func(s int) {
 		r.town()
 		if s >= onset {
-			r.hits(12000, observe.Flow{Proto: packet.UDP, SrcPort: 53}, 1500, 2000)
-			r.hits(6000, observe.Flow{Proto: packet.UDP, Marks: observe.FlowFragment}, 1200, 2000)
-			r.hits(12000, observe.Flow{Proto: packet.TCP, DstPort: 80, TCPFlags: packet.SYN}, 40, 0)
+			r.hits(1200, observe.Flow{Proto: packet.UDP, SrcPort: 53}, 1500, 2000)
+			r.hits(600, observe.Flow{Proto: packet.UDP, Marks: observe.FlowFragment}, 1200, 2000)
+			r.hits(1200, observe.Flow{Proto: packet.TCP, DstPort: 80, TCPFlags: packet.SYN}, 40, 0)
 		}
 	})
 	a := r.said.one(t)
@@ -114,7 +114,7 @@ func TestCarpet(t *testing.T) {
 			base := packet.FromNetip(p.Addr())
 			r.run(onset+4, func(s int) {
 				r.town()
-				for k := range 150000 {
+				for k := range 15000 {
 					if s < onset {
 						break
 					}
@@ -146,7 +146,7 @@ func TestOutgoing(t *testing.T) {
 		target := packet.FromNetip(netip.MustParseAddr("198.51.100.9"))
 		r.run(onset+4, func(s int) {
 			r.town()
-			for k := range 24000 {
+			for k := range 2400 {
 				if s < onset {
 					break
 				}
@@ -174,9 +174,9 @@ func TestWaterTorture(t *testing.T) {
 				return
 			}
 			if names {
-				r.d.Names("example.jp", 24000, 24500, time.Unix(r.now, 0))
+				r.d.Names("example.jp", 2400, 2450, time.Unix(r.now, 0))
 			}
-			for k := range 25000 {
+			for k := range 2500 {
 				peer := outside(1000 + k%900)
 				r.flow(observe.Flow{Src: peer, Dst: victim, Proto: packet.UDP, SrcPort: 4000, DstPort: 53, Packets: 1, Bytes: 70})
 				r.flow(observe.Flow{Src: victim, Dst: peer, Proto: packet.UDP, SrcPort: 53, DstPort: 4000, Packets: 1, Bytes: 130})

@@ -39,6 +39,7 @@ const usualSpan = 600
 type past struct {
 	src, dst         packet.Addr
 	second           uint32
+	packets          float32 // for so many it stands
 	length           uint16
 	srcPort, dstPort uint16
 	proto            uint8
@@ -259,7 +260,7 @@ func (w *warm) remember(f *observe.Flow, x *portion) {
 		}
 		w.until += w.every
 		w.pasts[w.next%pasts] = past{
-			src: f.Src, dst: f.Dst, second: x.to, length: meanLength(f), srcPort: f.SrcPort, dstPort: f.DstPort,
+			src: f.Src, dst: f.Dst, second: x.to, packets: w.every, length: meanLength(f), srcPort: f.SrcPort, dstPort: f.DstPort,
 			proto: f.Proto, flags: f.TCPFlags, marks: f.Marks, used: true,
 		}
 		w.next++
@@ -274,5 +275,5 @@ func meanLength(f *observe.Flow) uint16 {
 // mixed spreads an address over 32 bits.
 func mixed(a packet.Addr) uint32 {
 	x := (a.Lo ^ bits.RotateLeft64(a.Hi, 32)) * 0x9e3779b97f4a7c15
-	return uint32((x ^ x>>29) * 0xd6e8feb86659fd93 >> 32) //nolint:gosec // the upper half
+	return uint32((x ^ x>>29) * 0xd6e8feb86659fd93 >> 32)
 }

@@ -28,9 +28,13 @@ func title(at *detect.Attack, a *attack) detect.Text {
 	}
 	switch {
 	case at.Direction == detect.Outgoing && len(a.partners) > 0 && role(a.Role) == foreign:
+		who := "one of our addresses takes part"
+		if len(a.partners) > 1 {
+			who = fmt.Sprintf("%d of our addresses take part", len(a.partners))
+		}
 		return detect.Text{
 			JA: fmt.Sprintf("自網の %d アドレスが %s への%sに参加%s(最大 %s)", len(a.partners), s, ja, maybeJA, peakJA),
-			EN: fmt.Sprintf("%s%d of our addresses take part in a %s against %s (peak %s)", maybeEN, len(a.partners), en, s, peakEN),
+			EN: fmt.Sprintf("%s%s in a %s against %s (peak %s)", maybeEN, who, en, s, peakEN),
 		}
 	case at.Direction == detect.Outgoing:
 		return detect.Text{
