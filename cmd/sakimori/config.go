@@ -19,6 +19,7 @@ import (
 	"sakimori/base/geo"
 	"sakimori/base/wire/packet"
 	"sakimori/base/yaml"
+	"sakimori/detect/ddos"
 	"sakimori/observe/telescope"
 	"sakimori/observe/telescope/record"
 	"sakimori/respond/subscriber/translation"
@@ -44,6 +45,9 @@ type config struct {
 	Resolvers  resolversConfig  `yaml:"resolvers"`
 	Feeds      []feedConfig     `yaml:"feeds"` // lists of C&C servers that are kept fresh
 	CNC        cncConfig        `yaml:"cnc"`
+	Flow       flowConfig       `yaml:"flow"`
+	DDoS       ddosConfig       `yaml:"ddos"`
+	Mitigation mitigationConfig `yaml:"mitigation"`
 	Geo        geoConfig        `yaml:"geo"`
 	Retention  retention        `yaml:"retention"`
 
@@ -121,6 +125,8 @@ func defaultConfig() config {
 		Telescope: telescopeConfig{MaxEvents: t.MaxEvents, MinRate: t.MinRate, Slow: t.Slow, Fanout: 1},
 		Notify:    defaultNotify(),
 		Resolvers: defaultResolvers(),
+		Flow:      flowConfig{Keep: defaultKeep()},
+		DDoS:      ddosConfig{Thresholds: ddos.DefaultThresholds()},
 		Retention: retention{Minutes: 7 * 24 * time.Hour, Hours: 92 * 24 * time.Hour, Events: 92 * 24 * time.Hour, Addresses: 183 * 24 * time.Hour},
 	}
 }
@@ -295,6 +301,17 @@ func (c *config) check() error {
 		}
 	}
 	if _, _, err := feedComponent(c, nil, slog.New(slog.DiscardHandler)); err != nil {
+		return err
+	}
+	if err := c.Flow.check(); err != nil {
+		return err
+	}
+	if set, err := c.floods(); err != nil {
+		return err
+	} else if _, err := newFloods(set, floodPorts{}); err != nil {
+		return fmt.Errorf("ddos: %w", err)
+	}
+	if err := c.Mitigation.check(slog.New(slog.DiscardHandler)); err != nil {
 		return err
 	}
 	if len(c.Telescope.Dark) == 0 && len(c.Telescope.Interfaces) > 0 {

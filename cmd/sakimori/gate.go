@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,7 +23,6 @@ import (
 	"sakimori/lawful/consent"
 	"sakimori/lawful/register"
 	"sakimori/observe"
-	"sakimori/respond/casework"
 )
 
 // openGate opens the gate of a house: what was granted before is in force again, unless
@@ -45,7 +45,7 @@ func (h *office) openGate(ctx context.Context, cfg *config) error {
 	}
 	h.guideline = g
 	h.gate, err = lawful.New(lawful.Deps{
-		Guideline: g, Recorder: decisions{h.book}, Findings: known{h.desk}, Consents: h.consents, Keeper: kept, Key: key, Clock: cfg.now(),
+		Guideline: g, Recorder: decisions{h.book}, Findings: known{h}, Consents: h.consents, Keeper: kept, Key: key, Clock: cfg.now(), Withdraw: mitigationEnds{h},
 	})
 	if err != nil {
 		return err
@@ -106,14 +106,23 @@ func (c consents) Record(ctx context.Context, x consent.Change) error {
 
 // known tells the gate how things stand: a case of which something was seen lately is an
 // infection that lasts. A device that only stands open attacks nobody.
-type known struct{ desk *casework.Desk }
+type known struct{ h *office }
+
+// errNoFloods says that it can't be told whether an attack lasts.
+var errNoFloods = errors.New("whether an attack lasts is known while serve looks at flows")
 
 func (k known) Open(ctx context.Context, id string) (lawful.Finding, error) {
-	c, _, signs, err := k.desk.Get(ctx, id)
+	if strings.HasPrefix(id, attackPrefix) {
+		if k.h.attacks == nil {
+			return lawful.Finding{}, errNoFloods
+		}
+		return k.h.attacks.Open(ctx, id)
+	}
+	c, _, signs, err := k.h.desk.Get(ctx, id)
 	if isUnknown(err) {
 		return lawful.Finding{}, nil
 	}
-	f := lawful.Finding{Detector: "exposed", Subject: c.Subject, Open: k.desk.Lasts(&c)}
+	f := lawful.Finding{Detector: "exposed", Subject: c.Subject, Open: k.h.desk.Lasts(&c)}
 	for i := range signs {
 		if !signs[i].Withdrawn && signs[i].Claim != string(observe.ClaimExposed) {
 			f.Detector = "infected"

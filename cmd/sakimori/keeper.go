@@ -18,6 +18,7 @@ import (
 	"sakimori/detect"
 	"sakimori/detect/register"
 	"sakimori/observe"
+	flowrecord "sakimori/observe/flow/record"
 	"sakimori/observe/telescope/record"
 )
 
@@ -29,6 +30,7 @@ type keeper struct {
 	store    *store.Store
 	record   *record.Record
 	register *register.Register
+	flows    *flowrecord.Record
 
 	mu      sync.Mutex
 	leftOut uint64         // events too small to be kept by themselves
@@ -44,6 +46,9 @@ func openKeeper(ctx context.Context, dir string) (*keeper, error) {
 	k := &keeper{dir: dir, store: s}
 	if k.record, err = record.New(ctx, s, mergeSets); err == nil {
 		k.register, err = register.New(ctx, s)
+	}
+	if err == nil {
+		k.flows, err = flowrecord.New(ctx, s)
 	}
 	if err == nil {
 		k.own, err = readOwn(filepath.Join(dir, ownFile))

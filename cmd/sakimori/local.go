@@ -119,6 +119,7 @@ func (a *asking) inside(ctx context.Context, cfg *config, k *keeper, known api.P
 	server, err := api.New(api.Deps{
 		Archive: archive{k.record}, Inputs: stored{c: k}, Tokens: tokens, People: known, Notices: told, Clock: clock.System{}, Findings: findings{k},
 		Geo: places{table}, Research: research, IoT: api.IoT{Dated: telescope.IoTDated.Format(time.DateOnly), Ports: telescope.IoTKeys()},
+		Attacks:   attackPort{register: k.register, table: table},
 		Reference: reference(), Version: versionOf(), Local: func(console.Token) (string, bool) { return whoAmI(), true },
 	})
 	if err != nil {

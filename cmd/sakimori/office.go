@@ -70,6 +70,9 @@ type office struct {
 	lookups  *dns.Record // what resolvers were asked, counted
 	inMemory *listed     // the list
 
+	acts    *mitigations    // against floods; nil: none
+	attacks lawful.Findings // floods, for the gate; nil: nobody looks for them here
+
 	counts []telemetry.Metric // of what comes off the network
 	listed dns.Policy         // the list of C&C names in memory; nil: none
 }

@@ -163,7 +163,7 @@ func TestKnown(t *testing.T) {
 	}
 	is := func(id string, want lawful.Finding) {
 		t.Helper()
-		if f, err := (known{h.desk}).Open(t.Context(), id); err != nil || f != want {
+		if f, err := (known{h}).Open(t.Context(), id); err != nil || f != want {
 			t.Errorf("%+v, %v, want %+v", f, err, want)
 		}
 	}

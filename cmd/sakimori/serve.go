@@ -86,6 +86,13 @@ func serve(ctx context.Context, cfg config, check bool, out, errs io.Writer) err
 		}
 		inputs = append(inputs, run.Component{Name: "telescope", Run: l.run})
 	}
+	if cfg.Flow.on() {
+		f, err := newFlowing(ctx, s)
+		if err != nil {
+			return errors.Join(err, s.close())
+		}
+		inputs = append(inputs, f.components()...)
+	}
 	if len(cfg.DNS.Sources) > 0 {
 		r, err := newResolvers(ctx, s)
 		if err != nil {
@@ -126,7 +133,7 @@ func newListening(ctx context.Context, s *station) (*listening, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.w = w
+	l.w, w.bots = w, &s.bots
 	if _, err := s.keeper.restore(ctx, w); err != nil {
 		return nil, err
 	}

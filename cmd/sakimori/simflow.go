@@ -80,7 +80,7 @@ With --to it sends them instead, to this machine and to nobody else. --list show
 
 func listFlowScenes(w io.Writer) error {
 	var rows [][]string
-	for _, s := range sim.FlowScenes() {
+	for _, s := range sim.AllFlowScenes() {
 		rows = append(rows, []string{s.Name, fmt.Sprint(s.Scene.Duration), say(s.JA, s.EN)})
 	}
 	return printRows(w, "table", []string{say("場面", "scene"), say("長さ", "length"), say("内容", "what is in it")}, rows)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,6 +37,8 @@ type station struct {
 	live     *api.Live
 	feed     *mapFeed
 	jobs     *jobs
+	bots     bots
+	flowing  *flowing // nil: no flows are taken
 	house    *house
 	office   *office
 	findings chan detect.Finding // for the office
@@ -94,6 +97,13 @@ func newStation(ctx context.Context, cfg config, log *slog.Logger, demo bool, sp
 	s.feed = newMapFeed(s.table)
 	s.engine.Glance = s.feed.see
 	s.jobs = newJobs(s)
+	// The gate asks it whether attacks last, also of grants of before.
+	s.office.attacks = keptAttacks{s.keeper.register}
+	if cfg.Flow.on() || demo {
+		if s.office.acts, err = s.office.openMitigations(ctx, &s.cfg, s.keeper.register, log); err != nil {
+			return nil, errors.Join(err, s.close())
+		}
+	}
 	office, err := s.office.ports(&s.cfg)
 	if err != nil {
 		return nil, errors.Join(err, s.close())
@@ -103,6 +113,7 @@ func newStation(ctx context.Context, cfg config, log *slog.Logger, demo bool, sp
 		Office: office, Notices: noticePort{s.office.notices}, Local: s.house.local,
 		Geo: places{s.table}, Research: s.research, Rising: rises{s}, Live: s.live, Log: log, Facts: s.facts, Own: s.keeper.isOwn,
 		Static: web.FS(), IoT: api.IoT{Dated: telescope.IoTDated.Format(time.DateOnly), Ports: telescope.IoTKeys()}, Reference: reference(),
+		Attacks: attackPort{s.keeper.register, s.house.book, s.table, s.office.acts}, Mitigations: s.office.filters(),
 		Version: versionOf(), Demo: demo, Speed: speed, Hosts: cfg.hosts(), Secret: key,
 		Secure: strings.HasPrefix(cfg.PublicURL, "https://"), Proxies: proxies,
 	})
@@ -212,8 +223,22 @@ func (s *station) watching(w *watch) {
 
 // tell publishes a finding.
 func (s *station) tell(f detect.Finding) {
+	s.witness(&f)
 	s.live.Find(f)
 	s.notice(&f)
+}
+
+// witness tells who looks at flows of a victim that the telescope saw answer.
+func (s *station) witness(f *detect.Finding) {
+	if f.Detector != "ddos" || strings.HasPrefix(f.ID, attackPrefix) {
+		return
+	}
+	s.mu.Lock()
+	l := s.flowing
+	s.mu.Unlock()
+	if a, err := netip.ParseAddr(f.Subject); err == nil && l != nil {
+		l.run.attacks.Witness(a, "backscatter", f.Changed)
+	}
 }
 
 // listen opens the console's address; the next free port when it is taken and

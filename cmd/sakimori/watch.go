@@ -29,6 +29,7 @@ type watch struct {
 	kept  *record.Record // where pending will be kept; nil: nobody takes it
 	tell  func(detect.Finding)
 	hit   atomic.Uint64 // dark addresses hit, as of the last snapshot
+	bots  *bots         // hears of malware's packets; nil: nobody wants to know
 
 	mu      sync.Mutex
 	pending pending
@@ -71,6 +72,9 @@ type namedDetector struct {
 
 // Sight hands the sightings of a minute to those whom they concern.
 func (w *watch) Sight(batch []observe.Sighting) {
+	if w.bots != nil {
+		w.bots.sight(batch)
+	}
 	w.inf.Sight(batch)
 	w.ddos.Sight(batch)
 }

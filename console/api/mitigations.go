@@ -40,7 +40,7 @@ type PlanOrder struct {
 // ProposalRule is one rule, as a router takes it.
 type ProposalRule struct {
 	Text   string      `json:"text" doc:"RFC 8955/8956 components in their order"`
-	Action string      `json:"action" enum:"drop,rate,mark,redirect,rtbh"`
+	Action string      `json:"action" enum:"pass,drop,rate,mark,redirect,rtbh"`
 	Rate   *float64    `json:"rate" doc:"bytes a second, of a rate; null: none"`
 	Words  detect.Text `json:"words"`
 }
