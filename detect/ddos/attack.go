@@ -357,6 +357,6 @@ func (p *past) row(packets float64) detect.Sample {
 	return detect.Sample{
 		Src: p.src.Netip(), Dst: p.dst.Netip(), SrcPort: p.srcPort, DstPort: p.dstPort, Proto: p.proto,
 		Flags: p.flags, NoFlags: p.proto == packet.TCP && p.marks&observe.FlowNoFlags != 0,
-		Later: p.marks&observe.FlowFragment != 0, Length: p.length, Packets: packets, Bytes: packets * float64(p.length),
+		Later: p.marks&observe.FlowFragment != 0, Single: p.marks&observe.FlowSample != 0, Length: p.length, Packets: packets, Bytes: packets * float64(p.length),
 	}
 }

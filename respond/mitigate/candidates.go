@@ -36,6 +36,7 @@ type bench struct {
 }
 
 func newBench(a *detect.Attack) *bench {
+	a = plain(a)
 	b := &bench{a: a, sample: a.Sample}
 	for i := range b.sample {
 		b.packets += b.sample[i].Packets
@@ -105,7 +106,7 @@ func (b *bench) forms(base Match) (list []candidate) {
 			}
 		}
 	}
-	for _, proto := range b.top(base, few, func(s *detect.Sample) (uint16, bool) { return uint16(s.Proto), true }) {
+	for _, proto := range b.top(base, func(s *detect.Sample) (uint16, bool) { return uint16(s.Proto), true }) {
 		m := base
 		m.Proto = Just(proto)
 		switch proto {
@@ -128,12 +129,12 @@ func (b *bench) ports(m Match, add func(Match, bool)) {
 	src := func(s *detect.Sample) (uint16, bool) { return s.SrcPort, !s.Later }
 	dst := func(s *detect.Sample) (uint16, bool) { return s.DstPort, !s.Later }
 	both := func(m Match, wide bool) {
-		for _, p := range b.top(m, few, src) {
+		for _, p := range b.top(m, src) {
 			n := m
 			n.SrcPort = Just(p)
 			add(n, false)
 		}
-		for _, p := range b.top(m, few, dst) {
+		for _, p := range b.top(m, dst) {
 			n := m
 			n.DstPort = Just(p)
 			add(n, false)
@@ -145,16 +146,17 @@ func (b *bench) ports(m Match, add func(Match, bool)) {
 		return
 	}
 	const told = packet.FIN | packet.SYN | packet.RST | packet.PSH | packet.ACK | packet.URG
-	for _, f := range b.top(m, few, func(s *detect.Sample) (uint16, bool) { return uint16(s.Flags & told), !s.Later && !s.NoFlags }) {
+	for _, f := range b.top(m, func(s *detect.Sample) (uint16, bool) { return uint16(s.Flags & told), !s.Later && !s.NoFlags }) {
 		n := m
-		n.Flags = Flags{packet.TCPFlags(f), told &^ packet.TCPFlags(f)}
+		set := packet.TCPFlags(f & uint16(told))
+		n.Flags = Flags{set, told &^ set}
 		both(n, false)
 	}
 	both(m, true)
 }
 
 func (b *bench) icmp(m Match, add func(Match, bool)) {
-	for _, p := range b.top(m, few, func(s *detect.Sample) (uint16, bool) { return s.DstPort, !s.Later }) {
+	for _, p := range b.top(m, func(s *detect.Sample) (uint16, bool) { return s.DstPort, !s.Later }) {
 		n := m
 		n.ICMPType, n.ICMPCode = Just(p>>8), Just(p&0xff)
 		add(n, false)
@@ -257,7 +259,7 @@ func (b *bench) lengths(c *candidate) (Set, bool) {
 }
 
 // top are the most frequent values of a key in what fits, each with enough of the attack.
-func (b *bench) top(m Match, most int, key func(*detect.Sample) (uint16, bool)) []uint16 {
+func (b *bench) top(m Match, key func(*detect.Sample) (uint16, bool)) []uint16 {
 	got := map[uint16]float64{}
 	for i := range b.sample {
 		s := &b.sample[i]
@@ -266,7 +268,7 @@ func (b *bench) top(m Match, most int, key func(*detect.Sample) (uint16, bool)) 
 		}
 	}
 	list := byWeight(got)
-	list = list[:min(most, len(list))]
+	list = list[:min(few, len(list))]
 	return slices.DeleteFunc(list, func(k uint16) bool { return got[k] < least })
 }
 

@@ -1,6 +1,7 @@
 package mitigate
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -377,6 +378,45 @@ func TestPrivate(t *testing.T) {
 		b, err := json.Marshal(x)
 		if err != nil || strings.Contains(string(b), "203.0.113") || strings.Contains(string(b), "shop") {
 			t.Errorf("%s, %v", b, err)
+		}
+	}
+}
+
+// usual answers for a store of flows.
+type usual struct {
+	list []detect.Sample
+	err  error
+}
+
+func (u usual) Ordinary(_ context.Context, o detect.Object, before time.Time, _ int) ([]detect.Sample, error) {
+	if o.Name != "shop" || !before.Equal(noon) {
+		return nil, errors.New("another object, or another time")
+	}
+	return u.list, u.err
+}
+
+// TestBaseline: what an attack doesn't bring of the ordinary is looked up; what can't be
+// looked up is said.
+func TestBaseline(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	d := w.desk(t, sqlite(t), Policy{})
+	a := *w.attacks["A-1"]
+	a.Ordinary = a.Ordinary[:0]
+	for name, tt := range map[string]struct {
+		from    Baseline
+		refused bool
+		err     bool
+	}{
+		"none":    {nil, true, false},
+		"empty":   {usual{}, true, false},
+		"broken":  {usual{err: errors.New("disk")}, true, true},
+		"a store": {usual{list: web(52, 60)}, false, false},
+	} {
+		d.Baseline = tt.from
+		list, err := d.Plan(t.Context(), &a, Order{})
+		if (err != nil) != tt.err || err == nil && list[0].Refused != tt.refused {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

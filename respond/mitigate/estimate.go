@@ -3,6 +3,7 @@ package mitigate
 import (
 	"math"
 	"net/netip"
+	"slices"
 
 	"sakimori/base/wire/packet"
 	"sakimori/detect"
@@ -97,12 +98,7 @@ func (m *Match) openings() bool {
 	if m.Flags == (Flags{}) && len(m.Length) == 0 || !m.Proto.Has(packet.TCP) {
 		return false
 	}
-	for _, f := range opening {
-		if m.Flags.fits(f) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(opening, m.Flags.fits)
 }
 
 // part is a share: as it looks, and at most; or of packets, and of bytes.
@@ -332,17 +328,23 @@ func collateral(rules []Rule, a *detect.Attack, sc scale) (detect.Measure, int) 
 	return p, len(about)
 }
 
-// anchorOf is the side of a rule that is the object's own: the destination of what comes
-// in, the source of what goes out.
+// sends tells whether the object of an attack is who sends. Otherwise it is who is hit,
+// which of an attack that goes out is somebody outside.
+func sends(a *detect.Attack) bool {
+	p := a.Object.Prefix
+	return a.Direction == detect.Outgoing && p.IsValid() && len(a.Sample) > 0 && !p.Contains(a.Sample[0].Dst.Unmap()) && p.Contains(a.Sample[0].Src.Unmap())
+}
+
+// anchorOf is the side of a rule that is the object's.
 func anchorOf(a *detect.Attack, m *Match) netip.Prefix {
-	if a.Direction == detect.Outgoing {
+	if sends(a) {
 		return m.Src
 	}
 	return m.Dst
 }
 
 func addressOf(a *detect.Attack, s *detect.Sample) netip.Addr {
-	if a.Direction == detect.Outgoing {
+	if sends(a) {
 		return s.Src.Unmap()
 	}
 	return s.Dst.Unmap()
@@ -350,8 +352,24 @@ func addressOf(a *detect.Attack, s *detect.Sample) netip.Addr {
 
 // peerOf is the other side of a sample.
 func peerOf(a *detect.Attack, s *detect.Sample) netip.Addr {
-	if a.Direction == detect.Outgoing {
+	if sends(a) {
 		return s.Dst.Unmap()
 	}
 	return s.Src.Unmap()
+}
+
+// plain is an attack with its samples as they are read here: exporters that have no
+// field for the parts of a datagram tell later fragments with both ports 0.
+func plain(a *detect.Attack) *detect.Attack {
+	p := *a
+	for _, list := range []*[]detect.Sample{&p.Sample, &p.Ordinary} {
+		*list = slices.Clone(*list)
+		for i := range *list {
+			s := &(*list)[i]
+			if ported.Has(uint16(s.Proto)) && s.SrcPort == 0 && s.DstPort == 0 {
+				s.Later = true
+			}
+		}
+	}
+	return &p
 }

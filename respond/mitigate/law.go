@@ -29,6 +29,14 @@ type Gate interface {
 	Find(ctx context.Context, id string) (lawful.Grant, error)
 }
 
+// side is the object's side of a rule: what a Grant's scope names.
+func (m *Mitigation) side(r *Rule) netip.Prefix {
+	if m.Outgoing {
+		return r.Match.Src
+	}
+	return r.Match.Dst
+}
+
 // measure is what rules do to communications: those that fit an attack's features
 // filter, a route to discard by blocks whatever there is.
 func measure(rules []Rule) lawful.Measure {
@@ -64,7 +72,7 @@ func (m *Mitigation) request(a *detect.Attack, who string, now time.Time) (lawfu
 			return r, fmt.Errorf("a rule takes %d bytes to write, more than a grant can name: fewer ports", len(text))
 		}
 		r.Scope.Features = append(r.Scope.Features, text)
-		if x := anchorOf(a, &p.Rules[i].Match); x.IsValid() && !slices.Contains(r.Scope.Prefixes, x) {
+		if x := m.side(&p.Rules[i]); x.IsValid() && !slices.Contains(r.Scope.Prefixes, x) {
 			r.Scope.Prefixes = append(r.Scope.Prefixes, x)
 		}
 	}
@@ -120,10 +128,7 @@ func (m *Mitigation) allowed(g lawful.Grant, now time.Time) bool {
 		if r.Action == Pass {
 			continue
 		}
-		side := r.Match.Dst
-		if m.Outgoing {
-			side = r.Match.Src
-		}
+		side := m.side(r)
 		if !side.IsValid() {
 			return false
 		}

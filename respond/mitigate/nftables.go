@@ -17,7 +17,7 @@ func nftables(rules []Rule) (string, error) {
 	var limits, lines strings.Builder
 	for i := range rules {
 		r := &rules[i]
-		act := ""
+		var act string
 		switch r.Action {
 		case Drop, RTBH:
 			act = "counter drop"
@@ -121,16 +121,22 @@ func iptables(rules []Rule) (string, error) {
 			tool = "ip6tables"
 		}
 		families[tool] = true
-		act := ""
+		var act string
 		switch r.Action {
 		case Drop, RTBH:
 			act = "-j DROP"
 		case Pass:
 			act = "-j ACCEPT"
-		case RateBytes:
-			act = fmt.Sprintf("-m hashlimit --hashlimit-name %s_%d --hashlimit-above %.0fb/s -j DROP", chain, i, r.Rate)
-		case RatePackets:
-			act = fmt.Sprintf("-m hashlimit --hashlimit-name %s_%d --hashlimit-above %.0f/sec -j DROP", chain, i, r.Rate)
+		case RateBytes, RatePackets:
+			const packets, bytes = 1_000_000, 1 << 32 // the most that hashlimit counts a second
+			if r.Action == RatePackets && r.Rate > packets || r.Rate >= bytes {
+				return "", fmt.Errorf("iptables can't limit to %.0f a second: use nftables", r.Rate)
+			}
+			unit := "b/s"
+			if r.Action == RatePackets {
+				unit = "/sec"
+			}
+			act = fmt.Sprintf("-m hashlimit --hashlimit-name %s_%d --hashlimit-above %.0f%s -j DROP", chain, i, r.Rate, unit)
 		default:
 			return "", fmt.Errorf("iptables' table raw can't %s: announce it by flowspec", r.Action)
 		}

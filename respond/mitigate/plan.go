@@ -59,6 +59,7 @@ func Plan(a *detect.Attack, o Options) []Proposal {
 	if b.packets <= 0 || b.bytes <= 0 {
 		return []Proposal{refusal(&o, detect.Text{JA: "攻撃の標本がまだないため、特性が分かりません", EN: "there is no sample of the attack yet: its features aren't known"})}
 	}
+	a = b.a
 	anchors := b.anchorsOf()
 	sc := scaleOf(a)
 	var cands []candidate
@@ -105,12 +106,12 @@ func (b *bench) bases(list []netip.Prefix) (bases []Match) {
 		peers[peerOf(a, &b.sample[i])] += b.sample[i].Packets / b.packets
 	}
 	known := len(peers) <= few
-	if a.Direction != detect.Outgoing {
+	if !sends(a) {
 		known = known && float64(a.Sources.Count.N)+a.Sources.Count.Error <= few && (a.Sources.Forged == nil || !*a.Sources.Forged)
 	}
 	for _, p := range list {
 		m := Match{Dst: p}
-		if a.Direction == detect.Outgoing {
+		if sends(a) {
 			m = Match{Src: p}
 		}
 		if !known {
@@ -122,7 +123,7 @@ func (b *bench) bases(list []netip.Prefix) (bases []Match) {
 				continue
 			}
 			n := m
-			if host := netip.PrefixFrom(x, x.BitLen()); a.Direction == detect.Outgoing {
+			if host := netip.PrefixFrom(x, x.BitLen()); sends(a) {
 				n.Dst = host
 			} else {
 				n.Src = host
@@ -451,7 +452,7 @@ func (b *bench) bySource(list []netip.Prefix, most int) (rules []Rule) {
 				continue
 			}
 			m := Match{Dst: p, Src: netip.PrefixFrom(x, x.BitLen())}
-			if b.a.Direction == detect.Outgoing {
+			if sends(b.a) {
 				m.Dst, m.Src = m.Src, m.Dst
 			}
 			rules = append(rules, Rule{Match: m, Action: Drop})

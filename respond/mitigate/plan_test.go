@@ -124,7 +124,6 @@ type scene struct {
 	change   func(a *detect.Attack)
 	refused  bool
 	rules    []string // parts of the rules of the first proposal, in order
-	lacks    string   // what no rule says
 }
 
 // drawn makes it, each seed another sample of the same truth.
@@ -404,7 +403,7 @@ func TestProtectedNeverProposed(t *testing.T) {
 	if last := list[len(list)-1]; !last.Refused || last.Rules[len(last.Rules)-1].Action != RTBH {
 		t.Errorf("a route to discard by spares nobody: %s", show(list))
 	}
-	if show(Plan(a, Options{})) != show(Plan(a, Options{})) {
+	if once, again := show(Plan(a, Options{})), show(Plan(a, Options{})); once != again {
 		t.Error("two plans of the same attack differ")
 	}
 }

@@ -72,6 +72,11 @@ const (
 	RTBH        Action = "rtbh"         // a route with the community 65535:666
 )
 
+// is tells whether an action is of a kind that a person asks for.
+func (a Action) is(kind Action) bool {
+	return a == kind || kind == "rate" && (a == RateBytes || a == RatePackets)
+}
+
 var target = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$`)
 
 // The largest number of a component.

@@ -196,7 +196,10 @@ func (w *world) desk(t testing.TB, db *relation.DB, p Policy) *Desk {
 	return d
 }
 
-func sqlite(t testing.TB) *relation.DB { return relationtest.Open(t, relationtest.Place(t, "sqlite")) }
+func sqlite(t testing.TB) *relation.DB {
+	t.Helper()
+	return relationtest.Open(t, relationtest.Place(t, "sqlite"))
+}
 
 // announced proposes, approves and announces.
 func announced(t *testing.T, w *world, d *Desk) Mitigation {
