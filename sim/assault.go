@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/bits"
 	"net/netip"
+	"slices"
 	"time"
 
 	"sakimori/base/wire/packet"
@@ -66,7 +67,10 @@ type Vector struct {
 	Sources int      // usual number; 0: forged, a new one for each packet
 }
 
-// anywhere is the IPv6 space of attackers and of servers elsewhere.
+// etherMost is the largest packet of an Ethernet.
+const etherMost = 1500
+
+// anywhere6 is the IPv6 space of attackers and of servers elsewhere.
 var anywhere6 = packet.FromNetip(netip.MustParseAddr("2001:db8:8000::"))
 
 func (a Assault) cast(n *flowNet, r *rng) error {
@@ -81,12 +85,19 @@ func (a Assault) cast(n *flowNet, r *rng) error {
 		t.Direction = "outgoing"
 	}
 	number := n.attack(t)
+	a.Vectors = slices.Clone(a.Vectors)
 	key := r.u64()
 	first, last := never, int64(0)
 	for i := range a.Vectors {
 		h := &a.Vectors[i]
 		if len(h.Vector.Sizes) == 0 || h.Vector.Later > len(h.Vector.Sizes) || len(h.Course) == 0 {
 			return fmt.Errorf("vector %q needs sizes and a course", h.Vector.Name)
+		}
+		if a.Target.Addr().Is6() { // the header is longer
+			h.Vector.Sizes = slices.Clone(h.Vector.Sizes)
+			for k := range h.Vector.Sizes {
+				h.Vector.Sizes[k] = min(h.Vector.Sizes[k]+20, etherMost)
+			}
 		}
 		truth := FlowVectorShare{Name: h.Vector.Name}
 		for router := range n.routers {

@@ -186,7 +186,7 @@ func oneWay(s FlowScene) FlowScene {
 func lineScenes() (list []NamedFlowScene) {
 	const line = 20_000
 	for i, tenths := range [...]uint64{9, 11, 15, 20, 50} {
-		s := flowBase(sceneFor, routers(1, 3, 10), against(one(webServer), "syn", line*tenths/10))
+		s := flowBase(sceneFor, routers(1, 3, 10), against(one(webServer), "udp", line*tenths/10))
 		list = append(list, NamedFlowScene{
 			Name: fmt.Sprintf("line-%02d", tenths), JA: fmt.Sprintf("しきい値の %d.%d 倍", tenths/10, tenths%10), EN: fmt.Sprintf("%d.%d times the line", tenths/10, tenths%10), Scene: s,
 		})

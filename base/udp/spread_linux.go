@@ -43,13 +43,17 @@ func BySender(c *net.UDPConn, n int) error {
 		load4   = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
 		xor     = unix.BPF_ALU | unix.BPF_XOR | unix.BPF_X
 	)
-	alu := func(op uint16, k uint32) unix.SockFilter { return unix.SockFilter{Code: unix.BPF_ALU | op | unix.BPF_K, K: k} }
+	alu := func(op uint16, k uint32) unix.SockFilter {
+		return unix.SockFilter{Code: unix.BPF_ALU | op | unix.BPF_K, K: k}
+	}
 	load := func(at uint32) unix.SockFilter { return unix.SockFilter{Code: load4, K: network + at} }
 	keep, mix := unix.SockFilter{Code: unix.BPF_MISC | unix.BPF_TAX}, unix.SockFilter{Code: xor}
 	program := []unix.SockFilter{
-		{Code: load1, K: network}, alu(unix.BPF_RSH, 4),
+		{Code: load1, K: network},
+		alu(unix.BPF_RSH, 4),
 		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: 6, Jt: 2},
-		load(12), {Code: unix.BPF_JMP | unix.BPF_JA, K: 10}, // the source of IPv4
+		load(12),
+		{Code: unix.BPF_JMP | unix.BPF_JA, K: 10}, // the source of IPv4
 		load(8), keep, load(12), mix, keep, load(16), mix, keep, load(20), mix, // and of IPv6
 		alu(unix.BPF_MUL, 0x9e3779b1), alu(unix.BPF_RSH, 16),
 		alu(unix.BPF_MOD, uint32(n)), //nolint:gosec // a few

@@ -117,11 +117,9 @@ func (c *contact) note(f *observe.Flow, out, miss bool) {
 
 // enough tells whether the connections, or the tries, say something.
 func (c *contact) enough() (made, missed bool) {
-	span := c.Counted - c.First
+	made = c.Count >= fewestCalls
 	if web(c.Port) {
-		made = c.Count >= webCalls && span >= webSpan
-	} else {
-		made = c.Count >= fewestCalls && span >= callsApart
+		made = c.Count >= webCalls && c.Counted-c.First >= webSpan
 	}
 	return made, c.Tries >= fewestTries && c.Missed-c.First >= triesSpan
 }

@@ -34,6 +34,39 @@ func TestFlowsTakenBack(t *testing.T) {
 	}
 }
 
+// TestFlowsPardoned: of who was pardoned nothing is said again on that port while it goes
+// on.
+func TestFlowsPardoned(t *testing.T) {
+	t.Parallel()
+	s := newStreet(3)
+	for i := range 30 {
+		s.fails(bot, stranger(i), 9999, float64(i))
+		s.meets(bot, stranger(i), 9999, 120+float64(i))
+	}
+	for i := range 100 {
+		s.fails(bot, stranger(100+i), 9999, 160+5*float64(i))
+	}
+	log, found := judged(t, infected.FlowsConfig{}, infected.FlowsPorts{}, s.list)
+	if len(log) != 2 || len(found) != 0 {
+		t.Errorf("%v, %v", log, found)
+	}
+}
+
+// TestFlowsSettle: nothing is said before exporters had the time to tell of what came
+// about.
+func TestFlowsSettle(t *testing.T) {
+	t.Parallel()
+	s := newStreet(3)
+	for i := range 30 {
+		s.fails(bot, stranger(i), 9999, float64(i)/2)
+		s.meets(bot, stranger(i), 9999, 40+float64(i)/10)
+	}
+	log, _ := judged(t, infected.FlowsConfig{}, infected.FlowsPorts{}, s.list)
+	if len(log) != 0 {
+		t.Errorf("%v", log)
+	}
+}
+
 // TestFlowsLife: a finding opens, changes when there is much more, and closes after the
 // quiet; every version has one id.
 func TestFlowsLife(t *testing.T) {
@@ -94,10 +127,17 @@ func TestFlowContacts(t *testing.T) {
 		"a long one, by the minute": {func(s *street) { long(s, bot, c2, 6667, 600) }, "contact", detect.Soon, 0.90},
 		"one alone":                 {func(s *street) { s.meets(bot, c2, 6667, 0) }, "", 0, 0},
 		"two at once":               {func(s *street) { s.meets(bot, c2, 6667, 0); s.meets(bot, c2, 6667, 5) }, "", 0, 0},
-		"another port of it":        {func(s *street) { s.meets(bot, c2, 443, 0); s.meets(bot, c2, 443, 60) }, "", 0, 0},
-		"a page is read":            {func(s *street) { s.meets(bot, sink, 443, 0); s.meets(bot, sink, 443, 60) }, "", 0, 0},
-		"the web's port for long":   {func(s *street) { long(s, bot, sink, 443, 1800) }, "contact", detect.Soon, 0.88},
-		"a SYN":                     {func(s *street) { s.fails(bot, c2, 6667, 0) }, "", 0, 0},
+		"its answers to somebody who forged the address": {func(s *street) {
+			for i := range 20 {
+				s.flow(c2, bot, 6667, 40000, packet.TCP, packet.SYN|packet.ACK, float64(i)*60)
+				s.flow(bot, c2, 40000, 6667, packet.TCP, packet.RST|packet.ACK, float64(i)*60+0.1)
+			}
+		}, "", 0, 0},
+		"a page is read for minutes": {func(s *street) { long(s, bot, sink, 443, 240) }, "", 0, 0},
+		"another port of it":         {func(s *street) { s.meets(bot, c2, 443, 0); s.meets(bot, c2, 443, 60) }, "", 0, 0},
+		"a page is read":             {func(s *street) { s.meets(bot, sink, 443, 0); s.meets(bot, sink, 443, 60) }, "", 0, 0},
+		"the web's port for long":    {func(s *street) { long(s, bot, sink, 443, 1800) }, "contact", detect.Soon, 0.88},
+		"a SYN":                      {func(s *street) { s.fails(bot, c2, 6667, 0) }, "", 0, 0},
 		"nobody answers": {func(s *street) {
 			for i := range 10 {
 				s.fails(bot, c2, 6667, float64(i)*60)

@@ -157,10 +157,12 @@ const handshake = packet.SYN | packet.ACK | packet.RST | packet.FIN | packet.PSH
 // whole are those of a connection that came about from its first packet on.
 const whole = packet.SYN | packet.ACK | packet.PSH
 
-// lone tells a SYN of which nothing more came: as many packets as one tries, all of them
-// without data.
+// lone tells a SYN of which nothing more came: as few packets as one tries, as large as a
+// SYN is. Some exporters tell the flags of a flow's first packet alone; so what is longer
+// isn't one.
 func lone(f *observe.Flow) bool {
-	return f.Marks&observe.FlowNoFlags == 0 && f.TCPFlags&handshake == packet.SYN && f.Bytes <= 100*f.Packets && unicast(f.Dst)
+	const retries, largest = 8, 80
+	return f.Marks&observe.FlowNoFlags == 0 && f.TCPFlags&handshake == packet.SYN && f.Seen <= retries && f.Bytes <= largest*f.Packets
 }
 
 // asks tells UDP that may be a question to a stranger: a packet or a few, not from a port
@@ -239,10 +241,10 @@ func (d *Flows) received(s *source, f *observe.Flow) {
 		return
 	}
 	t := p.find(f.Src)
-	if t == nil {
-		return
-	}
 	switch {
+	case t == nil && f.Proto == packet.UDP: // it asked first: what the source sends will be an answer
+		d.note(s, p, f.Src, f.First, met)
+	case t == nil:
 	case f.Proto == packet.UDP:
 		t.raise(met)
 		s.Heard = max(s.Heard, f.Last)

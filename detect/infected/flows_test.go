@@ -167,6 +167,11 @@ func TestFlowScans(t *testing.T) {
 				s.fails(bot, stranger(i), 23, float64(3*i), func(f *observe.Flow) { f.Rate, f.Packets, f.Bytes = 1000, 1000, 60_000; f.Marks |= observe.FlowSample })
 			}
 		}, []uint16{23}, 100, bot},
+		"a network is swept": {func(s *street) {
+			for i := range 60 {
+				s.fails(bot, fmt.Sprintf("198.51.100.%d", i+1), 22, float64(i)*2)
+			}
+		}, []uint16{22}, 60, bot},
 		"UDP of which nothing comes": {func(s *street) {
 			s.page(bot, 0, 100)
 			s.flow(bot, stranger(9000), 4000, 1434, packet.UDP, 0, 0)
@@ -251,11 +256,75 @@ var innocents = map[string]func(s *street){
 	},
 	"a Bitcoin node that starts": func(s *street) {
 		for i := range 120 {
-			if i%6 == 0 {
+			if i%20 == 0 {
 				s.meets(bot, stranger(i), 8333, float64(i))
 			} else {
 				s.fails(bot, stranger(i), 8333, float64(i))
 			}
+		}
+	},
+	"a lobby of which most have gone": func(s *street) {
+		for i := range 200 {
+			if i%5 == 0 {
+				s.meets(bot, stranger(i), 7777, float64(i))
+			} else {
+				s.fails(bot, stranger(i), 7777, float64(i))
+			}
+		}
+	},
+	"a list of mail servers, most of them dead": func(s *street) {
+		for i := range 240 {
+			if i%14 == 0 {
+				s.meets(bot, stranger(i), 25, float64(i))
+			} else {
+				s.fails(bot, stranger(i), 25, float64(i))
+			}
+		}
+	},
+	"peers on many ports, and on one that a program likes": func(s *street) {
+		for i := range 90 {
+			s.fails(bot, stranger(i), uint16(2000+i*31), float64(i)*2)
+			s.fails(bot, stranger(1000+i), 12345, float64(i)*2)
+		}
+	},
+	"the same by UDP": func(s *street) {
+		s.page(bot, 0, 200)
+		for i := range 180 {
+			s.flow(bot, stranger(i), 12345, uint16(2000+i*31), packet.UDP, 0, float64(i))
+			s.flow(bot, stranger(1000+i), 12345, 12345, packet.UDP, 0, float64(i))
+		}
+	},
+	"answers that come in a moment": func(s *street) {
+		s.fails(bot, stranger(0), 7777, 0)
+		for i := range 40 {
+			port := s.high()
+			s.flow(bot, stranger(i), port, 7777, packet.TCP, packet.SYN, 69+float64(i)/50)
+			s.flow(stranger(i), bot, 7777, port, packet.TCP, packet.SYN|packet.ACK, 70.5+float64(i)/50)
+		}
+	},
+	"a server of games, asked once by each": func(s *street) {
+		s.page(bot, 0, 200)
+		for i := range 400 {
+			s.flow(stranger(i), bot, 27005, 27015, packet.UDP, 0, float64(i)/2)
+			s.flow(bot, stranger(i), 27015, 27005, packet.UDP, 0, float64(i)/2+0.01)
+		}
+	},
+	"a server whose port is low": func(s *street) {
+		s.page(bot, 0, 200)
+		for i := range 400 {
+			s.flow(bot, stranger(i), 69, 2048, packet.UDP, 0, float64(i)/2+0.01)
+		}
+	},
+	"UDP, sampled": func(s *street) {
+		s.page(bot, 0, 200)
+		for i := range 400 {
+			s.flow(bot, stranger(i), 4000, 1434, packet.UDP, 0, float64(i)/2, func(f *observe.Flow) { f.Rate = 100 })
+		}
+	},
+	"an exporter that tells the first packet's flags": func(s *street) {
+		for i := range 400 {
+			s.fails(bot, stranger(i), 8090, float64(i)/2, func(f *observe.Flow) { f.Packets, f.Seen, f.Bytes = 200, 200, 10_400 })
+			s.fails(bot, stranger(i), 8091, float64(i)/2, func(f *observe.Flow) { f.Packets, f.Seen, f.Bytes = 6, 6, 560 })
 		}
 	},
 	"a resolver": func(s *street) {

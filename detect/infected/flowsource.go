@@ -31,7 +31,7 @@ const (
 	worksWithin = int64(time.Minute)
 	// peerPortsTried and peerTargets: who tries so many ports from 1024 within a window
 	// looks for peers, and on such a port must fail on so many.
-	peerPortsTried = 40
+	peerPortsTried = 20
 	peerTargets    = 100
 	// pardon is the share below which a finding is taken back, within pardonWithin.
 	pardon       = 0.7

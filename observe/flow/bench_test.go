@@ -3,7 +3,6 @@ package flow_test
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
 	"net/netip"
 	"testing"
 
@@ -217,5 +216,3 @@ func BenchmarkGoflow(b *testing.B) {
 		})
 	}
 }
-
-var _ = fmt.Sprint

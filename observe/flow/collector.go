@@ -169,7 +169,11 @@ func (c *Collector) next() *observe.Flow {
 // keep counts the flow that next gave. Its counts are of what the exporter looked at; they
 // become estimates of what passed.
 func (c *Collector) keep(x *exporter, f *observe.Flow) {
-	f.Seen = uint32(min(f.Packets, math.MaxUint32)) //nolint:gosec // saturates
+	if f.Packets == 0 { // not told: at least as many as bytes fill of the largest size that is usual
+		const usual = 1500
+		f.Packets = (f.Bytes-1)/usual + 1
+	}
+	f.Seen = uint32(min(f.Packets, math.MaxUint32))
 	if f.Rate == 0 {
 		f.Rate = 1
 		x.counts.unknownRate++

@@ -57,8 +57,21 @@ func TestKnownTruth(t *testing.T) {
 	if len(h) != 1 || h[0].Records != 37669 || h[0].Packets != packets || h[0].Bytes != bytes || h[0].Protocol != "netflow5" || h[0].Gaps != 0 || h[0].Restarts != 0 {
 		t.Errorf("%+v", h)
 	}
-	t.Logf("%+v", h)
-	for i := range 3 {
-		t.Logf("%+v", flows[i])
+}
+
+// TestTunnelInCorpus: what a router exports of a packet in SRv6 is the packet inside, where
+// such tunnels are looked into.
+func TestTunnelInCorpus(t *testing.T) {
+	t.Parallel()
+	for _, tunnels := range []packet.Tunnels{0, packet.IPIP} {
+		_, flows, _ := collect(t, flow.Config{Tunnels: packet.Decoder{Tunnels: tunnels}}, corpus.Folder(t, "flow", "akvorado", "ipfix-srv6-template.pcap"), corpus.Folder(t, "flow", "akvorado", "ipfix-srv6-data.pcap"))
+		if len(flows) != 1 {
+			t.Fatalf("%d flows", len(flows))
+		}
+		f := flows[0]
+		inner := f.Marks&observe.FlowInner != 0
+		if inner != (tunnels != 0) || f.Src.Is4() != inner || f.Marks&observe.FlowSample == 0 || f.Proto == 4 == inner {
+			t.Errorf("tunnels %d: %+v", tunnels, f)
+		}
 	}
 }

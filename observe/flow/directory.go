@@ -2,6 +2,7 @@ package flow
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -181,13 +182,16 @@ const settle = 10e9
 // Publish lays open in the Directory how exporters fare, as of at, Unix nanoseconds, and
 // what a restart must not forget. Once a second is often enough.
 func (c *Collector) Publish(at int64) {
-	took := at - c.anchored
+	took := int64(0) // since the beginning
+	if c.anchored != 0 {
+		took = at - c.anchored
+	}
 	settled := c.anchored == 0 || took >= settle
 	l := &laid{all: c.refused.all, many: c.refused.many}
 	for _, x := range c.order {
 		if settled {
-			if c.anchored != 0 {
-				x.interfaces.rates(took)
+			x.interfaces.rates(took)
+			if took > 0 {
 				x.perSecond = float64(x.counts.records-x.was) / float64(took) * 1e9
 			}
 			x.was = x.counts.records
@@ -236,7 +240,7 @@ func (c *Collector) memories() (list []memory) {
 		m := memory{key: key}
 		s.templates.Save(func(t ipfix.Saved) { m.templates = append(m.templates, t) })
 		for d, x := range s.exporters {
-			o := saved{domain: d, all: x.domainRate, samplers: cloned(x.samplers), faces: cloned(x.byFace)}
+			o := saved{domain: d, all: x.domainRate, samplers: maps.Clone(x.samplers), faces: maps.Clone(x.byFace)}
 			for i := range x.interfaces.table {
 				if e := &x.interfaces.table[i]; e.used && e.name+e.about != "" {
 					o.names = append(o.names, Counts{Index: e.index, Name: e.name, About: e.about})
@@ -251,17 +255,6 @@ func (c *Collector) memories() (list []memory) {
 		}
 	}
 	return list
-}
-
-func cloned[K comparable](m map[K]uint32) map[K]uint32 {
-	if len(m) == 0 {
-		return nil
-	}
-	c := make(map[K]uint32, len(m))
-	for k, v := range m {
-		c[k] = v
-	}
-	return c
 }
 
 // restore gives an address what was kept of it.

@@ -89,6 +89,10 @@ type exporter struct {
 	booted     int64             // by options, Unix nanoseconds of its clock
 	interfaces interfaces
 
+	pools         map[uint64]pool // of sources of samples
+	pool          uint64          // packets that could have been sampled, of all
+	pooledSamples uint64          // and how many were
+
 	was       uint64 // records, when perSecond was computed
 	perSecond float64
 }
@@ -187,8 +191,9 @@ type Health struct {
 	Options   uint64 `json:"options"` // records about the exporter itself
 	Other     uint64 `json:"other"`   // records that tell of no traffic, such as events of a translator
 
-	Rates       []Rate `json:"rates"`        // the first eight that were seen
-	RateUnknown uint64 `json:"rate_unknown"` // flows taken to be unsampled, as nothing says how they were
+	Rates       []Rate  `json:"rates"`        // the first eight that were seen
+	PoolRate    float64 `json:"pool_rate"`    // of sFlow, 1 in so many by what the agent counts; 0 not told
+	RateUnknown uint64  `json:"rate_unknown"` // flows taken to be unsampled, as nothing says how they were
 
 	Gaps     uint64 `json:"gaps"`     // lost on the way by their sequence
 	GapsOf   string `json:"gaps_of"`  // what is counted: flows, datagrams or records
@@ -254,6 +259,9 @@ func (x *exporter) health() Health {
 	}
 	if h.Name == "" {
 		h.Name = h.Address
+	}
+	if x.pooledSamples > 0 {
+		h.PoolRate = float64(x.pool) / float64(x.pooledSamples)
 	}
 	if x.skewed {
 		ms := x.clock.least() / 1e6

@@ -29,16 +29,16 @@ type Config struct {
 	Tunnels   packet.Decoder // which tunnels are looked into in sampled packets
 
 	MaxExporters  int // addresses with their domains; what comes of further ones is refused and counted
-	MaxFields     int // of the templates of one address, 40 bytes each
+	MaxFields     int // of the templates of one address, 100 bytes each
 	MaxWaiting    int // bytes of one address that wait for their template
 	MaxWaitingAll int // and of all of them, for each Collector
 	Batch         int // flows that are handed on at once, 104 bytes each
 }
 
 // DefaultConfig is what bounds memory when nothing is set: 1,024 exporters of at most
-// 160 kB for templates and 512 kB of what waits, of that 32 MiB in all.
+// 200 kB for templates and 512 kB of what waits, of that 32 MiB in all.
 func DefaultConfig() Config {
-	return Config{MaxExporters: 1024, MaxFields: 4096, MaxWaiting: 512 << 10, MaxWaitingAll: 32 << 20, Batch: 512}
+	return Config{MaxExporters: 1024, MaxFields: 2048, MaxWaiting: 512 << 10, MaxWaitingAll: 32 << 20, Batch: 512}
 }
 
 // Settings are what a person knows of exporters.
@@ -82,7 +82,7 @@ func (c Clock) String() string {
 func (c *Clock) UnmarshalText(b []byte) error {
 	for i, n := range clockNames {
 		if n == string(b) {
-			*c = Clock(i) //nolint:gosec // of two
+			*c = Clock(i)
 			return nil
 		}
 	}
@@ -93,8 +93,11 @@ func (c *Clock) UnmarshalText(b []byte) error {
 func (cfg *Config) whole() error {
 	d := DefaultConfig()
 	for _, b := range [...]struct{ is, otherwise *int }{
-		{&cfg.MaxExporters, &d.MaxExporters}, {&cfg.MaxFields, &d.MaxFields}, {&cfg.MaxWaiting, &d.MaxWaiting},
-		{&cfg.MaxWaitingAll, &d.MaxWaitingAll}, {&cfg.Batch, &d.Batch},
+		{&cfg.MaxExporters, &d.MaxExporters},
+		{&cfg.MaxFields, &d.MaxFields},
+		{&cfg.MaxWaiting, &d.MaxWaiting},
+		{&cfg.MaxWaitingAll, &d.MaxWaitingAll},
+		{&cfg.Batch, &d.Batch},
 	} {
 		if *b.is <= 0 {
 			*b.is = *b.otherwise

@@ -111,14 +111,18 @@ func (t *interfaces) counter(index uint32, in, out, speed uint64, at int64) {
 	}
 }
 
-// rates computes bits a second of what flows told in so many nanoseconds.
+// rates computes bits a second of what flows told in so many nanoseconds; 0 begins with it.
 func (t *interfaces) rates(took int64) {
 	for i := range t.table {
-		if e := &t.table[i]; e.used && !e.counted {
+		e := &t.table[i]
+		if !e.used || e.counted {
+			continue
+		}
+		if took > 0 {
 			d := float64(took) / 8e9
 			e.inBPS, e.outBPS = float64(e.in-e.wasIn)/d, float64(e.out-e.wasOut)/d
-			e.wasIn, e.wasOut = e.in, e.out
 		}
+		e.wasIn, e.wasOut = e.in, e.out
 	}
 }
 

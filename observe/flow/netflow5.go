@@ -31,7 +31,7 @@ func (c *Collector) netflow5(s *source, b []byte, at int64) error {
 	x.sequence.Step(m.Sequence, m.Count)
 	when := x.moment(at, int64(m.Seconds)*1e9+int64(m.Nanos), m.Uptime)
 	if !s.bucket.take(m.Count, at) {
-		x.counts.limited += uint64(m.Count)
+		x.counts.limited += uint64(m.Count) //nolint:gosec // of two bytes
 		return err
 	}
 	// The header's rate is one of the exporter's; a mode of 0 with an interval is what many

@@ -63,7 +63,7 @@ func (v *values) one(p *plan) uint32 {
 	if v[probability] > 0 {
 		s.likely = math.Float64frombits(v[probability])
 		if v[probability]>>32 == 0 { // of four bytes
-			s.likely = float64(math.Float32frombits(uint32(v[probability])))
+			s.likely = float64(math.Float32frombits(uint32(v[probability]))) //nolint:gosec // of four bytes
 		}
 	}
 	return s.one()

@@ -57,7 +57,7 @@ func exporters(t testing.TB) map[string][][]byte {
 			}
 			list = [][]byte{b}
 			if strings.HasSuffix(name, "/netflow5.dat") || strings.HasSuffix(name, "/ipfix.dat") {
-				return nil // several datagrams, see TestConcatenated
+				list = split(b)
 			}
 		}
 		if strings.Contains(name, "template") || strings.Contains(name, "tpl") {
@@ -71,6 +71,18 @@ func exporters(t testing.TB) map[string][][]byte {
 		t.Fatal(err)
 	}
 	return all
+}
+
+// split is a file of several datagrams of NetFlow version 5 or of IPFIX.
+func split(b []byte) (list [][]byte) {
+	for len(b) > 0 {
+		n := int(binary.BigEndian.Uint16(b[2:]))
+		if b[1] == 5 {
+			n = 24 + 48*n
+		}
+		list, b = append(list, b[:n]), b[n:]
+	}
+	return list
 }
 
 // goflow is goflow2 as its collector uses it.
@@ -154,6 +166,7 @@ var differ = map[string]string{
 	"logstash/netflow9_test_fortigate_fortios_521 2": "of counts of what came in and what left, goflow2 takes the last, which is 0",
 	"logstash/netflow9_test_invalid01 0":             "its header counts two records, and goflow2 stops there",
 	"akvorado/data-sflow-raw-ipv4 0":                 "goflow2 doesn't read headers that begin with IP",
+	"logstash/ipfix 0":                               "goflow2 can't read a sampling interval of two bytes, and gives no flows",
 	"akvorado/ipfix-srv6 1":                          "bytes are those of the frame there, of IP here",
 }
 
@@ -194,7 +207,8 @@ func TestEqualToGoflow(t *testing.T) {
 			err := c.Ingest(b, netip.MustParseAddrPort("192.0.2.1:2055"), int64(i)*1e9)
 			c.Flush()
 			want, bad := g.lines(b)
-			if (err == nil) != (bad == nil) {
+			reason := differ[fmt.Sprint(name, " ", i)]
+			if (err == nil) != (bad == nil) && reason == "" {
 				t.Errorf("%s, datagram %d: we say %v, goflow2 %v", name, i, err, bad)
 				continue
 			}
@@ -208,7 +222,7 @@ func TestEqualToGoflow(t *testing.T) {
 				}
 			}
 			diff := cmp.Diff(want, got)
-			if _, meant := differ[fmt.Sprint(name, " ", i)]; meant {
+			if reason != "" {
 				different++
 				if diff == "" {
 					t.Errorf("%s, datagram %d is read alike: take it off the list", name, i)
@@ -219,7 +233,7 @@ func TestEqualToGoflow(t *testing.T) {
 		}
 	}
 	t.Logf("%d exporters, %d datagrams, %d flows; %d datagrams are meant to differ", len(all), datagrams, flows, different)
-	if datagrams < 304 || flows < 598 || different != len(differ) {
+	if datagrams < 319 || flows < 640 || different != len(differ) {
 		t.Error("is the corpus whole?")
 	}
 }

@@ -159,8 +159,17 @@ var times = [...]struct {
 	kind        kind
 	first, last uint16
 }{
-	{uptime, 22, 21}, {milliseconds, 152, 153}, {ntp, 156, 157}, {ntp, 154, 155}, {seconds, 150, 151}, {delta, 158, 159},
-	{milliseconds, 152, 323}, {milliseconds, 323, 323}, {ntp, 324, 324}, {ntp, 325, 325}, {seconds, 322, 322},
+	{uptime, 22, 21},
+	{milliseconds, 152, 153},
+	{ntp, 156, 157},
+	{ntp, 154, 155},
+	{seconds, 150, 151},
+	{delta, 158, 159},
+	{milliseconds, 152, 323},
+	{milliseconds, 323, 323},
+	{ntp, 324, 324},
+	{ntp, 325, 325},
+	{seconds, 322, 322},
 }
 
 // compile makes the plan of a template, once for each that an exporter sends. version is
@@ -249,7 +258,7 @@ func (p *plan) add(t *ipfix.Template, i int, to target) bool {
 		return false
 	}
 	at, n := t.Span(i)
-	if !fits(to, n) {
+	if !fits(to, n, !t.Fixed && n == ipfix.Variable) {
 		return false
 	}
 	p.has |= needs[to]
@@ -277,8 +286,8 @@ func (p *plan) place(t *ipfix.Template, l place) {
 	}
 }
 
-// fits tells whether a field of n bytes, or Variable, can go there.
-func fits(to target, n int) bool {
+// fits tells whether a field of n bytes, or of as many as each record says, can go there.
+func fits(to target, n int, variable bool) bool {
 	switch to {
 	case src4, dst4:
 		return n == 4
@@ -289,5 +298,5 @@ func fits(to target, n int) bool {
 	case frame, section:
 		return n > 0
 	}
-	return n > 0 && n <= 8 || n == ipfix.Variable
+	return n > 0 && n <= 8 || variable
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"sakimori/base/corpus"
-	"sakimori/observe"
 	"sakimori/observe/flow"
 )
 
@@ -103,5 +102,3 @@ func TestEqualToPmacct(t *testing.T) {
 		})
 	}
 }
-
-var _ observe.Flow

@@ -106,7 +106,7 @@ func (r *Receiver) Socket() Socket {
 
 // Run listens until ctx ends, and calls ready when all sockets are open. take is lent one
 // batch of flows after another, and tick is called each second with the time; both by one
-// goroutine. What was read by the end is still taken.
+// goroutine. Flows come within a tenth of a second; what was read by the end is still taken.
 func (r *Receiver) Run(ctx context.Context, ready func(), take func([]observe.Flow), tick func(time.Time)) error {
 	sockets, err := r.open(ctx)
 	closeAll := func() {
@@ -223,6 +223,7 @@ func (r *Receiver) read(ctx context.Context, s *net.UDPConn) error {
 		many    = 64 // datagrams with one call
 		largest = 1<<16 - 1
 		publish = int64(time.Second)
+		within  = 100 * time.Millisecond // flows are handed on
 	)
 	batch, err := udp.NewBatch(s, many, largest)
 	if err != nil {
@@ -233,7 +234,7 @@ func (r *Receiver) read(ctx context.Context, s *net.UDPConn) error {
 		c.Flush()
 		c.Publish(r.clock.Now().UnixNano())
 	}()
-	dropped, due := uint32(0), int64(0)
+	dropped, published, handed := uint32(0), int64(0), int64(0)
 	for {
 		n, err := batch.Read()
 		at := r.clock.Now().UnixNano()
@@ -247,17 +248,18 @@ func (r *Receiver) read(ctx context.Context, s *net.UDPConn) error {
 		for i := range n {
 			_ = c.Ingest(batch.Payload(i), batch.From(i), at) // what is wrong is counted
 		}
-		if n < many { // nothing more is there
-			c.Flush()
-		}
 		if d, is := batch.Dropped(); n > 0 && is {
 			r.drops.Add(uint64(d - dropped)) // counts modulo 2³²
 			dropped = d
 		}
-		if at >= due || at < due-2*publish {
-			c.Publish(at)
-			due = at + publish
-			if err := s.SetReadDeadline(time.Now().Add(time.Second)); err != nil { //nolint:forbidigo // the deadline of a socket is of the machine's clock
+		if late(at, handed, int64(within)) || err != nil {
+			handed = at
+			c.Flush()
+			if late(at, published, publish) {
+				published = at
+				c.Publish(at)
+			}
+			if err := s.SetReadDeadline(time.Now().Add(within)); err != nil { //nolint:forbidigo // the deadline of a socket is of the machine's clock
 				if errors.Is(err, net.ErrClosed) {
 					return nil
 				}
@@ -267,5 +269,13 @@ func (r *Receiver) read(ctx context.Context, s *net.UDPConn) error {
 				return nil
 			}
 		}
+		if n < many/2 {
+			// Datagrams gather meanwhile, and one call takes many: waking up for each costs more
+			// than reading it.
+			time.Sleep(time.Millisecond) //nolint:forbidigo // of the machine's time
+		}
 	}
 }
+
+// late tells whether something is due that was done last then; so it is when the clock was set back.
+func late(now, last, every int64) bool { return now-last >= every || now < last }

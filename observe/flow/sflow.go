@@ -62,8 +62,34 @@ func (c *Collector) sflow(s *source, b []byte, at int64) error {
 	return failed
 }
 
+// pool is what a source of samples counted by its last one.
+type pool struct{ sequence, pool, drops uint32 }
+
+// pooled checks a sample's rate against what its source counts: of so many packets so many
+// samples were taken, with those that got lost on the way.
+func (x *exporter) pooled(m *sflow.Sample) {
+	key := uint64(m.SourceClass)<<32 | uint64(m.SourceIndex)
+	was, known := x.pools[key]
+	if !known && len(x.pools) >= mostInterfaces {
+		return
+	}
+	if x.pools == nil {
+		x.pools = map[uint64]pool{}
+	}
+	x.pools[key] = pool{m.Sequence, m.Pool, m.Drops}
+	const far = 1 << 20 // samples; further, or back, the agent began anew
+	if samples := m.Sequence - was.sequence; known && samples > 0 && samples < far && m.Pool != was.pool {
+		x.pool += uint64(m.Pool - was.pool) // modulo 2³²
+		x.pooledSamples += uint64(samples)
+		if lost := m.Drops - was.drops; lost < far {
+			x.counts.missed += uint64(lost)
+		}
+	}
+}
+
 // flowSample makes a Flow of a packet that was sampled.
 func (c *Collector) flowSample(x *exporter, m *sflow.Sample, at int64) {
+	x.pooled(m)
 	rate := m.Rate
 	if s := x.source.settings; s.Override || rate == 0 {
 		rate = x.rate(0)

@@ -78,11 +78,11 @@ func (k kind) unix(v uint64) int64 {
 	const most = 1 << 33 // seconds: the year 2242
 	switch k {
 	case seconds:
-		return int64(min(v, most)) * 1e9 //nolint:gosec // bounded
+		return int64(min(v, most)) * 1e9
 	case milliseconds:
-		return int64(min(v, most*1000)) * 1e6 //nolint:gosec // bounded
+		return int64(min(v, most*1000)) * 1e6
 	case ntp:
-		return (int64(v>>32)-since1900)*1e9 + int64(v&0xffffffff*1e9>>32) //nolint:gosec // 32 bits each
+		return (int64(v>>32)-since1900)*1e9 + int64(v&0xffffffff*1e9>>32)
 	}
 	return 0
 }
@@ -103,7 +103,7 @@ func (m *moment) span(k kind, clock Clock, first, last uint64) (from, to int64, 
 			at = m.now
 		}
 	case delta:
-		age, took = int64(min(last, 1<<40))*1000, (int64(min(first, 1<<40))-int64(min(last, 1<<40)))*1000 //nolint:gosec // bounded
+		age, took = int64(min(last, 1<<40))*1000, (int64(min(first, 1<<40))-int64(min(last, 1<<40)))*1000
 	default:
 		l := k.unix(last)
 		age, took = m.export-l, l-k.unix(first)

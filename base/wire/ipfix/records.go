@@ -106,12 +106,6 @@ func (r *Records) short() int {
 // Template is the records' template.
 func (r *Records) Template() *Template { return r.template }
 
-// Span is where field i of the record in hand lies in Record, in bytes.
-func (r *Records) Span(i int) (at, n int) { return int(r.spans[i].at), int(r.spans[i].n) }
-
-// Record is the record in hand, in place.
-func (r *Records) Record() []byte { return r.record }
-
 // Bytes is field i of the record in hand, in place.
 func (r *Records) Bytes(i int) []byte {
 	s := r.spans[i]

@@ -31,8 +31,9 @@ const (
 	Gateway  Type = 1003 // Record.Gateway
 )
 
-// Records of counter samples that are read.
-const Interface Type = 1 // Record.Interface
+// Interface is the type of the record of counter samples that is read, by
+// Record.Interface.
+const Interface Type = 1
 
 // RawHeader is the beginning of a packet as it was on the wire.
 type RawHeader struct {
