@@ -53,8 +53,8 @@ type flowing struct {
 	failing atomic.Bool  // the last save failed
 }
 
-// flowPart is the run of the live input of flows: there is one, and it goes on for ever.
-const flowPart = 1
+// liveFlows is the run of the live input of flows: there is one, and it goes on for ever.
+const liveFlows = 1
 
 // What is kept of exporters over a restart.
 const flowTemplates = "flow/templates"
@@ -87,11 +87,14 @@ func newFlowing(ctx context.Context, s *station) (*flowing, error) {
 		return nil, err
 	}
 	l.run.tell, l.run.changed = s.tell, l.changed
+	if err := s.keeper.addOwn(set.Own); err != nil {
+		return nil, err
+	}
 	if err := l.restore(ctx); err != nil {
 		return nil, err
 	}
 	l.kept = s.keeper.flows
-	l.w, err = l.kept.Writer(ctx, record.Options{Part: flowPart, Raw: l.cfg.Keep.Rate, Clock: s.cfg.now(), Places: owners{s.table}, Customers: customersOf(&set)})
+	l.w, err = l.kept.Writer(ctx, record.Options{Part: liveFlows, Raw: l.cfg.Keep.Rate, Clock: s.cfg.now(), Places: owners{s.table}, Customers: customersOf(&set)})
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +133,7 @@ func (l *flowing) lookers() infected.FlowsPorts {
 // open, and the detector doesn't, have ended meanwhile.
 func (l *flowing) restore(ctx context.Context) error {
 	for _, d := range l.run.detectors() {
-		b, err := l.s.keeper.register.State(ctx, d.name, flowPart)
+		b, err := l.s.keeper.register.State(ctx, d.name, liveFlows)
 		if err != nil {
 			return err
 		}
@@ -343,7 +346,7 @@ func (l *flowing) save(ctx context.Context, last bool) error {
 			err := l.w.Save(ctx, tx, serial)
 			for _, d := range l.run.detectors() {
 				if err == nil {
-					err = k.register.SaveState(tx, d.name, flowPart, states[d.name])
+					err = k.register.SaveState(tx, d.name, liveFlows, states[d.name])
 				}
 			}
 			if err == nil {
@@ -363,6 +366,9 @@ func (l *flowing) save(ctx context.Context, last bool) error {
 	}
 	return err
 }
+
+// ringDelay is how long a ring may hold frames back.
+const ringDelay = 100 * time.Millisecond
 
 // mirror takes the packets of an interface as flows.
 func (l *flowing) mirror(ctx context.Context, name string) error {
@@ -384,6 +390,18 @@ func (l *flowing) mirror(ctx context.Context, name string) error {
 	defer r.Close()
 	g := l.s.gauge(name, "live")
 	g.set(func(in *api.Input) { in.State = "running" })
+	go func() { // a silent interface gives no block: its last second waits for nobody
+		second := time.NewTicker(time.Second)
+		defer second.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case now := <-second.C:
+				m.Tick(now.Add(-ringDelay))
+			}
+		}
+	}()
 	var b packet.Block
 	for {
 		err := r.ReadBlock(ctx, &b)
@@ -393,7 +411,7 @@ func (l *flowing) mirror(ctx context.Context, name string) error {
 			_, dropped, _ := r.Stats()
 			g.set(func(in *api.Input) { in.Dropped.Kernel = dropped })
 		}
-		m.Tick(time.Now())
+		m.Tick(time.Now().Add(-ringDelay))
 		if ctx.Err() != nil {
 			m.Flush()
 			return nil

@@ -29,8 +29,8 @@ type keeper struct {
 	dir      string
 	store    *store.Store
 	record   *record.Record
-	register *register.Register
 	flows    *flowrecord.Record
+	register *register.Register
 
 	mu      sync.Mutex
 	leftOut uint64         // events too small to be kept by themselves

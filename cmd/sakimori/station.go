@@ -109,11 +109,11 @@ func newStation(ctx context.Context, cfg config, log *slog.Logger, demo bool, sp
 		return nil, errors.Join(err, s.close())
 	}
 	s.api, err = api.New(api.Deps{
-		Archive: archive{s.keeper.record}, Inputs: s, Tokens: s.house.people, People: s.house.people, Clock: clock.System{}, Findings: findings{s.keeper}, Jobs: s.jobs,
+		Archive: archive{s.keeper.record}, Inputs: s, Tokens: s.house.people, People: s.house.people, Clock: clock.System{}, Findings: findings{s.keeper}, Jobs: s.jobs, Flows: s.keeper.flows,
 		Office: office, Notices: noticePort{s.office.notices}, Local: s.house.local,
 		Geo: places{s.table}, Research: s.research, Rising: rises{s}, Live: s.live, Log: log, Facts: s.facts, Own: s.keeper.isOwn,
 		Static: web.FS(), IoT: api.IoT{Dated: telescope.IoTDated.Format(time.DateOnly), Ports: telescope.IoTKeys()}, Reference: reference(),
-		Attacks: attackPort{s.keeper.register, s.house.book, s.table, s.office.acts}, Mitigations: s.office.filters(),
+		Attacks: attackPort{s.keeper.register, s.house.book, s.table, s.office.acts}, Mitigations: s.office.filters(), Replays: &whatIf{cfg: &s.cfg, kept: s.keeper.flows, table: s.table}, Exporters: s.exporters(),
 		Version: versionOf(), Demo: demo, Speed: speed, Hosts: cfg.hosts(), Secret: key,
 		Secure: strings.HasPrefix(cfg.PublicURL, "https://"), Proxies: proxies,
 	})
@@ -226,6 +226,14 @@ func (s *station) tell(f detect.Finding) {
 	s.witness(&f)
 	s.live.Find(f)
 	s.notice(&f)
+}
+
+// exporters are those of the live input of flows; nil where there is none.
+func (s *station) exporters() api.Exporters {
+	if !s.cfg.Flow.on() && !s.demo {
+		return nil
+	}
+	return lateExporters{s}
 }
 
 // witness tells who looks at flows of a victim that the telescope saw answer.

@@ -46,6 +46,7 @@ func TestNoOwnAddressLeaves(t *testing.T) {
 		"/api/v1/telescope/rising", "/api/v1/telescope/years", "/api/v1/telescope/events?limit=500", "/api/v1/telescope/events?limit=7", "/api/v1/telescope/events?source=203.0.113.7",
 		"/api/v1/address/203.0.113.7", "/api/v1/address/2001:db8:1:2::7", "/api/v1/address/%3A%3Affff:203.0.113.7", "/api/v1/address/198.51.100.9",
 		"/api/v1/findings", "/api/v1/findings/infected-203.0.113.7", "/api/v1/findings?limit=0&x=203.0.113.7", "/api/v1/jobs", "/readyz", "/api/v1/203.0.113.7",
+		"/api/v1/flows/top", "/api/v1/flows/top?by=src&dst=203.0.113.7", "/api/v1/flows/series?by=dst", "/api/v1/flows/talkers", "/api/v1/flows/search?limit=7", "/api/v1/flows/search?src=203.0.113.7",
 	}
 	asked := 0
 	for _, path := range paths {

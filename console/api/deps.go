@@ -243,6 +243,9 @@ type Deps struct {
 	// Nil: nobody does.
 	Local func(console.Token) (who string, is bool)
 
+	Flows     Flows     // nil: no flows are kept
+	Exporters Exporters // nil: nobody exports any
+
 	IoT       IoT
 	Reference []RefYear
 	Version   Version

@@ -322,6 +322,7 @@ type world struct {
 	secrets  map[console.Roles]string // bearers
 	sessions map[console.Roles]string // of the user with that role, as a cookie
 	notices  *memoryNotices
+	flows    *memoryFlows
 }
 
 func newWorld(t *testing.T, change ...func(*Deps)) *world {
@@ -334,6 +335,7 @@ func newWorld(t *testing.T, change ...func(*Deps)) *world {
 	w.tokens = NewTokens(c)
 	w.people = &memoryPeople{tokens: w.tokens}
 	w.notices = newMemoryNotices()
+	w.flows = newMemoryFlows()
 	for i := range 60 {
 		e := observe.Event{
 			ID: uint64(i + 1), Source: foreign, Port: 23, Proto: 6, Kind: observe.KindTCPSyn, First: dataEnd.Add(time.Duration(i-60) * time.Hour / 2),
@@ -362,7 +364,7 @@ func newWorld(t *testing.T, change ...func(*Deps)) *world {
 	w.blocking, w.attacks = newBlocking(), newAttacks()
 	office.CNC, office.Zones, office.Lookups, office.Choices = w.blocking, w.blocking, w.blocking, w.blocking
 	d := Deps{
-		Office: office,
+		Office: office, Flows: w.flows, Exporters: w.flows,
 
 		Archive: w.archive, Inputs: w.inputs, Tokens: w.tokens, People: w.people, Notices: w.notices, Clock: c, Findings: w.findings, Jobs: w.jobs,
 		Attacks: w.attacks, Mitigations: w.attacks, Replays: w.attacks,

@@ -34,10 +34,10 @@ var patient = map[string]bool{
 
 // plain are the routes whose answers aren't masked: who a subscriber is, which took a
 // Grant; files whose hashes and signatures are of what stands there; and what speaks of
-// the operator's own resolvers, which are nobody's line.
+// the operator's own resolvers and routers, which are nobody's line.
 var plain = map[string]bool{
 	"POST /api/v1/cases/{id}/identity": true, "POST /api/v1/notices/{id}/preview": true, "GET /api/v1/ledger/export": true,
-	"GET /api/v1/cnc/export": true, "GET /api/v1/rpz/resolvers": true, "POST /api/v1/rpz/canary": true, "GET /api/v1/rpz/config/{vendor}": true,
+	"GET /api/v1/cnc/export": true, "GET /api/v1/rpz/resolvers": true, "POST /api/v1/rpz/canary": true, "GET /api/v1/exporters": true, "GET /api/v1/rpz/config/{vendor}": true,
 }
 
 // facilities are the routes that show which of the network's own addresses are attacked,

@@ -39,6 +39,10 @@ const (
 
 	mostCalls = 16 // listed endpoints of a source
 	mostParts = 16 // attacks of a source
+
+	// What one costs, in places of targets.
+	callPlaces = 5
+	partPlaces = 8
 )
 
 // web tells ports of pages that people read.
@@ -78,8 +82,8 @@ func (d *Flows) listed(f *observe.Flow) {
 	s.Last = max(s.Last, f.Last)
 	i := slices.IndexFunc(s.Calls, func(c contact) bool { return c.Addr == remote && c.Port == port && c.Proto == f.Proto })
 	if i < 0 {
-		if len(s.Calls) >= mostCalls {
-			return // there is evidence enough
+		if len(s.Calls) >= mostCalls || !d.reserve(callPlaces, s) {
+			return // there is evidence enough, or no room
 		}
 		i = len(s.Calls)
 		s.Calls = append(s.Calls, contact{Addr: remote, Port: port, Proto: f.Proto, Entry: strings.Clone(entry), Family: strings.Clone(family), Contact: how, First: f.First, Last: f.First})
@@ -229,7 +233,7 @@ func (d *Flows) TookPart(p Part) bool {
 	row := part{p.Attack, p.Target, vectors, p.Packets, p.Error, first, last, p.Confidence, p.Forged == nil}
 	if i := slices.IndexFunc(s.Parts, func(x part) bool { return x.Attack == p.Attack }); i >= 0 {
 		s.Parts[i] = row
-	} else if len(s.Parts) < mostParts {
+	} else if len(s.Parts) < mostParts && d.reserve(partPlaces, s) {
 		s.Parts = append(s.Parts, row)
 	}
 	slices.SortFunc(s.Parts, func(x, y part) int { return cmp.Or(cmp.Compare(x.Last, y.Last), strings.Compare(x.Attack, y.Attack)) })

@@ -358,6 +358,35 @@ func TestFlowBounds(t *testing.T) {
 	}
 }
 
+// TestFlowPlaces: what is forgotten gives its places back, to the last one.
+func TestFlowPlaces(t *testing.T) {
+	t.Parallel()
+	s := newStreet(12)
+	for name, play := range innocents {
+		if len(name) < 30 {
+			play(s)
+		}
+	}
+	for i := range 700 {
+		s.fails(bot, stranger(i), 23, float64(i)/10)
+	}
+	long(s, bot, c2.String(), 6667, 600)
+	s.meets("203.0.113.9", sink.String(), 6667, 5)
+	slices.SortStableFunc(s.list, func(a, b observe.Flow) int { return cmp.Compare(a.Last, b.Last) })
+	d := infected.NewFlows(infected.FlowsConfig{Own: []netip.Prefix{homes}}, infected.FlowsPorts{Listed: listed, May: func(netip.Addr) bool { return true }}, &versions{})
+	d.Take(s.list)
+	d.TookPart(infected.Part{Attack: "a", Address: netip.MustParseAddr(bot), Target: "x", Vectors: []string{"syn"}, First: start, Last: start.Add(time.Minute), Confidence: 1})
+	if sources, places := d.Size(); sources == 0 || places == 0 {
+		t.Fatalf("%d sources, %d places", sources, places)
+	}
+	for h := range 40 {
+		d.Tick(start.Add(time.Duration(h) * time.Hour))
+	}
+	if sources, places := d.Size(); sources != 0 || places != 0 {
+		t.Errorf("%d sources, %d places are left", sources, places)
+	}
+}
+
 // TestFlowsNoAllocation: flows of whom nothing is known allocate nothing.
 func TestFlowsNoAllocation(t *testing.T) {
 	s := newStreet(9)

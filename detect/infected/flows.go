@@ -33,7 +33,7 @@ type FlowsConfig struct {
 	// Quiet, Every and Again are as in Config.
 	Quiet, Every, Again time.Duration
 	// The bounds of memory: sources, and places for targets in all. With the defaults
-	// 120 MB when both tables are full.
+	// 130 MB when both tables are full.
 	Sources, Places int
 }
 
@@ -42,7 +42,7 @@ func DefaultFlows() FlowsConfig {
 	return FlowsConfig{
 		Targets: 25, Window: 5 * time.Minute, Settle: time.Minute,
 		Quiet: 24 * time.Hour, Every: 10 * time.Minute, Again: 6 * time.Hour,
-		Sources: 1 << 16, Places: 1 << 20,
+		Sources: 1 << 17, Places: 1 << 20,
 	}
 }
 
@@ -269,7 +269,7 @@ func (d *Flows) note(s *source, p *tries, a packet.Addr, at int64, o outcome) {
 	}
 	if p.used >= mostTargets {
 		p.Beyond++
-		if p.Open && o <= refused {
+		if o <= refused && d.counted(s, p) {
 			p.hit(a)
 		}
 		return
@@ -281,6 +281,15 @@ func (d *Flows) note(s *source, p *tries, a packet.Addr, at int64, o outcome) {
 		p.grow()
 	}
 	p.put(target{addr: a, at: at, outcome: o})
+}
+
+// counted begins to keep the set of all addresses on which a source failed.
+func (d *Flows) counted(s *source, p *tries) bool {
+	if !p.Counted && d.reserve(hitsPlaces, s) {
+		p.Counted = true
+		p.hitAll()
+	}
+	return p.Counted
 }
 
 // reserve takes so many places, or counts that there are none.
@@ -357,9 +366,7 @@ func (d *Flows) evict(keep *source) {
 }
 
 func (d *Flows) forget(s *source) {
-	for _, p := range s.Ports {
-		d.places -= p.places()
-	}
+	d.places -= s.places()
 	delete(d.sources, s.Addr)
 }
 
@@ -445,6 +452,7 @@ func (d *Flows) sweep() {
 				calls = append(calls, c)
 			}
 		}
+		d.places -= callPlaces * (len(s.Calls) - len(calls))
 		if s.Calls = calls; !s.said() && len(s.Calls) == 0 && s.Last+window <= d.now {
 			d.forget(s)
 		}
@@ -463,8 +471,10 @@ func (d *Flows) over(s *source, k kind) {
 			return p.Open
 		})
 	case called:
+		d.places -= callPlaces * len(s.Calls)
 		s.Calls = nil
 	case takesPart:
+		d.places -= partPlaces * len(s.Parts)
 		s.Parts = nil
 	}
 }

@@ -126,6 +126,11 @@ func TestFlowScans(t *testing.T) {
 				s.fails(bot, stranger(i), port, float64(i)/10)
 			}
 		}, []uint16{23, 2323}, 4000, bot},
+		"more at once than are followed": {func(s *street) {
+			for i := range 4000 {
+				s.fails(bot, stranger(i), 23, float64(i)/100)
+			}
+		}, []uint16{23}, 4000, bot},
 		"some are refused, a few answer": {func(s *street) {
 			for i := range 60 {
 				port := s.high()
@@ -295,7 +300,7 @@ var innocents = map[string]func(s *street){
 		}
 	},
 	"answers that come in a moment": func(s *street) {
-		s.fails(bot, stranger(0), 7777, 0)
+		s.fails(bot, stranger(500), 7777, 0)
 		for i := range 40 {
 			port := s.high()
 			s.flow(bot, stranger(i), port, 7777, packet.TCP, packet.SYN, 69+float64(i)/50)

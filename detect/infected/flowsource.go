@@ -180,6 +180,7 @@ type tries struct {
 	Proto       uint8
 	Open        bool // it is part of the finding
 	Pardoned    bool // and isn't any more
+	Counted     bool // set is kept
 	First, Last int64
 	OpenedAt    int64
 	Packets     uint64
@@ -189,7 +190,7 @@ type tries struct {
 	// At the last judgement, within the window.
 	Failed, Refused, Good int
 
-	set   sketch.Set // of all addresses that it failed on, while Open
+	set   sketch.Set // of all addresses that it failed on
 	table []target   // open addressing, a power of two, filled to three quarters at most
 	used  int
 }
@@ -221,8 +222,17 @@ func (p *tries) room() int {
 }
 
 // places is what it takes of FlowsConfig.Places.
+func (s *source) places() int {
+	n := callPlaces*len(s.Calls) + partPlaces*len(s.Parts)
+	for _, p := range s.Ports {
+		n += p.places()
+	}
+	return n
+}
+
+// places is what it takes of FlowsConfig.Places.
 func (p *tries) places() int {
-	if p.Open || p.Pardoned {
+	if p.Counted {
 		return len(p.table) + hitsPlaces
 	}
 	return len(p.table)
@@ -277,6 +287,15 @@ func id(a packet.Addr) uint32 {
 
 func (p *tries) hit(a packet.Addr) { p.set.Add(hits, id(a)) }
 
+// hitAll puts those of the window into the set.
+func (p *tries) hitAll() {
+	for i := range p.table {
+		if t := &p.table[i]; t.outcome == tried || t.outcome == refused {
+			p.hit(t.addr)
+		}
+	}
+}
+
 // targets is on how many addresses it failed, all in all, and the error of that as a
 // share.
 func (p *tries) targets() (n uint64, share float64) {
@@ -292,7 +311,7 @@ func (d *Flows) judge(s *source) {
 	for _, p := range s.Ports {
 		d.places -= p.trim(d.now - int64(d.cfg.Window))
 		p.count(d.now, d.ending)
-		if !p.Open && p.Failed >= d.cfg.Targets && d.isScan(s, p) && d.reserve(hitsPlaces, s) {
+		if !p.Open && p.Failed >= d.cfg.Targets && d.isScan(s, p) && d.counted(s, p) {
 			p.Open, p.OpenedAt = true, d.now
 		}
 		if !p.Open {
@@ -302,11 +321,7 @@ func (d *Flows) judge(s *source) {
 			p.Open, p.Pardoned = false, true
 			continue
 		}
-		for i := range p.table {
-			if t := &p.table[i]; t.outcome == tried || t.outcome == refused {
-				p.hit(t.addr)
-			}
-		}
+		p.hitAll()
 		n, _ := p.targets()
 		failed += int(n) //nolint:gosec // at most 2^32
 		last = max(last, p.Last)

@@ -77,13 +77,13 @@ func (d *Flows) Restore(state []byte) error {
 		x := row.source
 		for i, p := range x.Ports {
 			set, tail, err := sketch.Read(row.Sets[i])
-			if err != nil || len(tail) > 0 || p == nil || !p.Open {
+			if err != nil || len(tail) > 0 || p == nil || !p.Open || !p.Counted {
 				return wrong
 			}
 			p.set.Merge(hits, set)
 			p.table = make([]target, firstPlaces)
-			places += p.places()
 		}
+		places += x.places()
 		sources[x.Addr] = &x
 	}
 	d.now, d.swept, d.dropped, d.sources, d.places, d.touched = s.Now, s.Swept, s.Dropped, sources, places, nil

@@ -54,6 +54,39 @@ func BenchmarkTake(b *testing.B) {
 	}
 }
 
+// BenchmarkSave: a minute of as many keys as are kept, and its part of the coarser grains.
+func BenchmarkSave(b *testing.B) {
+	s := opened(b)
+	w := writer(b, s, record.Options{})
+	begun, m := cpu(), int64(0)
+	for b.Loop() {
+		w.Take(traffic(1<<17, 20_000, epoch+60*m))
+		m++
+		serial := w.Cut()
+		if err := s.Tx(b.Context(), func(tx *store.Tx) error { return w.Save(b.Context(), tx, serial) }); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(cpu()-begun)/1e6/float64(m), "cpu-ms/minute")
+	if err := s.Checkpoint(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	z, err := s.Size()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(z.Database)/float64(m), "B/minute")
+	rec, err := record.New(b.Context(), s)
+	if err != nil {
+		b.Fatal(err)
+	}
+	begun = cpu()
+	if _, err := rec.Top(b.Context(), observe.FlowByDst, observe.FlowQuery{Range: observe.Range{From: at(epoch), To: at(epoch + 60*m)}, Limit: 20}); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(cpu()-begun)/1e6, "cpu-ms/top")
+}
+
 // cpu is the processor time that this process has used, in nanoseconds.
 func cpu() int64 {
 	var u syscall.Rusage

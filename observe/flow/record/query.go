@@ -336,3 +336,9 @@ func (a *ask) course(ctx context.Context, v store.Asker, what observe.FlowBy, b 
 	}
 	return rows.Err()
 }
+
+// Data is the range from which there is anything; zero for nothing.
+func (r *Record) Data(ctx context.Context) (observe.Range, error) {
+	have, err := bucketsOf(ctx, r.store)
+	return have.span(observe.Range{From: at(0), To: at(minute)}, observe.FlowHour).Data, wrap(err, "what there is")
+}

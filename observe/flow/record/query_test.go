@@ -96,7 +96,7 @@ func TestOracle(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	for name, filter := range filters() {
 		for by, key := range dims {
-			if name != "all" && r.IntN(8) > 0 { // all of them would take long
+			if name != "all" && r.IntN(12) > 0 { // all of them would take long
 				continue
 			}
 			g := kept[r.IntN(3)]
@@ -309,7 +309,7 @@ func TestSearchAndReplay(t *testing.T) {
 					save()
 				}
 			}
-			q := observe.FlowQuery{Range: observe.Range{From: at(epoch - 600), To: at(epoch + 3000)}, Limit: 37}
+			q := observe.FlowQuery{Range: observe.Range{From: at(epoch - 600), To: at(epoch + 3000)}, Limit: 150}
 			first, err := rec.Search(t.Context(), q, "")
 			if err != nil {
 				t.Fatal(err)
@@ -329,7 +329,7 @@ func TestSearchAndReplay(t *testing.T) {
 			}
 			save() // minutes of the first page are put together now
 			second, err := rec.Search(t.Context(), q, first.Next)
-			if err != nil || len(second.Rows) != 37 || second.Rows[0] != rows[37] || second.Rows[36] != rows[73] {
+			if err != nil || len(second.Rows) != 150 || second.Rows[0] != rows[150] || second.Rows[149] != rows[299] {
 				t.Errorf("the second page changed: %v", err)
 			}
 			q.MinBytes = 100_000

@@ -12,12 +12,9 @@ import (
 	"sakimori/observe"
 )
 
-// buckets say from when on there is something of each grain; those of minutes count
-// what is still in flow_fresh.
-type buckets struct {
-	first [observe.FlowHour + 1]int64 // 0 none
-	end   int64
-}
+// buckets say of each grain when the first and the last one begin, 0 for none; those of
+// minutes count what is still in flow_fresh.
+type buckets struct{ first, last [observe.FlowHour + 1]int64 }
 
 func bucketsOf(ctx context.Context, v store.Asker) (b buckets, err error) {
 	rows, err := v.Query(ctx, `SELECT grain, min(start), max(start) FROM flow_bucket GROUP BY grain`)
@@ -31,7 +28,7 @@ func bucketsOf(ctx context.Context, v store.Asker) (b buckets, err error) {
 		if err := rows.Scan(&g, &first, &last); err != nil {
 			return b, err
 		}
-		b.first[g], b.end = first, max(b.end, last+g.Seconds())
+		b.first[g], b.last[g] = first, last
 	}
 	return b, rows.Err()
 }
@@ -46,18 +43,31 @@ func (b *buckets) since(g observe.FlowGrain) (since int64) {
 	return since
 }
 
+// data is from when until when there is anything, as exactly as the finest grain tells.
+func (b *buckets) data() (begin, end int64) {
+	for g := observe.FlowMinute; g <= observe.FlowHour; g++ {
+		if f := b.first[g]; f > 0 && (begin == 0 || f+g.Seconds() <= begin) {
+			begin = f
+		}
+		if l := b.last[g]; l > 0 && (end == 0 || l >= end) {
+			end = l + g.Seconds()
+		}
+	}
+	return begin, end
+}
+
 // span is from what a question is answered: the finest grain from want on that is kept
 // for all of the range, as far as there is anything.
 func (b *buckets) span(in observe.Range, want observe.FlowGrain) observe.FlowSpan {
 	from, to := in.From.Unix(), in.To.Add(999_999_999).Unix()
-	begin := b.since(observe.FlowHour)
+	begin, end := b.data()
 	g := max(want, observe.FlowMinute)
 	for g < observe.FlowHour && (b.since(g) == 0 || b.since(g)/hour > max(from/hour, begin/hour)) {
 		g++
 	}
 	s := observe.FlowSpan{Grain: g}
-	if b.end > 0 {
-		s.Data = observe.Range{From: at(begin), To: at(b.end)}
+	if end > 0 {
+		s.Data = observe.Range{From: at(begin), To: at(end)}
 	}
 	w := g.Seconds()
 	s.Range = observe.Range{From: at(from / w * w), To: at((to + w - 1) / w * w)}
