@@ -35,6 +35,7 @@ type Collector struct {
 	waiting  int  // bytes, of all
 	changed  bool // templates or options, since they were last laid open
 	anchored int64
+	file     bool // reads one, see anchor
 
 	// Room for what is in hand, so that none is made for each.
 	message ipfix.Message

@@ -77,6 +77,7 @@ type exporter struct {
 	sequence ipfix.Sequence
 	clock    offset // of its Unix time
 	boot     offset // of its uptime
+	odd      anchor // of times that can't be right
 	skewed   bool   // clock is known
 	tells    bool   // TCP flags: some record had one
 
@@ -110,8 +111,8 @@ func newExporter(number uint32, s *source, d domain, at int64) *exporter {
 
 // moment is what a message that arrived then says of time. NetFlow tells the uptime too,
 // to the millisecond.
-func (x *exporter) moment(at, export int64, up uint32) moment {
-	m := moment{arrival: at, export: export, skew: x.clock.take(at, export)}
+func (x *exporter) moment(at, export int64, up uint32, file bool) moment {
+	m := moment{arrival: at, export: export, skew: x.clock.take(at, export), file: file}
 	if x.domain.protocol != IPFIX {
 		m.uptime, m.booted = up, x.boot.take(at, int64(up)*1e6)
 		m.now = m.booted + int64(up)*1e6
@@ -120,16 +121,6 @@ func (x *exporter) moment(at, export int64, up uint32) moment {
 	}
 	x.skewed = true
 	return m
-}
-
-// believe counts what span says of a record.
-func (x *exporter) believe(believed, cut bool) {
-	if !believed {
-		x.counts.clockIgnored++
-	}
-	if cut {
-		x.counts.cut++
-	}
 }
 
 // told counts a rate.

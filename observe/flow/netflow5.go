@@ -29,7 +29,7 @@ func (c *Collector) netflow5(s *source, b []byte, at int64) error {
 		}
 	}
 	x.sequence.Step(m.Sequence, m.Count)
-	when := x.moment(at, int64(m.Seconds)*1e9+int64(m.Nanos), m.Uptime)
+	when := x.moment(at, int64(m.Seconds)*1e9+int64(m.Nanos), m.Uptime, c.file)
 	if !s.bucket.take(m.Count, at) {
 		x.counts.limited += uint64(m.Count) //nolint:gosec // of two bytes
 		return err
@@ -37,7 +37,6 @@ func (c *Collector) netflow5(s *source, b []byte, at int64) error {
 	// The header's rate is one of the exporter's; a mode of 0 with an interval is what many
 	// send that do sample.
 	rate := x.rate(uint32(m.Interval))
-	clock := s.settings.Clock
 	for r := (netflow.Record{}); m.Next(&r); {
 		x.counts.records++
 		f := c.next()
@@ -50,9 +49,7 @@ func (c *Collector) netflow5(s *source, b []byte, at int64) error {
 			x.counts.other++
 			continue
 		}
-		var believed, cut bool
-		f.First, f.Last, believed, cut = when.span(uptime, clock, uint64(r.First), uint64(r.Last))
-		x.believe(believed, cut)
+		f.First, f.Last = x.times(&when, uptime, uint64(r.First), uint64(r.Last))
 		x.ports(f)
 		x.flags(f, true)
 		c.keep(x, f)

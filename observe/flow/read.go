@@ -35,8 +35,9 @@ type File struct {
 
 // Read takes the exports in a file: a capture of theirs, whose frames tell when they came;
 // or a single datagram as it was sent, or several of those that tell their length, which
-// came when they say they were sent and from address. The rest of a batch is handed on at
-// the end. A file that breaks off gives an error after what stood before.
+// came when they say they were sent and from address. Where an exporter's times can't be
+// right, its first record counts as it came and the others lie to it as their times do. The
+// rest of a batch is handed on at the end. A file that breaks off gives an error after what stood before.
 func Read(ctx context.Context, c *Collector, path string, address netip.AddrPort) (n File, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -48,7 +49,11 @@ func Read(ctx context.Context, c *Collector, path string, address netip.AddrPort
 
 // ReadFrom is Read for a stream.
 func ReadFrom(ctx context.Context, c *Collector, r io.Reader, address netip.AddrPort) (n File, err error) {
-	defer c.Flush()
+	c.file = true
+	defer func() {
+		c.file = false
+		c.Flush()
+	}()
 	head := make([]byte, 4)
 	m, err := io.ReadFull(r, head)
 	if err != nil {

@@ -34,7 +34,7 @@ func (c *Collector) templated(s *source, b []byte, at int64) error {
 		x.counts.malformed[why]++
 		return failed
 	}
-	when := x.moment(at, int64(m.ExportTime)*1e9, m.Uptime)
+	when := x.moment(at, int64(m.ExportTime)*1e9, m.Uptime, c.file)
 	records, known := 0, true
 	for set := (ipfix.Set{}); m.Next(&set); {
 		switch set.Kind {
@@ -103,7 +103,7 @@ func likely(e *ipfix.Entry[*plan], when *moment, body []byte) bool {
 	}
 	var v values
 	p.take(&v, body)
-	_, _, believed, cut := when.span(p.time, Record, v[first], v[last])
+	_, _, believed, cut := when.span(p.time, v[first], v[last])
 	return believed && !cut
 }
 
@@ -182,10 +182,13 @@ func number(b []byte) (v uint64) {
 func (c *Collector) record(x *exporter, p *plan, when *moment, one uint32) {
 	x.counts.records++
 	v, f := &c.values, c.next()
-	*f = observe.Flow{
-		Exporter: x.number, Packets: v[packets], Bytes: v[bytes], Rate: one, In: uint32(v[in]), Out: uint32(v[out]), SrcAS: uint32(v[srcAS]), DstAS: uint32(v[dstAS]), //nolint:gosec // of four bytes each
-		SrcPort: uint16(v[srcPort]), DstPort: uint16(v[dstPort]), Proto: uint8(v[proto]), TCPFlags: packet.TCPFlags(v[flags]), TOS: uint8(v[tos]), //nolint:gosec // of no more; the lower eight flags are those of a Flow
-	}
+	// Each field by itself: a whole Flow would be put together elsewhere first and copied. The
+	// numbers are of no more bytes than their fields; of flags the lower eight are those of a Flow.
+	f.Exporter, f.Rate, f.Marks = x.number, one, 0
+	f.Packets, f.Bytes = v[packets], v[bytes]
+	f.In, f.Out, f.SrcAS, f.DstAS = uint32(v[in]), uint32(v[out]), uint32(v[srcAS]), uint32(v[dstAS]) //nolint:gosec // see above
+	f.SrcPort, f.DstPort = uint16(v[srcPort]), uint16(v[dstPort])                                     //nolint:gosec // see above
+	f.Proto, f.TCPFlags, f.TOS = uint8(v[proto]), packet.TCPFlags(v[flags]), uint8(v[tos])            //nolint:gosec // see above
 	v.addresses(p, f)
 	if p.has&^(has4|has6|hasFlags|hasPackets) != 0 && !c.special(x, p, &when, f) {
 		x.counts.other++
@@ -195,9 +198,7 @@ func (c *Collector) record(x *exporter, p *plan, when *moment, one uint32) {
 		x.counts.other++
 		return
 	}
-	var believed, cut bool
-	f.First, f.Last, believed, cut = when.span(p.time, x.source.settings.Clock, v[first], v[last])
-	x.believe(believed, cut)
+	f.First, f.Last = x.times(when, p.time, v[first], v[last])
 	x.ports(f)
 	x.flags(f, p.has&(hasFlags|hasPacket) != 0)
 	if p.has&(hasRate|hasSampler) != 0 || len(x.byFace) > 0 {
@@ -207,18 +208,16 @@ func (c *Collector) record(x *exporter, p *plan, when *moment, one uint32) {
 		c.both(x, p, when, *f)
 		return
 	}
-	whole(p, f)
 	c.keep(x, f)
 }
 
 // addresses takes them over. Some templates hold those of both versions, of which one is zero.
 func (v *values) addresses(p *plan, f *observe.Flow) {
-	if p.has&has6 != 0 {
-		f.Src, f.Dst = packet.Addr{Hi: v[src6], Lo: v[src6low]}, packet.Addr{Hi: v[dst6], Lo: v[dst6low]}
-	}
-	if p.has&has4 != 0 && (v[src4]|v[dst4] != 0 || p.has&has6 == 0) {
+	if p.has&has4 != 0 && (p.has&has6 == 0 || v[src4]|v[dst4] != 0) {
 		f.Src, f.Dst = packet.V4(uint32(v[src4])), packet.V4(uint32(v[dst4])) //nolint:gosec // of four bytes
+		return
 	}
+	f.Src, f.Dst = packet.Addr{Hi: v[src6], Lo: v[src6low]}, packet.Addr{Hi: v[dst6], Lo: v[dst6low]}
 }
 
 // special takes what few records have, and tells whether the record is of traffic.
@@ -279,7 +278,7 @@ func (c *Collector) both(x *exporter, p *plan, when *moment, there observe.Flow)
 		back.SrcPort, back.DstPort = there.DstPort, there.SrcPort
 	}
 	if p.backTime != untold {
-		back.First, back.Last, _, _ = when.span(p.backTime, x.source.settings.Clock, v[backFirst], v[backLast])
+		back.First, back.Last = x.times(when, p.backTime, v[backFirst], v[backLast])
 	}
 	x.flags(&back, p.has&hasFlags != 0)
 	for _, d := range [...]*observe.Flow{&there, &back} {
@@ -288,17 +287,7 @@ func (c *Collector) both(x *exporter, p *plan, when *moment, there observe.Flow)
 		}
 		f := c.next()
 		*f = *d
-		whole(p, f)
 		c.keep(x, f)
-	}
-}
-
-// whole makes up for packets that aren't told: there are at least as many as bytes fill of
-// the largest size that is usual.
-func whole(p *plan, f *observe.Flow) {
-	const usual = 1500
-	if f.Packets == 0 && p.has&hasPackets == 0 {
-		f.Packets = (f.Bytes + usual - 1) / usual
 	}
 }
 
@@ -307,7 +296,7 @@ func (c *Collector) inside(x *exporter, p *plan, f *observe.Flow) bool {
 	d, pk := &c.cfg.Tunnels, &c.packet
 	var s packet.Status
 	if p.header.to == frame {
-		s = d.Decode(packet.LinkEthernet, c.header, uint32(min(c.values[frameSize], math.MaxUint32)), pk) //nolint:gosec // bounded
+		s = d.Decode(packet.LinkEthernet, c.header, uint32(min(c.values[frameSize], math.MaxUint32)), pk)
 	} else {
 		s = d.DecodeIP(c.header, pk)
 	}
@@ -333,7 +322,7 @@ func (c *Collector) seen(x *exporter, s packet.Status, f *observe.Flow) bool {
 		}
 		return false
 	}
-	f.Src, f.Dst, f.Proto, f.SrcPort, f.DstPort, f.TCPFlags = p.Src, p.Dst, p.Proto, p.SrcPort, p.DstPort, p.TCPFlags
+	f.Src, f.Dst, f.Proto, f.SrcPort, f.DstPort, f.TCPFlags, f.TOS = p.Src, p.Dst, p.Proto, p.SrcPort, p.DstPort, p.TCPFlags, p.TOS
 	if p.Proto == packet.ICMP || p.Proto == packet.ICMPv6 {
 		f.DstPort = uint16(p.ICMPType)<<8 | uint16(p.ICMPCode)
 	}

@@ -47,6 +47,7 @@ type moment struct {
 	uptime  uint32 // milliseconds; of NetFlow alone
 	booted  int64  // when uptime was 0, by our clock; 0: the message has no uptime
 	now     int64  // and when it was sent by that
+	file    bool   // it is of the past: its records may lie ahead of when it came
 }
 
 // start takes when the exporter started, by its clock: IPFIX tells that instead of the
@@ -87,15 +88,15 @@ func (k kind) unix(v uint64) int64 {
 	return 0
 }
 
-// span gives the first and last packet of a record by our clock, of raw times as the
-// record tells them. believed is false where they can't be right: then the last packet
-// came when the record did. cut tells that the span was too long or turned round.
-func (m *moment) span(k kind, clock Clock, first, last uint64) (from, to int64, believed, cut bool) {
-	var age, took int64
-	at, believed := m.arrival, true
+// span gives when the last packet of a record was by our clock, and how long the record took,
+// of raw times as the record tells them. believed is false where the time can't be right,
+// and cut tells that the span was too long or turned round.
+func (m *moment) span(k kind, first, last uint64) (to, took int64, believed, cut bool) {
+	age, at := int64(0), m.arrival
+	believed = true
 	switch k {
 	case untold:
-		return m.arrival, m.arrival, true, false
+		return m.arrival, 0, true, false
 	case uptime: // modulo 49.7 days
 		took = int64(int32(uint32(last)-uint32(first))) * 1e6 //nolint:gosec // of 32 bits
 		if m.booted != 0 {
@@ -113,12 +114,42 @@ func (m *moment) span(k kind, clock Clock, first, last uint64) (from, to int64, 
 	if took < 0 || took > longest {
 		took, cut = min(max(took, 0), longest), true
 	}
-	if age < -ahead || age > longest {
-		believed = false
+	return at - age, took, believed && age >= -ahead && age <= longest, cut
+}
+
+// times are the first and last packet of a record by our clock, as far as they are believed.
+func (x *exporter) times(m *moment, k kind, first, last uint64) (from, to int64) {
+	to, took, believed, cut := m.span(k, first, last)
+	clock := x.source.settings.Clock
+	switch {
+	case believed && clock != Arrival:
+		to = min(to, m.arrival)
+	case m.file && clock != Arrival:
+		to = x.odd.place(m.arrival, to)
+	default:
+		to = m.arrival
 	}
-	if !believed || clock == Arrival {
-		return m.arrival - took, m.arrival, believed, cut
+	if !believed {
+		x.counts.clockIgnored++
 	}
-	to = min(at-age, m.arrival)
-	return to - took, to, true, cut
+	if cut {
+		x.counts.cut++
+	}
+	return to - took, to
+}
+
+// anchor is what times that can't be right lack to our clock: the first of them is when its
+// record came. In a file the others keep their places beside it, as a replayed capture tells
+// of packets of another year all at once; of what comes live nothing may lie ahead.
+type anchor struct {
+	lacks int64
+	known bool
+}
+
+// place gives a time its place beside those before, or begins anew where that is too far off.
+func (a *anchor) place(arrival, told int64) int64 {
+	if off := told + a.lacks - arrival; !a.known || off > longest || off < -longest {
+		a.lacks, a.known = arrival-told, true
+	}
+	return told + a.lacks
 }
