@@ -83,32 +83,27 @@ func (p *position) write(ctx context.Context, tx *store.Tx, part uint64) error {
 type Policy struct{ Raw, Minutes, Fives, Hours time.Duration }
 
 // Retain deletes buckets that ended longer ago than the policy keeps; those of which
-// the next grain isn't made yet stay. It gives how many rows went, by grain.
+// the next grain isn't made yet stay. A writer that nobody goes on with is ended by Finish
+// and Save of one of its part. It gives how many rows went, by grain.
 func (r *Record) Retain(ctx context.Context, now time.Time, p Policy) (rows [observe.FlowHour + 1]int64, err error) {
-	err = r.store.Tx(ctx, func(tx *store.Tx) error {
-		var made [observe.FlowHour + 1]int64
-		const least = `SELECT coalesce(min(five_until), 0), coalesce(min(hour_until), 0) FROM flow_part`
-		if err := tx.QueryRow(ctx, least).Scan(&made[observe.FlowMinute], &made[observe.FlowFive]); err != nil {
-			return err
-		}
+	err = r.store.Tx(ctx, func(tx *store.Tx) (err error) {
 		for g, keep := range []time.Duration{p.Raw, p.Minutes, p.Fives, p.Hours} {
 			if keep <= 0 {
 				continue
 			}
-			before := now.Add(-keep).Unix() / hour * hour // all grains are cut where an hour begins
-			if made[g] > 0 {
-				before = min(before, made[g])
+			old := fmt.Sprintf("f.start < %d", now.Add(-keep).Unix()/hour*hour) // all grains are cut where an hour begins
+			if g := observe.FlowGrain(g); g == observe.FlowMinute || g == observe.FlowFive {
+				old += " AND f.start < p." + made[g]
 			}
-			n, err := tx.Count(ctx, `DELETE FROM `+tables[g]+` WHERE start < ?`, before)
-			if err != nil {
+			const of = ` f USING flow_part p WHERE p.part = f.part AND `
+			if rows[g], err = tx.Count(ctx, `DELETE FROM `+tables[g]+of+old); err != nil {
 				return err
 			}
-			rows[g] = n
-			forget := `DELETE FROM flow_bucket WHERE grain = ? AND start < ?`
+			forget := fmt.Sprintf(`DELETE FROM flow_bucket`+of+`grain = %d AND `, g)
 			if observe.FlowGrain(g) == observe.FlowRaw { // the minutes say what there is of it
-				forget = `UPDATE flow_bucket SET raw_left = raw_left + 1 WHERE grain = ? + 1 AND start < ?`
+				forget = fmt.Sprintf(`UPDATE flow_bucket f SET raw_left = 1 WHERE raw_left = 0 AND grain = %d AND `, observe.FlowMinute)
 			}
-			if err := tx.Exec(ctx, forget, g, before); err != nil {
+			if err := tx.Exec(ctx, forget+old); err != nil {
 				return err
 			}
 		}
