@@ -29,11 +29,6 @@ type keeper struct {
 	dir      string
 	store    *store.Store
 	record   *record.Record
-<<<<<<< ours
-=======
-	flows    *flowrecord.Record
-	register *register.Register
->>>>>>> theirs
 	flows    *flowrecord.Record
 	register *register.Register
 

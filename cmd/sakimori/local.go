@@ -118,10 +118,6 @@ func (a *asking) inside(ctx context.Context, cfg *config, k *keeper, known api.P
 	}
 	server, err := api.New(api.Deps{
 		Archive: archive{k.record}, Inputs: stored{c: k}, Tokens: tokens, People: known, Notices: told, Clock: clock.System{}, Findings: findings{k}, Flows: k.flows,
-<<<<<<< ours
-		Attacks: attackPort{register: k.register, table: table}, Replays: &whatIf{cfg: cfg, kept: k.flows, table: table},
-=======
->>>>>>> theirs
 		Geo: places{table}, Research: research, IoT: api.IoT{Dated: telescope.IoTDated.Format(time.DateOnly), Ports: telescope.IoTKeys()},
 		Attacks: attackPort{register: k.register, table: table}, Replays: &whatIf{cfg: cfg, kept: k.flows, table: table},
 		Reference: reference(), Version: versionOf(), Local: func(console.Token) (string, bool) { return whoAmI(), true },

@@ -87,6 +87,9 @@ func allPorts() (c [1 << 16]class, size [classes]uint16) {
 
 const greProto = 47
 
+// longQuery is how many bytes a query of the DNS never has.
+const longQuery = 300
+
 // classOf tells the class of a flow towards its destination.
 func classOf(f *observe.Flow) class {
 	if f.Marks&observe.FlowFragment != 0 {
@@ -99,7 +102,7 @@ func classOf(f *observe.Flow) class {
 		if c := portClass[f.SrcPort]; c != 0 && f.Bytes >= f.Packets*uint64(leastSize[c]) {
 			return c
 		}
-		if f.DstPort == 53 {
+		if f.DstPort == 53 && f.Bytes < f.Packets*longQuery {
 			return dnsQuery
 		}
 		return udpAny

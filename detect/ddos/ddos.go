@@ -111,6 +111,7 @@ type Detector struct {
 	warmSpan  *pages.Span[warm]
 	warms     []warm // 0 isn't used
 	free      []int32
+	highest   int32 // the highest of them that was ever used: memory beyond isn't touched
 	touched   []int32
 	customers []int32 // their warm objects
 	links     []int32
@@ -141,7 +142,7 @@ type Detector struct {
 	zones    map[string]zone
 	scratch  scratch
 	figures  Figures
-	hashes   chunk
+	chunks   [2]chunk
 }
 
 type netKey struct {

@@ -11,12 +11,16 @@ type verdict struct {
 	measure measure
 	flood   [classes]float64 // packets a second of what came on top that ordinary traffic doesn't explain
 	bytes   [classes]float64
-	share   float64 // of what came on top, in the measure that crossed
-	both    bool    // the other direction is told as well
-	known   bool    // what is usual is known, and was taken off
-	sources int     // about how many there are, at least
-	few     bool    // a few of them send most
-	scan    bool    // they ask many ports, or many addresses: a scan
+	share   float64          // of what came on top, in the measure that crossed
+	both    bool             // the other direction is told as well
+	known   bool             // what is usual is known, and was taken off
+	sources int              // about how many there are, at least
+	old     bool             // nothing is known, and it was there when we began to look
+	few     bool             // a few of them send most
+	quick   bool             // beyond doubt: one second is enough
+	sum     float64          // of what has the form, a second, in the measure that crossed
+	top     [classes]float64 // what came on top, packets a second
+	scan    bool             // they ask many ports, or many addresses: a scan
 }
 
 // vouches is for how many packets one packet the other way vouches: acknowledgements of
@@ -25,6 +29,7 @@ type verdict struct {
 const (
 	vouches    = 16
 	vouchesFew = 64
+	perSYN     = 4 // a connection that carries something has so many further packets at least
 	// manyServers is how many servers answer at once in no other case than reflection.
 	manyServers = 1000
 	enough      = 0.6 // the share of what came on top that must have a form of attack
@@ -50,10 +55,12 @@ func (d *Detector) form(w *warm, recent, usual *mix, m measure, line float64) (v
 	if total[byPackets] == 0 {
 		return v
 	}
+	// What was there when we began to look may have been so for years.
+	v.old = !v.known && w.born < d.begun+epoch
 	if v.both {
 		v.unanswered(w, d, &x, &y)
 	} else {
-		v.oneWay(w, d, &x, total[byPackets])
+		v.oneWay(&x, total[byPackets], w.role == takes || w.role == foreign)
 	}
 	var sum float64
 	for c := range classes {
@@ -72,12 +79,45 @@ func (d *Detector) form(w *warm, recent, usual *mix, m measure, line float64) (v
 			sum += part * xf[c]
 		}
 	}
-	v.share = sum / max(total[m], 1e-9)
-	v.attack = v.share >= enough && sum >= line/8
+	v.share, v.sum, v.top = sum/max(total[m], 1e-9), sum, x
+	v.attack = v.share >= enough && sum >= line/8 && !d.waits(w, &v)
+	v.quick = v.attack && v.doubtless(total[byPackets])
 	if m == byFlows && v.sources < carpet && w.role == hit {
 		v.attack = false // a few clients in a hurry
 	}
 	return v
+}
+
+// waits tells whether the other half of a few long flows may still be told.
+func (d *Detector) waits(w *warm, v *verdict) bool {
+	if !v.both || !v.few || w.lumpy() < 0.5 {
+		w.suspect = 0
+		return false
+	}
+	if w.suspect == 0 {
+		w.suspect = d.now
+	}
+	return d.now-w.suspect < patience
+}
+
+// lumpy is the share of the packets of late in flows that are told after many seconds.
+func (w *warm) lumpy() float32 {
+	var all float32
+	for c := range classes {
+		all += w.recent.p[c]
+	}
+	return w.lumps / max(all, 1)
+}
+
+// doubtless tells whether nothing ordinary looks so even for a second: hundreds of
+// sources that send nearly nothing but requests, refusals, nonsense or the answers of
+// reflectors.
+func (v *verdict) doubtless(total float64) bool {
+	n := v.flood[synOnly] + v.flood[tcpOdd]
+	for c := reflected; c < classes; c++ {
+		n += v.flood[c]
+	}
+	return v.sources >= 200 && !v.few && n > 0.9*total
 }
 
 // take makes what came on top: forwards x in packets, xb bytes, xf new flows; y back.
@@ -111,17 +151,21 @@ func (v *verdict) unanswered(w *warm, d *Detector, x, y *[classes]float64) {
 	}
 	f := &v.flood
 	established := x[ackOnly] + x[tcpData]
-	f[synOnly] = x[synOnly] - (established+x[tcpEmpty])/3
+	f[synOnly] = x[synOnly] - (established+x[tcpEmpty])/perSYN
 	f[synAck] = x[synAck] - 2*y[synOnly] - y[tcpData]
 	f[rstOnly] = x[rstOnly] - y[synOnly] - tcp
+	long := 0.0 // how much is answered in the last minutes
+	if w.lumpy() > 0.5 {
+		long = float64(w.long[1] / max(w.long[0], 1))
+	}
 	if established > 0 {
-		alone := max(1-by*tcp/established, 0)
+		alone := max(1-by*max(tcp/established, long), 0)
 		f[ackOnly], f[tcpData] = alone*x[ackOnly], alone*x[tcpData]
 	}
 	f[tcpOdd], f[tcpEmpty] = x[tcpOdd], x[tcpEmpty]
 	asked := x[udpAny] + x[dnsQuery]
 	if asked > 0 {
-		alone := max(1-by*udp/asked, 0)
+		alone := max(1-by*max(udp/asked, long), 0)
 		f[udpAny], f[dnsQuery] = alone*x[udpAny], alone*x[dnsQuery]
 	}
 	if d.tortured() {
@@ -141,36 +185,39 @@ func (v *verdict) unanswered(w *warm, d *Detector, x, y *[classes]float64) {
 
 // oneWay goes by shares alone, as the other direction isn't told: what anybody may get
 // much of (acknowledgements, data, tunnels of a few) is never a flood then.
-func (v *verdict) oneWay(w *warm, d *Detector, x *[classes]float64, total float64) {
+func (v *verdict) oneWay(x *[classes]float64, total float64, out bool) {
 	f := &v.flood
 	tcp := x[ackOnly] + x[tcpData] + x[tcpEmpty]
-	f[synOnly] = x[synOnly] - tcp/3
+	f[synOnly] = x[synOnly] - tcp/perSYN
 	f[tcpOdd], f[tcpEmpty], f[icmpAny] = x[tcpOdd], x[tcpEmpty], x[icmpAny]
 	for _, c := range []class{synAck, rstOnly} {
 		if x[c] > 0.9*total {
 			f[c] = x[c]
 		}
 	}
-	// What was there when we began to look may have been so for years.
-	old := !v.known && w.born < d.begun+epoch
-	many := (v.sources >= carpet && !v.few || w.role == takes || w.role == foreign) && !old
+	many := (v.sources >= carpet && !v.few || out) && !v.old
 	var amplified float64
 	for c := reflected; c < classes; c++ {
 		amplified += x[c]
 	}
-	if amplified+x[laterParts] > 0.5*total && amplified > 0 && (!old || v.sources >= manyServers) {
+	if amplified+x[laterParts] > 0.5*total && amplified > 0 && (!v.old || v.sources >= manyServers) {
 		for c := reflected; c < classes; c++ {
 			f[c] = x[c]
 		}
 		f[laterParts] = x[laterParts]
 	}
-	for _, c := range []class{udpAny, laterParts, greAny, ipAny} {
-		if many && x[c]+x[laterParts] > 0.9*total {
-			f[c], f[laterParts] = x[c], x[laterParts]
-		}
+	others := []class{udpAny, dnsQuery, laterParts, greAny, ipAny}
+	sum := amplified
+	for _, c := range others {
+		sum += x[c]
 	}
-	if many && x[dnsQuery] > 0.9*total && (d.tortured() || v.known) {
-		f[dnsQuery] = x[dnsQuery]
+	if many && sum > 0.75*total {
+		for c := reflected; c < classes; c++ {
+			f[c] = x[c]
+		}
+		for _, c := range others {
+			f[c] = x[c]
+		}
 	}
 	if v.scan {
 		f[synOnly], f[tcpEmpty] = 0, 0

@@ -144,8 +144,8 @@ func (d *Detector) minute(s uint32) {
 		}
 		h.hour = next
 	}
-	for i := 1; i < len(d.warms); i++ {
-		w := &d.warms[i]
+	for i := range d.highest {
+		w := &d.warms[i+1]
 		if w.role == nobody || w.base == 0 || w.attack != 0 || w.born > s || s+ring <= w.head || w.over+120 > d.now && w.over != 0 {
 			continue // not known, or not usual
 		}

@@ -50,6 +50,10 @@ type lines struct {
 	habit        [measures]bool
 }
 
+// clearShare is the part of a fixed line above which an attack still lasts, as long as it
+// has its form.
+const clearShare = 0.25
+
 // linesOf are the lines of an object now: the fixed one, or that of its habit where it is
 // lower.
 func (d *Detector) linesOf(w *warm) (l lines) {
@@ -70,7 +74,7 @@ func (d *Detector) linesOf(w *warm) (l lines) {
 			}
 		}
 	}
-	l.clear = l.raise
+	l.clear = l.raise.times(clearShare)
 	if l.usual = d.habits.usual(w, d.now); l.usual == nil {
 		return l
 	}
@@ -162,12 +166,41 @@ func (d *Detector) crossed(cells *[ring]cell, w *warm, m measure, line float64) 
 	return 0, false
 }
 
-// onset is the first second that counts of what crossed a line at s.
+// once is a second that was clearly above a line all alone, 0 if there is none.
+func (w *warm) once(cells *[ring]cell, m measure, line float64) uint32 {
+	if line <= 0 {
+		return 0
+	}
+	for s := max(w.lo, w.head-min(w.head, behind)); s <= w.hi; s++ {
+		if v, variance := cells[s%ring].of(m); v-z*math.Sqrt(variance) > 1.2*line && v*v >= variance*leastSeen {
+			return s
+		}
+	}
+	return 0
+}
+
+// onset is the first second that counts of what crossed a line at s: those before it
+// belong to it while they are above the clear line, and above the object's usual.
 func onset(cells *[ring]cell, w *warm, m measure, line float64, s uint32) uint32 {
 	gaps, allowed := 0, 1
 	if w.rate > 1 {
-		line, allowed = line/2, 3
+		allowed = 3
 	}
+	var usual float64
+	for c := range classes {
+		if w.known < leastKnown {
+			break // it would be the attack's own first second
+		}
+		switch m {
+		case byPackets:
+			usual += float64(w.usual.p[c] * w.grown())
+		case byBits:
+			usual += 8 * float64(w.usual.b[c]*w.grown())
+		case byFlows:
+			usual += float64(w.usual.f[c] * w.grown())
+		}
+	}
+	line = max(line, 1.5*usual)
 	first := s
 	for t := s; t+behind > w.head && gaps <= allowed; t-- {
 		if v, _ := cells[t%ring].of(m); v > line {
@@ -289,17 +322,19 @@ func (d *Detector) judge(i int32) {
 		line := l.raise.of(m)
 		s, over := d.crossed(cells, w, m, line)
 		if !over {
-			continue
+			if s = w.once(cells, m, line); s == 0 {
+				continue
+			}
 		}
 		v := d.form(w, recent, usual, m, line)
-		if !v.attack && !d.rises(w, &l, cells, m, s) {
+		if !over && !v.quick || !v.attack && !d.rises(w, &l, cells, m, s) {
 			continue
 		}
 		if w.role >= narrow && w.role <= wide && !d.spread(w) {
 			continue
 		}
 		w.over = d.now
-		d.open(i, m, &l, &v, onset(cells, w, m, line, s))
+		d.open(i, m, &l, &v, onset(cells, w, m, l.clear.of(m), s))
 		return
 	}
 }

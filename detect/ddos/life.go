@@ -25,7 +25,7 @@ func (d *Detector) open(i int32, m measure, l *lines, v *verdict, from uint32) {
 	w := &d.warms[i]
 	a := &attack{
 		saved: saved{
-			Addr: w.addr, Role: uint8(w.role), Ours: w.ours, Measure: uint8(m), Opened: from, Detected: d.now, Over: w.hi,
+			Addr: w.addr, Role: uint8(w.role), Ours: w.ours, Measure: uint8(m), Opened: from, Detected: d.now, Over: w.hi, //nolint:gosec // three of them
 			Pulses: 1, Hold: uint32(d.rules.Hold), Up: true, Rise: !v.attack, Both: v.both, Known: v.known, //nolint:gosec // at most a day
 			Share: v.share, Witnesses: []string{d.cfg.Witness},
 		},
@@ -69,13 +69,16 @@ func (a *attack) flood(v *verdict) {
 		}
 		return
 	}
-	var p, b float64
+	var p, b, top float64
 	for c := range classes {
 		p += v.flood[c]
 		b += v.bytes[c]
+		top += v.top[c]
 	}
 	for c := range classes {
-		if v.flood[c] > 0.05*p || v.bytes[c] > 0.05*b {
+		// Once the attack stands, what rose together with it belongs to it, although it
+		// would be weak evidence alone.
+		if v.flood[c] > 0.05*p || v.bytes[c] > 0.05*b || !v.old && v.top[c] > 0.1*top {
 			a.Flooding[c] = true
 			a.Flooding[laterParts] = a.Flooding[laterParts] || kinds[c].proto == packet.UDP
 		}
@@ -192,7 +195,7 @@ func (d *Detector) follow(a *attack, w *warm) {
 	a.latest = cells[shown%ring]
 	m := measure(a.Measure)
 	v := d.form(w, recent, usual, m, a.limit.raise.of(m))
-	if !a.Rise && v.share < enough/2 {
+	if !a.Rise && (v.share < enough/2 || v.sum < a.limit.raise.of(m)/16) {
 		return // what is above the line now isn't an attack any more
 	}
 	if a.Rise && v.attack {

@@ -156,3 +156,33 @@ func TestPlaces(t *testing.T) {
 		t.Errorf("%v %+v", delay(&a), f)
 	}
 }
+
+// Where the form is beyond doubt one second is enough, and the attack lasts from the first
+// to the last second that has it, not only while it is above the line.
+func TestOneSecond(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, ddos.Config{Own: []netip.Prefix{}})
+	for k := range 4000 {
+		r.flow(observe.Flow{Src: packet.V4(uint32(r.u64())), Dst: victim, Proto: packet.TCP, SrcPort: uint16(k), DstPort: 80, TCPFlags: packet.SYN, Packets: 1, Bytes: 46, First: r.now*1e9 + int64(k)*1e4})
+	}
+	r.second()
+	a := r.said.one(t)
+	if a.Vectors[0].Name != "syn" || a.Packets.N != 4000 || a.Sources.Count.N < 3990 || a.Detected.Sub(a.Opened) != time.Second {
+		t.Errorf("%v packets, %v sources: %s", a.Packets, a.Sources.Count, describe(&a))
+	}
+
+	r = newRig(t, ddos.Config{Own: []netip.Prefix{}})
+	r.run(200, func(s int) {
+		switch {
+		case s == onset+8:
+			r.hits(800, observe.Flow{Proto: packet.TCP, DstPort: 80, TCPFlags: packet.SYN}, 46, 0)
+		case s >= onset && s < onset+23:
+			r.hits(200, observe.Flow{Proto: packet.TCP, DstPort: 80, TCPFlags: packet.SYN}, 46, 0)
+		}
+	})
+	r.said.one(t)
+	x := r.d.Results()[0]
+	if x.First.Unix() != start+onset || x.Last.Unix() != start+onset+22 || x.Packets != 22*200+800 {
+		t.Errorf("from %d to %d: %v packets", x.First.Unix()-start, x.Last.Unix()-start, x.Packets)
+	}
+}

@@ -168,7 +168,7 @@ func readSet(b []byte, to *sketch.Set) error {
 func (d *Detector) adopt(n *Detector) {
 	d.rules, d.ready, d.now, d.begun, d.epoch = n.rules, n.ready, n.now, n.begun, n.epoch
 	d.table, d.beyond, d.nets, d.netAt, d.netHand = n.table, n.beyond, n.nets, n.netAt, n.netHand
-	d.warmSpan, d.warms, d.free, d.touched = n.warmSpan, n.warms, n.free, n.touched
+	d.warmSpan, d.warms, d.free, d.highest, d.touched = n.warmSpan, n.warms, n.free, n.highest, n.touched
 	d.customers, d.links, d.linkAt, d.exporters, d.teller = n.customers, n.links, n.linkAt, n.exporters, nil
 	d.backIn, d.backOut, d.bloom = n.backIn, n.backOut, n.bloom
 	d.logSpan, d.recent, d.logged = n.logSpan, n.recent, n.logged

@@ -66,7 +66,7 @@ func compile(own []netip.Prefix, t Thresholds) *rules {
 	}
 	for depth := 0; depth <= deepest+1; depth++ {
 		for i, c := range t.Customers {
-			if r.depth(int32(i)) != depth || len(r.list) >= math.MaxUint16 { //nolint:gosec // at most 4096
+			if r.depth(int32(i)) != depth || len(r.list) >= math.MaxUint16 {
 				continue
 			}
 			r.list = append(r.list, r.rule(int32(i), c.Name, lines[i][0], lines[i][1]))
@@ -101,7 +101,7 @@ func compile(own []netip.Prefix, t Thresholds) *rules {
 		if r.links[l.Exporter] == nil {
 			r.links[l.Exporter] = map[uint32]int32{}
 		}
-		r.links[l.Exporter][l.Interface] = int32(i) //nolint:gosec // at most 4096
+		r.links[l.Exporter][l.Interface] = int32(i)
 	}
 	return r
 }

@@ -129,7 +129,9 @@ func (t *table) sweep(slots int, since uint32) (gone uint64) {
 			gone++
 			continue // what moved up stands here now
 		}
-		e.net = max(e.net, -1) // there may be room now
+		if e.role != nobody {
+			e.net = max(e.net, -1) // there may be room now
+		}
 		t.hand = (t.hand + 1) & t.mask
 	}
 	return gone

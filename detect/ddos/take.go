@@ -60,25 +60,30 @@ func (d *Detector) Take(batch []observe.Flow) {
 	if !d.ready && len(batch) > 0 {
 		d.begin(batch[0].Last / second)
 	}
+	// While a chunk is counted, the memory of the next one is on its way.
+	here, next := &d.chunks[0], &d.chunks[1]
+	n := min(len(batch), chunkSize)
+	d.ask(here, batch[:n])
 	for len(batch) > 0 {
-		n := min(len(batch), chunkSize)
-		d.ask(batch[:n])
+		m := min(len(batch)-n, chunkSize)
+		d.ask(next, batch[n:n+m])
 		for i := range n {
-			d.take(&batch[i], i)
+			d.take(&batch[i], here, i)
 		}
 		batch = batch[n:]
+		n, here, next = m, next, here
 	}
 }
 
 func (d *Detector) begin(s int64) {
 	d.ready = true
-	d.now = uint32(min(max(s, 1000), math.MaxUint32-1000)) //nolint:gosec // bounded
+	d.now = uint32(min(max(s, 1000), math.MaxUint32-1000))
 	d.epoch, d.bothFrom, d.begun = d.now/epoch, d.now, d.now
 }
 
 // ask computes where a chunk's addresses stand and asks for that memory.
-func (d *Detector) ask(batch []observe.Flow) {
-	h, t := &d.hashes, d.table
+func (d *Detector) ask(h *chunk, batch []observe.Flow) {
+	t := d.table
 	for i := range batch {
 		f := &batch[i]
 		h.to[i], h.from[i] = nobody, nobody
@@ -108,7 +113,7 @@ func (d *Detector) ask(batch []observe.Flow) {
 }
 
 // take counts one record; i is its place in the chunk.
-func (d *Detector) take(f *observe.Flow, i int) {
+func (d *Detector) take(f *observe.Flow, h *chunk, i int) {
 	d.figures.Records++
 	if f.Packets == 0 {
 		d.figures.Empty++
@@ -133,15 +138,16 @@ func (d *Detector) take(f *observe.Flow, i int) {
 	x.flows = newFlows(f, c)
 	answers := answerClass(f, c)
 	src := mixed(f.Src)
+	x.dst, x.port = mixed(f.Dst), uint32(f.DstPort)*0x9e3779b1>>16
 
-	to, from := d.hashes.to[i], d.hashes.from[i]
+	to, from := h.to[i], h.from[i]
 	if to != nobody {
 		if to == hit {
 			d.inward[0] += float64(x.p)
 		}
-		e := d.table.find(d.hashes.dst[i], f.Dst, to)
+		e := d.table.find(h.dst[i], f.Dst, to)
 		if e == nil {
-			e = d.enter(d.hashes.dst[i], f.Dst, to, x.p)
+			e = d.enter(h.dst[i], f.Dst, to, x.p)
 		}
 		if e != nil {
 			idle := e.epoch+1 < d.epoch
@@ -152,12 +158,12 @@ func (d *Detector) take(f *observe.Flow, i int) {
 		}
 	}
 	if from != nobody {
-		e := d.table.find(d.hashes.src[i], f.Src, from)
+		e := d.table.find(h.src[i], f.Src, from)
 		idle := e != nil && e.epoch+1 < d.epoch
 		if from == takes {
 			d.inward[1] += float64(x.p)
 			if e == nil {
-				e = d.enter(d.hashes.src[i], f.Src, from, x.p)
+				e = d.enter(h.src[i], f.Src, from, x.p)
 			}
 			if e != nil {
 				d.count(e, f, c, &x, src)
@@ -169,7 +175,7 @@ func (d *Detector) take(f *observe.Flow, i int) {
 			d.backAround(e, idle, answers, x.p)
 		}
 	}
-	d.back(f, answers, x.p)
+	d.back(f, answers, x.p, src, x.dst)
 	if len(d.linkAt) > 0 {
 		d.throughLink(f, c, &x, src)
 	}
@@ -382,6 +388,9 @@ func (d *Detector) heed(w *warm, i int32, f *observe.Flow, c class, x *portion, 
 	}
 	w.spread(x)
 	w.count(f, c, x, src)
+	if x.to-x.from >= lump {
+		w.lumps += x.p
+	}
 	if w.attack != 0 {
 		d.attacks[w.attack].take(d, f, c, x, src)
 	}
@@ -438,21 +447,21 @@ func (d *Detector) backAround(e *entry, idle bool, c class, v float32) {
 }
 
 // back counts packets the other way for warm addresses.
-func (d *Detector) back(f *observe.Flow, c class, n float32) {
-	if d.may(f.Src) {
+func (d *Detector) back(f *observe.Flow, c class, n float32, src, dst uint32) {
+	if d.may(src) {
 		if i := d.backIn[f.Src]; i != 0 {
 			d.warms[i].fresh.k[c] += n
 		}
 	}
-	if d.may(f.Dst) {
+	if d.may(dst) {
 		if i := d.backOut[f.Dst]; i != 0 {
 			d.warms[i].fresh.k[c] += n
 		}
 	}
 }
 
-func (d *Detector) may(a packet.Addr) bool {
-	h := mixed(a)
+// may tells whether an address of that hash may be warm.
+func (d *Detector) may(h uint32) bool {
 	return d.bloom[h>>6&(uint32(len(d.bloom))-1)]>>(h&63)&1 != 0
 }
 
@@ -492,6 +501,7 @@ func (d *Detector) heat(r role, a packet.Addr, rule uint16, net, ours int32) int
 	}
 	i := d.free[len(d.free)-1]
 	d.free = d.free[:len(d.free)-1]
+	d.highest = max(d.highest, i)
 	w := &d.warms[i]
 	*w = warm{addr: a, role: r, rule: rule, net: net, ours: ours, head: d.now, born: d.now, told: d.now, heard: d.now, lo: math.MaxUint32}
 	switch r {

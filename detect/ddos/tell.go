@@ -234,8 +234,8 @@ func (a *attack) vectors() []detect.Vector {
 			v.SrcPort = onePort(&t.src, t.Packets)
 		}
 		v.DstPort = onePort(&t.dst, t.Packets)
-		if c == int(synOnly) && measure(a.Measure) == byFlows && a.Peak < a.limit.raise.Packets {
-			// The rate of packets alone would be nothing: what hurts are the connections.
+		if c == int(synOnly) && measure(a.Measure) == byFlows && a.Peak < a.limit.raise.Packets && mean >= realSYN && a.Bogon < 0.01*a.Seen {
+			// Programs that connect, by a system's own TCP: what hurts are the connections.
 			v.Name, v.Words = kinds[tcpEmpty].name, kinds[tcpEmpty].words()
 		}
 		if c == int(dnsQuery) && slices.Contains(a.Witnesses, "names") {
@@ -256,6 +256,10 @@ func (a *attack) vectors() []detect.Vector {
 	}
 	return all
 }
+
+// realSYN is how many bytes a SYN of an operating system has at least: with its options.
+// Tools that forge addresses leave them out.
+const realSYN = 50
 
 func counted(s *sketch.Set) detect.Counted {
 	c := detect.Counted{N: s.Count()}

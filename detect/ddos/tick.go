@@ -18,7 +18,7 @@ func (d *Detector) Tick(at time.Time) {
 		d.begin(s)
 	}
 	before := d.now
-	d.now = max(d.now, uint32(min(max(s, 0), math.MaxUint32-1000))) //nolint:gosec // bounded
+	d.now = max(d.now, uint32(min(max(s, 0), math.MaxUint32-1000)))
 	d.epoch = d.now / epoch
 	d.watchBoth()
 	d.watchLags()
@@ -40,7 +40,7 @@ func (d *Detector) Tick(at time.Time) {
 	}
 	for _, i := range d.touched {
 		w := &d.warms[i]
-		if w.attack == 0 && w.over != d.now {
+		if w.attack == 0 && w.over != d.now && !d.doubtful(w) {
 			w.learn(d.now)
 		}
 	}
@@ -61,6 +61,30 @@ func (d *Detector) Tick(at time.Time) {
 	d.tidy()
 }
 
+// doubts is for how many seconds a rate above the line isn't learned as usual: sampling
+// may take so long to show that it is an attack.
+const doubts = 150
+
+// doubtful tells whether an object has been above its line of late, and not for long.
+func (d *Detector) doubtful(w *warm) bool {
+	if w.role >= customer {
+		return false
+	}
+	var p, b float64
+	for k := range uint32(epoch) {
+		c := &w.cells[(w.head-k)%ring]
+		p, b = p+float64(c.p), b+8*float64(c.b)
+	}
+	if l := &d.rules.list[w.rule].lines[w.role]; (l.Packets <= 0 || p < epoch*l.Packets) && (l.Bits <= 0 || b < epoch*l.Bits) {
+		w.high = 0
+		return false
+	}
+	if w.high == 0 {
+		w.high = d.now
+	}
+	return d.now-w.high < doubts
+}
+
 // freshen brings the recent traffic up to date: it halves each second.
 func (w *warm) freshen(now uint32) {
 	keep := float32(math.Exp2(-float64(now - min(w.told, now))))
@@ -77,6 +101,14 @@ func (w *warm) freshen(now uint32) {
 	for i := range w.top {
 		w.top[i].n *= keep
 	}
+	w.lumps *= keep
+	var in, out float32
+	for c := range classes {
+		in += w.fresh.p[c]
+		out += w.fresh.k[c]
+	}
+	slow := float32(math.Exp2(-float64(now-min(w.told, now)) / 60))
+	w.long[0], w.long[1] = w.long[0]*slow+in, w.long[1]*slow+out
 	if now-min(w.spent, now) >= generation {
 		w.spent = now
 		w.sources[1], w.sources[0] = w.sources[0], seen{}
@@ -101,7 +133,7 @@ func (w *warm) learn(now uint32) {
 		u.k[c] = u.k[c]*keep + f.k[c]*part
 		packets += u.p[c]
 	}
-	w.known = uint16(min(uint32(w.known)+gone, math.MaxUint16)) //nolint:gosec // bounded
+	w.known = uint16(min(uint32(w.known)+gone, math.MaxUint16))
 	if w.known >= leastKnown {
 		span := float32(min(w.known, pastSpan)) // denser at first
 		w.every = max(packets*w.grown()*span/pasts, float32(w.rate)/2, 1)
@@ -166,7 +198,11 @@ func (d *Detector) tidy() {
 	case t.used > t.full*3/4:
 		since = d.epoch - min(d.epoch, 6)
 	}
-	d.figures.Forgotten += t.sweep(len(t.slots)/64+1, since)
+	part := 1024 // the whole table within a quarter of an hour, or within a minute where it fills
+	if t.used > t.full/2 {
+		part = 64
+	}
+	d.figures.Forgotten += t.sweep(len(t.slots)/part+1, since)
 	if len(d.free) <= d.cfg.Warm/8 || d.now%30 == 0 {
 		d.cool()
 	}
@@ -191,7 +227,7 @@ func (d *Detector) cool() {
 	}
 	var all []candidate
 	want := d.cfg.Warm/4 - len(d.free)
-	for i := int32(1); int(i) < len(d.warms); i++ {
+	for i := int32(1); i <= d.highest; i++ {
 		w := &d.warms[i]
 		if w.role == nobody || w.role >= customer || w.attack != 0 {
 			continue
@@ -247,8 +283,8 @@ func (d *Detector) chill(i int32) {
 
 func (d *Detector) rebloom() {
 	clear(d.bloom[:])
-	for i := 1; i < len(d.warms); i++ {
-		if w := &d.warms[i]; w.role != nobody && w.role <= foreign {
+	for i := range d.highest {
+		if w := &d.warms[i+1]; w.role != nobody && w.role <= foreign {
 			h := mixed(w.addr)
 			d.bloom[h>>6&(uint32(len(d.bloom))-1)] |= 1 << (h & 63)
 		}

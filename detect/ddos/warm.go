@@ -83,6 +83,11 @@ type warm struct {
 	spent   uint32  // when the generation began
 	top     [4]busy // the busiest sources of late
 
+	lumps   float32    // packets of late in flows that are told after many seconds
+	long    [2]float32 // packets in and out of the last minutes
+	high    uint32     // since when it has been above its line
+	suspect uint32     // since when a few long flows look unanswered
+
 	every float32 // packets for which one past stands
 	until float32 // so many until the next
 	next  uint8
@@ -95,6 +100,13 @@ type seen struct {
 	src, dst [4]uint64
 	ports    [4]uint64
 }
+
+// lump is how many seconds a flow must last for its other half to be told at another
+// time, and patience for how many seconds that is waited for where a few of them are all.
+const (
+	lump     = 3
+	patience = 15
+)
 
 // generation is how many seconds of arrival a seen lasts.
 const generation = 8
@@ -124,6 +136,7 @@ type portion struct {
 	last        float32
 	flows       float32
 	dropped     bool
+	dst, port   uint32 // hashes of the destination and its port
 }
 
 // spread adds a flow to the seconds that it passed in.
@@ -212,10 +225,8 @@ func (w *warm) count(f *observe.Flow, c class, x *portion, src uint32) {
 	w.fresh.f[c] += x.flows
 	s := &w.sources[0]
 	s.src[src>>6&3] |= 1 << (src & 63)
-	d := mixed(f.Dst)
-	s.dst[d>>6&3] |= 1 << (d & 63)
-	port := uint32(f.DstPort) * 0x9e3779b1 >> 16
-	s.ports[port>>6&3] |= 1 << (port & 63)
+	s.dst[x.dst>>6&3] |= 1 << (x.dst & 63)
+	s.ports[x.port>>6&3] |= 1 << (x.port & 63)
 	w.rate = max(w.rate, f.Rate)
 	if w.role <= foreign {
 		w.weigh(src, x.p)
@@ -269,7 +280,7 @@ func (w *warm) remember(f *observe.Flow, x *portion) {
 
 // meanLength is the mean of the bytes of a flow's packets.
 func meanLength(f *observe.Flow) uint16 {
-	return uint16(min(f.Bytes/max(f.Packets, 1), 65535)) //nolint:gosec // bounded
+	return uint16(min(f.Bytes/max(f.Packets, 1), 65535))
 }
 
 // mixed spreads an address over 32 bits.
