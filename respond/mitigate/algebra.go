@@ -302,7 +302,8 @@ func passed(rules []Rule, r *Rule, m *Match) bool {
 }
 
 // spare adds rules that let through what is protected and what the rules would reach:
-// as narrow as what both have in common.
+// one for all that is protected, where routers ask it first, else for just what a rule
+// has in common with that.
 func spare(rules []Rule, protected []Protected) []Rule {
 	var passes []Rule
 	seen := map[string]bool{}
@@ -313,10 +314,23 @@ func spare(rules []Rule, protected []Protected) []Rule {
 		}
 		p := Rule{Match: t.Protected.Match, Action: Pass}
 		p.Match.Dst, p.Match.Src = both.Dst, both.Src
+		if !p.Match.Before(&t.Rule.Match) {
+			p.Match = both.short()
+		}
 		if text := p.String(); !seen[text] {
 			seen[text] = true
 			passes = append(passes, p)
 		}
 	}
 	return append(passes, rules...)
+}
+
+// short leaves out what whole spelled out.
+func (m *Match) short() Match {
+	s := *m
+	s.Fragment = 0
+	if w, _ := s.whole(); w.Fragment != m.Fragment {
+		s.Fragment = m.Fragment
+	}
+	return s
 }

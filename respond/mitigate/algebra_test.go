@@ -294,6 +294,33 @@ func TestProtected(t *testing.T) {
 	}
 }
 
+// TestMerge: rules that became one match what they matched before.
+func TestMerge(t *testing.T) {
+	t.Parallel()
+	less := 0
+	rapid.Check(t, func(t *rapid.T) {
+		var rules []Rule
+		for range rapid.IntRange(2, 6).Draw(t, "rules") {
+			m := Match{Dst: netip.MustParsePrefix("10.0.0.1/32"), Proto: Just(rapid.SampledFrom([]uint16{6, 17}).Draw(t, "proto"))}
+			m.SrcPort, m.DstPort = drawSet(t, "sport", 3, topPort), drawSet(t, "dport", 3, topPort)
+			rules = append(rules, Rule{Match: m, Action: Drop})
+		}
+		one := merge(rules)
+		for i := range universe {
+			fits := func(r Rule) bool { return r.Match.fits(&universe[i]) }
+			if slices.ContainsFunc(rules, fits) != slices.ContainsFunc(one, fits) {
+				t.Fatalf("%+v: %s is not %s", universe[i], join(rules), join(one))
+			}
+		}
+		if len(one) < len(rules) {
+			less++
+		}
+	})
+	if less == 0 {
+		t.Error("nothing was merged")
+	}
+}
+
 // TestOrder is the order of RFC 8955, section 5.1.
 func TestOrder(t *testing.T) {
 	t.Parallel()

@@ -39,6 +39,7 @@ type Policy struct {
 	TTL       time.Duration // of what is announced, renewed at half of it, 10 min
 	Patience  time.Duration // that a proposal waits for people, 1 h
 	Within    time.Duration // that an effect must show, 60 s
+	Unseen    bool          // exporters count before their routers filter, and don't tell what was dropped: that nothing falls proves nothing, and rolls nothing back
 	Lease     time.Duration // of the right to announce, 30 s
 	Protected []Protected
 }
@@ -101,11 +102,14 @@ type Deps struct {
 // several processes on one store: one of them announces.
 type Desk struct {
 	Deps
-	holder string // of the lease
-	acting sync.Mutex
-	mu     sync.Mutex
-	seen   map[string]time.Time // attacks, by when somebody last told of them
-	tried  map[string]time.Time // and by when it was last tried to propose something
+	holder  string // of the lease
+	acting  sync.Mutex
+	mine    bool      // this process announces
+	compare time.Time // when what announcers hold is looked at again
+	mu      sync.Mutex
+	holds   []Held               // what they held then
+	seen    map[string]time.Time // attacks, by when somebody last told of them
+	tried   map[string]time.Time // and by when it was last tried to propose something
 }
 
 // house is who does what no person does.
@@ -294,7 +298,8 @@ func (d *Desk) Armed(ctx context.Context, a *detect.Attack, o Order) (Proposal, 
 	return Proposal{}, false, nil
 }
 
-// Get reads a mitigation with its history, its forms and what is held of it.
+// Get reads a mitigation with its history, its forms and what was held of it when that
+// was last looked at.
 func (d *Desk) Get(ctx context.Context, id string) (Mitigation, error) {
 	k, err := get(ctx, d.DB, id)
 	if err != nil {
@@ -305,11 +310,13 @@ func (d *Desk) Get(ctx context.Context, id string) (Mitigation, error) {
 	}
 	k.Held = []Held{}
 	if k.Standing {
-		for _, h := range d.held(ctx) {
+		d.mu.Lock()
+		for _, h := range d.holds {
 			if h.ID == id {
 				k.Held = append(k.Held, h)
 			}
 		}
+		d.mu.Unlock()
 	}
 	a, err := d.Attacks.Attack(ctx, k.Attack)
 	if err != nil { // its record is gone: the rules still say all but the request

@@ -363,6 +363,7 @@ func TestStray(t *testing.T) {
 	d := w.desk(t, sqlite(t), Policy{Live: true})
 	m := announced(t, w, d)
 	w.router.has["M-OLD"] = []Rule{{}}
+	w.pass(between)
 	if tally, err := d.Reconcile(t.Context()); err != nil || tally.Strays != 1 || !slices.Equal(w.router.ids(), []string{m.ID}) {
 		t.Error(tally, err, w.router.ids())
 	}
@@ -418,5 +419,48 @@ func TestBaseline(t *testing.T) {
 		if (err != nil) != tt.err || err == nil && list[0].Refused != tt.refused {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestForeseen: on a person's forecast it stands by the other rule of case ②, which wants
+// less collateral, and no longer.
+func TestForeseen(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	d := w.desk(t, sqlite(t), Policy{Live: true})
+	m, err := d.Propose(t.Context(), w.attacks["A-1"], Order{Forecast: "three pulses in an hour, by the course of the last two"}, "network:taro", "before the next")
+	if err != nil || m.Proposal.Rule != Foreseen {
+		t.Fatal(m.Proposal.Rule, err)
+	}
+	if m, err = d.Approve(t.Context(), m.ID, "network:hanako", "fine"); err != nil || m.Grant.Rule != Foreseen || m.Grant.Until.Sub(w.Now()) != 4*time.Hour {
+		t.Errorf("%+v, %v", m.Grant, err)
+	}
+}
+
+// noc is a system that two processes tell.
+type noc struct{ *router }
+
+func (noc) Shared() {}
+
+// TestShared: what a system outside holds isn't withdrawn by a process that doesn't
+// announce, nor by one that stops.
+func TestShared(t *testing.T) {
+	t.Parallel()
+	w, db := newWorld(t), sqlite(t)
+	first, second := w.desk(t, db, Policy{Live: true}), w.desk(t, db, Policy{Live: true})
+	first.Announcers, second.Announcers = []Announcer{noc{w.router}}, []Announcer{noc{w.router}}
+	m := announced(t, w, first)
+	for range 3 {
+		w.pass(between)
+		w.tick(t, first)
+		if tally := w.tick(t, second); !tally.Standby || tally.Strays != 0 {
+			t.Errorf("%+v", tally)
+		}
+	}
+	if err := first.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if tally := w.tick(t, second); tally.Standby || tally.Again != 0 || w.router.announces[m.ID] != 1 || len(w.router.ids()) != 1 {
+		t.Errorf("%+v, announced %v", tally, w.router.announces)
 	}
 }

@@ -37,49 +37,57 @@ func (d *Desk) Tick(ctx context.Context) (t Tally, err error) {
 		return t, err
 	}
 	if !mine {
-		t.Standby = true
-		t.Strays, err = d.strays(ctx, nil)
+		t.Standby, d.mine = true, false
+		if now.Before(d.compare) {
+			return t, nil
+		}
+		d.compare = now.Add(between)
+		t.Strays, err = d.drop(ctx)
 		return t, err
 	}
+	// What announcers hold is compared when this process begins to announce, and then
+	// every few seconds: they may be elsewhere.
+	compare := !d.mine || !now.Before(d.compare)
+	d.mine = true
 	ctx, end := context.WithTimeout(ctx, d.Policy.Lease/2) // what takes longer may be another's by then
 	defer end()
 	live, err := list(ctx, d.DB, Query{Live: true})
 	if err != nil {
 		return t, err
 	}
-	has := d.holdings(ctx)
+	var has []holding
+	if compare {
+		has = d.holdings(ctx)
+	}
 	stands := map[string]bool{}
 	for i := range live {
 		k := &live[i]
 		err = errors.Join(err, d.look(ctx, k, has, &t))
 		stands[k.ID] = k.Standing && !k.State.Over()
 	}
-	strays, failed := d.strays(ctx, stands)
-	t.Strays = strays
-	return t, errors.Join(err, failed)
+	if compare || t.Announced+t.Again+t.Withdrawn > 0 {
+		d.compare = now.Add(between)
+		strays, failed := d.strays(ctx, stands)
+		t.Strays, err = strays, errors.Join(err, failed)
+	}
+	return t, err
 }
+
+// between is how long what announcers hold isn't compared again.
+const between = 10 * time.Second
 
 // Reconcile is the first Tick after a start: what stands without a mitigation is
 // withdrawn, and what should stand is announced once.
 func (d *Desk) Reconcile(ctx context.Context) (Tally, error) { return d.Tick(ctx) }
 
-// Close takes back what this process holds, and lets another one announce at once. What
+// Close takes back what this process holds by itself, and lets another one announce at once. What
 // is in the store stays as it is: whoever is next announces it again.
 func (d *Desk) Close(ctx context.Context) error {
 	d.acting.Lock()
 	defer d.acting.Unlock()
-	_, err := d.strays(ctx, nil)
+	_, err := d.drop(ctx)
+	d.mine = false
 	return errors.Join(err, release(ctx, d.DB, d.holder))
-}
-
-// held is what announcers say that they hold; who can't tell says nothing.
-func (d *Desk) held(ctx context.Context) (all []Held) {
-	for _, a := range d.Announcers {
-		if list, err := a.Held(ctx); err == nil {
-			all = append(all, list...)
-		}
-	}
-	return all
 }
 
 // holding is what one announcer holds, by the id of the mitigation; nil where it can't
@@ -101,9 +109,21 @@ func (d *Desk) holdings(ctx context.Context) []holding {
 	return list
 }
 
-// strays withdraws what is held and doesn't stand.
+// drop withdraws what this process holds by itself, and nobody else does.
+func (d *Desk) drop(ctx context.Context) (int, error) { return d.strays(ctx, nil) }
+
+// strays withdraws what is held and doesn't stand, and keeps what does for people to see.
 func (d *Desk) strays(ctx context.Context, stands map[string]bool) (n int, err error) {
+	var kept []Held
+	defer func() {
+		d.mu.Lock()
+		d.holds = kept
+		d.mu.Unlock()
+	}()
 	for _, a := range d.Announcers {
+		if _, is := a.(Shared); is && stands == nil {
+			continue
+		}
 		list, failed := a.Held(ctx)
 		if failed != nil {
 			if !errors.Is(failed, ErrNotTold) {
@@ -113,6 +133,9 @@ func (d *Desk) strays(ctx context.Context, stands map[string]bool) (n int, err e
 		}
 		gone := map[string]bool{}
 		for _, h := range list {
+			if stands[h.ID] {
+				kept = append(kept, h)
+			}
 			if stands[h.ID] || gone[h.ID] {
 				continue
 			}

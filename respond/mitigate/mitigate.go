@@ -162,6 +162,10 @@ type Announcer interface {
 	Held(ctx context.Context) ([]Held, error)
 }
 
+// Shared marks an Announcer that tells a system outside of this process, which goes on
+// without it: what it holds belongs to whichever process announces.
+type Shared interface{ Shared() }
+
 // Deed is what is about to happen, for the ledger.
 type Deed struct {
 	Mitigation string      `json:"mitigation"`

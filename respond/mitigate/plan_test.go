@@ -400,6 +400,12 @@ func TestProtectedNeverProposed(t *testing.T) {
 	if p.Refused || len(p.Rules) != 2 || p.Rules[0].Action != Pass || len(Touches(p.Rules, []Protected{{"our resolver", resolver}})) != 0 {
 		t.Errorf("%s", show(list))
 	}
+	// A service of the victim itself.
+	game := []Protected{{"the game", Match{Dst: netip.MustParsePrefix("203.0.113.0/24"), DstPort: Just(27015)}}}
+	udpFlood := attackOn(draw(1, mix{900: udp(-1, -1, 60, 1400)}), web(52, 60))
+	if p := Plan(udpFlood, Options{Protected: game})[0]; p.Refused || len(p.Rules) != 2 || p.Rules[0].String() != "match destination 203.0.113.7/32 protocol =17 destination-port =27015 then accept" {
+		t.Errorf("%s", show([]Proposal{p}))
+	}
 	if last := list[len(list)-1]; !last.Refused || last.Rules[len(last.Rules)-1].Action != RTBH {
 		t.Errorf("a route to discard by spares nobody: %s", show(list))
 	}

@@ -206,7 +206,7 @@ func (d *Desk) judge(ctx context.Context, k *kept, course []detect.CoursePoint) 
 		return err
 	}
 	waited := time.Duration(last[long-1].At-k.AnnouncedAt.Unix()) * time.Second
-	if k.State == Announced && s.before > 0 && waited >= d.Policy.Within && s.fell(packets-off) < none*want {
+	if k.State == Announced && !d.Policy.Unseen && s.before > 0 && waited >= d.Policy.Within && s.fell(packets-off) < none*want {
 		k.After = &after
 		_, err := d.settle(ctx, k, RolledBack, house, detect.Textf(
 			"%[1]s たっても攻撃が減りません(毎秒 %[2]s → %[3]s パケット)。効果のない規則を取り消します",

@@ -11,24 +11,26 @@ import (
 func TestJudged(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
-		after []float64
-		usual float64
-		want  State
+		after  []float64
+		usual  float64
+		want   State
+		unseen bool
 	}{
-		"nothing happens":         {flat(75, 200_000), 2000, RolledBack},
-		"nothing yet":             {flat(30, 200_000), 2000, Announced},
-		"half":                    {flat(75, 100_000), 2000, Announced},
-		"a dip of two seconds":    {append(append(flat(10, 200_000), 2000, 2000), flat(10, 200_000)...), 2000, Announced},
-		"only the last, unready":  {append(flat(10, 200_000), 2000, 2000), 2000, Announced},
-		"it falls":                {flat(15, 2050), 2000, Confirmed},
-		"all is gone":             {flat(20, 300), 2000, RolledBack},
-		"all is gone, who knows":  {flat(20, 0), 0, Confirmed},
-		"confirmed, then it goes": {append(flat(6, 2000), flat(14, 100)...), 2000, RolledBack},
+		"nothing happens":         {flat(75, 200_000), 2000, RolledBack, false},
+		"nothing can be seen":     {flat(75, 200_000), 2000, Announced, true},
+		"nothing yet":             {flat(30, 200_000), 2000, Announced, false},
+		"half":                    {flat(75, 100_000), 2000, Announced, false},
+		"a dip of two seconds":    {append(append(flat(10, 200_000), 2000, 2000), flat(10, 200_000)...), 2000, Announced, false},
+		"only the last, unready":  {append(flat(10, 200_000), 2000, 2000), 2000, Announced, false},
+		"it falls":                {flat(15, 2050), 2000, Confirmed, false},
+		"all is gone":             {flat(20, 300), 2000, RolledBack, false},
+		"all is gone, who knows":  {flat(20, 0), 0, Confirmed, false},
+		"confirmed, then it goes": {append(flat(6, 2000), flat(14, 100)...), 2000, RolledBack, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			d := w.desk(t, sqlite(t), Policy{Live: true})
+			d := w.desk(t, sqlite(t), Policy{Live: true, Unseen: tt.unseen})
 			m := announced(t, w, d)
 			points := course(w.Now().Add(-20*time.Second), tt.usual, append(flat(21, 200_000), tt.after...)...)
 			w.pass(time.Duration(len(tt.after)) * time.Second)

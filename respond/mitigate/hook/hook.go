@@ -117,6 +117,9 @@ func New(cfg Config) (*Hook, error) {
 	}}, nil
 }
 
+// Shared says that the receiver goes on without us.
+func (*Hook) Shared() {}
+
 // Announce asks for rules until a time. The key is that of the mitigation and its end:
 // the same call again does nothing twice, and a later end is a call of its own.
 func (h *Hook) Announce(ctx context.Context, id string, rules []mitigate.Rule, until time.Time) error {
@@ -264,5 +267,8 @@ func cause(err error) error {
 	return err
 }
 
-// Interface guard.
-var _ mitigate.Announcer = (*Hook)(nil)
+// Interface guards.
+var (
+	_ mitigate.Announcer = (*Hook)(nil)
+	_ mitigate.Shared    = (*Hook)(nil)
+)

@@ -283,7 +283,8 @@ func killed(t *testing.T, path, url string, round int, state detect.State) bool 
 	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "begun\n" {
 		t.Fatalf("%q, %v", line, err)
 	}
-	wait(t.Context(), time.Duration(5+rand.IntN(40))*time.Millisecond)
+	// Each round may last longer, so that a slow machine comes to an end, too.
+	wait(t.Context(), time.Duration(5+rand.IntN(40+4*round))*time.Millisecond)
 	err = c.Process.Kill()
 	if x, is := errors.AsType[*exec.ExitError](c.Wait()); is && x.Exited() {
 		t.Fatalf("it ended by itself: %v", x)
