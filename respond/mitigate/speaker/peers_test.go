@@ -26,6 +26,7 @@ var acts = map[string][]mitigate.Rule{
 		{Match: mitigate.Match{Dst: netip.MustParsePrefix("198.51.100.12/32"), Proto: mitigate.Just(packet.ICMP), ICMPType: mitigate.Just(8), ICMPCode: mitigate.Just(0)}, Action: mitigate.RatePackets, Rate: 1000},
 		{Match: mitigate.Match{Dst: netip.MustParsePrefix("198.51.100.13/32"), Proto: mitigate.Just(packet.UDP), Fragment: mitigate.Later}, Action: mitigate.Mark, DSCP: 8},
 		{Match: mitigate.Match{Dst: netip.MustParsePrefix("198.51.100.14/32"), DSCP: mitigate.Just(46)}, Action: mitigate.Redirect, To: "64500:100"},
+		{Match: mitigate.Match{Dst: netip.MustParsePrefix("198.51.100.15/32"), Proto: mitigate.Just(packet.TCP), DstPort: mitigate.Just(443)}, Action: mitigate.Pass},
 	},
 	"six": {
 		{Match: mitigate.Match{Dst: netip.MustParsePrefix("2001:db8:1::10/128"), Proto: mitigate.Just(packet.UDP), SrcPort: mitigate.Just(53)}, Action: mitigate.Drop},
@@ -46,6 +47,7 @@ var shown = map[speakertest.Kind]map[string][]string{
 			"[destination: 198.51.100.12/32][protocol: ==icmp][icmp-type: ==8][icmp-code: ==0] ", fmt.Sprint(0x0c0000447a0000), // 1000 packets a second, a word that it doesn't know
 			"[destination: 198.51.100.13/32][protocol: ==udp][fragment: =is-fragment] ", "{Extcomms: [remark: 8]}",
 			"[destination: 198.51.100.14/32][dscp: ==46] ", "{Extcomms: [redirect: 64500:100]}",
+			"[destination: 198.51.100.15/32][protocol: ==tcp][destination-port: ==443] ",
 		},
 		"ipv6-flowspec": {"[destination: 2001:db8:1::/48/0][source: 2001:db8:bad::/48/0][protocol: ==tcp][tcp-flags: =S] ", "[destination: 2001:db8:1::10/128/0][protocol: ==udp][source-port: ==53] "},
 		"ipv4-unicast":  {"198.51.100.66/32     192.0.2.1            64500", "{Communities: blackhole, no-export, 64501:13}"},
@@ -58,6 +60,7 @@ var shown = map[speakertest.Kind]map[string][]string{
 			"flow4 { dst 198.51.100.12/32; proto 1; icmp type 8; icmp code 0; }", "(generic, 0x800c0000, 0x447a0000)",
 			"flow4 { dst 198.51.100.13/32; proto 17; fragment is_fragment; }", "(generic, 0x80090000, 0x8)",
 			"flow4 { dst 198.51.100.14/32; dscp 46; }", "(generic, 0x8008fbf4, 0x64)",
+			"flow4 { dst 198.51.100.15/32; proto 6; dport 443; }",
 		},
 		"ipv6-flowspec": {"flow6 { dst 2001:db8:1::/48; src 2001:db8:bad::/48; next header 6; tcp flags 0x2/0x2; }", "flow6 { dst 2001:db8:1::10/128; next header 17; sport 53; }"},
 		"ipv4-unicast":  {"198.51.100.66/32 ", "BGP.next_hop: 192.0.2.1", "BGP.community: (65535,666) (65535,65281) (64502,13)"},
@@ -70,6 +73,7 @@ var shown = map[speakertest.Kind]map[string][]string{
 			"Destination Address 198.51.100.12/32", "ICMP Type = 8", "ICMP Code = 0", "UNK:128, 12", // nor FRR 8.4
 			"Destination Address 198.51.100.13/32", "Packet Fragment = 2", "FS:marking 8",
 			"Destination Address 198.51.100.14/32", "DSCP field = 46", "FS:redirect VRF RT:64500:100",
+			"Destination Address 198.51.100.15/32", "Destination Port = 443",
 		},
 		"ipv6-flowspec": {"Destination Address 2001:db8:1::10/128", "Destination Address 2001:db8:1::/48"},
 		"ipv4-unicast":  {"198.51.100.66/32 ", "192.0.2.1"}, // asked for by community 65535:666
@@ -82,6 +86,7 @@ var shown = map[speakertest.Kind]map[string][]string{
 			`"string": "flow destination-ipv4 198.51.100.12/32 protocol =icmp icmp-type =echo-request icmp-code =0"`,
 			`"string": "flow destination-ipv4 198.51.100.13/32 protocol =udp fragment =is-fragment"`, `mark 8`,
 			`"string": "flow destination-ipv4 198.51.100.14/32 dscp =46"`, `redirect:64500:100`,
+			`"string": "flow destination-ipv4 198.51.100.15/32 protocol =tcp destination-port =443"`,
 		},
 		"ipv6-flowspec": {`"string": "flow destination-ipv6 2001:db8:1::10/128/0 next-header =udp source-port =53"`},
 		"ipv4-unicast":  {`"announce": { "ipv4 unicast": { "192.0.2.1": [ { "nlri": "198.51.100.66/32" } ] } }`, `"community": [ [ 65535, 666 ], [ 65535, 65281 ], [ 64503, 13 ] ]`},
@@ -158,7 +163,7 @@ func TestRouters(t *testing.T) {
 		}
 	}
 	announce()
-	each(t, list, "shows all that was announced", 5*time.Second, hasAll)
+	each(t, list, "shows all that was announced", 15*time.Second, hasAll)
 	if os.Getenv("SHOW") != "" {
 		for _, r := range list {
 			for _, f := range speaker.Families() {
@@ -167,7 +172,7 @@ func TestRouters(t *testing.T) {
 			}
 		}
 	}
-	wanted := map[string]int{"four": 5, "holes": 2, "six": 2}
+	wanted := map[string]int{"four": 6, "holes": 2, "six": 2}
 	held, err := s.Held(t.Context())
 	for _, h := range held {
 		if err != nil || h.Rules != wanted[h.ID] || h.At.IsZero() {
@@ -183,7 +188,7 @@ func TestRouters(t *testing.T) {
 	for _, r := range list {
 		r.Kill()
 	}
-	speakertest.Eventually(t, 5*time.Second, "they are missed", func() error {
+	speakertest.Eventually(t, 15*time.Second, "they are missed", func() error {
 		for _, p := range s.Peers() {
 			if p.State == speaker.Established || p.Held != 0 || p.Error == nil {
 				return fmt.Errorf("%+v", p)
@@ -204,7 +209,7 @@ func TestRouters(t *testing.T) {
 		r.Start(t)
 	}
 	t.Logf("all connected again after %s", connected(t, s).Round(time.Millisecond))
-	each(t, list, "shows again what still stands", 5*time.Second, func(r *speakertest.Router) error {
+	each(t, list, "shows again what still stands", 15*time.Second, func(r *speakertest.Router) error {
 		return errors.Join(has(r, "ipv6-flowspec"), has(r, "ipv4-unicast"), has(r, "ipv6-unicast"), hasNone(r, "198.51.100.1"))
 	})
 	for id := range acts {
@@ -212,11 +217,11 @@ func TestRouters(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	each(t, list, "has lost what was withdrawn", 5*time.Second, gone)
+	each(t, list, "has lost what was withdrawn", 15*time.Second, gone)
 	announce()
-	each(t, list, "shows all again", 5*time.Second, hasAll)
+	each(t, list, "shows all again", 15*time.Second, hasAll)
 	stop()
-	each(t, list, "has lost all at the speaker's end", 5*time.Second, gone)
+	each(t, list, "has lost all at the speaker's end", 15*time.Second, gone)
 }
 
 // Who has another password gets no session, whether it calls or is called. And nothing is left
@@ -250,7 +255,7 @@ func TestEnds(t *testing.T) {
 	if err := p.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	each(t, list, "has lost all after SIGKILL", 5*time.Second, gone)
+	each(t, list, "has lost all after SIGKILL", 15*time.Second, gone)
 
 	for _, r := range list {
 		if r.Kind == speakertest.GoBGP { // it would let nobody in for 5 s
@@ -263,5 +268,5 @@ func TestEnds(t *testing.T) {
 	if err := p.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	each(t, list, "has lost all while the speaker hangs, hold time 3 s", 6*time.Second, gone)
+	each(t, list, "has lost all while the speaker hangs, hold time 3 s", 12*time.Second, gone)
 }

@@ -49,6 +49,8 @@ type Speaker struct {
 	seen sightings // of the peers; has a mutex of its own, GoBGP calls it
 }
 
+var _ mitigate.Announcer = (*Speaker)(nil)
+
 // act is what one mitigation has announced.
 type act struct {
 	routes []string // keys, sorted

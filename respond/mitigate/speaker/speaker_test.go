@@ -33,15 +33,23 @@ type far struct {
 	addr netip.AddrPort
 }
 
+// from is from where we speak to an address.
+func from(at netip.Addr) netip.Addr {
+	if at.Is6() {
+		return at // loopback has but one
+	}
+	return us
+}
+
 func newFar(t *testing.T, at netip.Addr, as uint32, families ...bgp.Family) *far {
 	t.Helper()
 	f := &far{bgp: server.NewBgpServer(), addr: speakertest.Port(t, at)}
 	served := make(chan struct{})
 	go func() { f.bgp.Serve(); close(served) }()
 	t.Cleanup(func() { f.bgp.Stop(); <-served })
-	err := f.bgp.StartBgp(t.Context(), &api.StartBgpRequest{Global: &api.Global{Asn: as, RouterId: at.String(), ListenPort: int32(f.addr.Port()), ListenAddresses: []string{at.String()}}})
+	err := f.bgp.StartBgp(t.Context(), &api.StartBgpRequest{Global: &api.Global{Asn: as, RouterId: "192.0.2.7", ListenPort: int32(f.addr.Port()), ListenAddresses: []string{at.String()}}})
 	p := &api.Peer{
-		Conf:      &api.PeerConf{NeighborAddress: us.String(), PeerAsn: ours},
+		Conf:      &api.PeerConf{NeighborAddress: from(at).String(), PeerAsn: ours},
 		Transport: &api.Transport{PassiveMode: true, LocalAddress: at.String()},
 	}
 	for _, x := range families {
@@ -69,8 +77,17 @@ func (f *far) has(t *testing.T, x bgp.Family) (list []string) {
 		for _, p := range paths {
 			s := n.String()
 			for _, a := range p.Attrs {
-				if e, ok := a.(*bgp.PathAttributeExtendedCommunities); ok {
-					s += fmt.Sprint(" ", e.Value)
+				switch a := a.(type) {
+				case *bgp.PathAttributeExtendedCommunities:
+					s += fmt.Sprint(" ", a.Value)
+				case *bgp.PathAttributeNextHop:
+					s += " by " + a.Value.String()
+				case *bgp.PathAttributeMpReachNLRI:
+					if a.Nexthop.IsValid() {
+						s += " by " + a.Nexthop.String()
+					}
+				case *bgp.PathAttributeCommunities:
+					s += fmt.Sprintf(" %x", a.Value)
 				}
 			}
 			list = append(list, s)
@@ -85,7 +102,7 @@ func (f *far) has(t *testing.T, x bgp.Family) (list []string) {
 
 func (f *far) waits(t *testing.T, x bgp.Family, n int) {
 	t.Helper()
-	speakertest.Eventually(t, 5*time.Second, fmt.Sprintf("the router has %d of %s", n, x), func() error {
+	speakertest.Eventually(t, 15*time.Second, fmt.Sprintf("the router has %d of %s", n, x), func() error {
 		if got := f.has(t, x); len(got) != n {
 			return fmt.Errorf("%q", got)
 		}
@@ -111,7 +128,7 @@ func (f *far) tells(t *testing.T, routes int) {
 }
 
 func (f *far) as(name string, as uint32, families ...speaker.Family) speaker.Neighbor {
-	return speaker.Neighbor{Name: name, Address: f.addr, Local: us, AS: as, Multihop: 8, Hold: 9 * time.Second, Families: families}
+	return speaker.Neighbor{Name: name, Address: f.addr, Local: from(f.addr.Addr()), AS: as, Multihop: 8, Hold: 9 * time.Second, Families: families}
 }
 
 func drop(to string, port ...uint16) mitigate.Rule {
@@ -206,7 +223,7 @@ func TestActs(t *testing.T) {
 	ok("e", ntp)
 	edge.waits(t, bgp.RF_FS_IPv4_UC, 2)
 	ok("b", limited)
-	speakertest.Eventually(t, 5*time.Second, "the action is another", func() error {
+	speakertest.Eventually(t, 15*time.Second, "the action is another", func() error {
 		if got := edge.has(t, bgp.RF_FS_IPv4_UC); len(got) != 2 || !strings.Contains(strings.Join(got, ""), "rate: 1000") {
 			return fmt.Errorf("%q", got)
 		}
@@ -224,7 +241,7 @@ func TestActs(t *testing.T) {
 	}
 	edge.waits(t, bgp.RF_IPv4_UC, 0)
 	up.waits(t, bgp.RF_IPv4_UC, 0)
-	speakertest.Eventually(t, 2*time.Second, "two acts are over", func() error {
+	speakertest.Eventually(t, 15*time.Second, "two acts are over", func() error {
 		if s.Expired() != 2 {
 			return fmt.Errorf("%d", s.Expired())
 		}
@@ -235,6 +252,38 @@ func TestActs(t *testing.T) {
 		t.Error(err)
 	}
 	edge.waits(t, bgp.RF_FS_IPv4_UC, 0)
+}
+
+// Routes to be discarded have our own address as their next hop where no other is said; and a
+// session may go by IPv6. The limit of a whole table of rules is announced at once.
+func TestManyBySix(t *testing.T) {
+	t.Parallel()
+	f := newFar(t, netip.IPv6Loopback(), 64515, bgp.RF_FS_IPv4_UC, bgp.RF_FS_IPv6_UC, bgp.RF_IPv6_UC)
+	c := speaker.Config{Peers: []speaker.Neighbor{f.as("six", 64515, speaker.FlowSpec4, speaker.FlowSpec6, speaker.Unicast6)}}
+	c.Peers[0].Rules = 1000
+	s, _ := run(t, c)
+	connected(t, s)
+	rules := []mitigate.Rule{{Match: mitigate.Match{Dst: netip.MustParsePrefix("2001:db8::66/128")}, Action: mitigate.RTBH}}
+	for i := range 999 {
+		rules = append(rules, drop(fmt.Sprintf("192.0.%d.%d/32", i/250, 1+i%250), 53))
+	}
+	begin := clock.System{}.Now()
+	if err := s.Announce(t.Context(), "all", rules, later(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	told := clock.System{}.Now().Sub(begin)
+	f.waits(t, bgp.RF_FS_IPv4_UC, 999)
+	t.Logf("1,000 rules: said within %s, all there after %s", told.Round(time.Millisecond), clock.System{}.Now().Sub(begin).Round(time.Millisecond))
+	if got := f.has(t, bgp.RF_IPv6_UC); len(got) != 1 || !strings.Contains(got[0], "2001:db8::66/128") || !strings.Contains(got[0], "by ::1") || !strings.Contains(got[0], "ffff029a ffffff01") {
+		t.Errorf("%q", got)
+	}
+	if err := s.Announce(t.Context(), "more", []mitigate.Rule{drop("192.0.2.1/32", 123)}, later(time.Hour)); !errors.Is(err, speaker.ErrLimit) {
+		t.Errorf("one more: %v", err)
+	}
+	if err := s.Withdraw(t.Context(), "all"); err != nil {
+		t.Error(err)
+	}
+	f.waits(t, bgp.RF_FS_IPv4_UC, 0)
 }
 
 // leap is a clock that can be set forward.
@@ -269,7 +318,7 @@ func TestTakesNothing(t *testing.T) {
 		t.Errorf("the other holds %+v", s.Peers()[1])
 	}
 	loud.tells(t, 11)
-	speakertest.Eventually(t, 5*time.Second, "it is shut out", func() error {
+	speakertest.Eventually(t, 15*time.Second, "it is shut out", func() error {
 		if p := s.Peers()[0]; p.State != speaker.Down || p.Error == nil || !strings.Contains(p.Error.EN, "more than 10 routes") {
 			return fmt.Errorf("%+v", p)
 		}
