@@ -45,6 +45,7 @@ type FlowAttack struct {
 	Told      time.Time         `json:"told"` // when an exporter first told of it; zero never
 	PeakPPS   uint64            `json:"peak_pps"`
 	PeakBPS   uint64            `json:"peak_bps"`
+	Course    []uint64          `json:"course"` // its packets in each second from the scene's start, until it ends
 	Packets   uint64            `json:"packets"`
 	Bytes     uint64            `json:"bytes"`
 	Sources   uint64            `json:"sources"` // 0: forged anew for every packet
@@ -147,6 +148,7 @@ func (n *flowNet) finish() FlowTruth {
 	for i := range t.Attacks {
 		a := &t.Attacks[i]
 		a.PeakPPS, a.PeakBPS = n.course.attacks[i].peak()
+		a.Course = n.course.attacks[i].packets
 		for j := range a.Vectors {
 			a.Vectors[j].Share = float64(a.Vectors[j].Packets) / float64(max(a.Packets, 1))
 		}

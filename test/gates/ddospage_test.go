@@ -46,12 +46,12 @@ What rises without the form of an attack is a note and no claim (%d).
 
 ## 遅れ / Delay
 
-「開始から」は攻撃の最初のパケットから検知が告げられるまで、「最初の報告から」はルーターがその攻撃を初めて伝えてからです。
-差はルーターの timeout によるもので、検知では縮められません。検知は 1 秒ごとに判断します。最初の報告からの中央値 %.1f 秒、最長 %.1f 秒。
+「開始から」は攻撃が始まって(徐々に増える攻撃では最大の 3 分の 1 を超えて)から検知が告げられるまで、「最初の報告から」は
+ルーターがその攻撃を初めて伝えてからです。差はルーターの timeout によるもので、検知では縮められません。検知は 1 秒ごとに判断します。最初の報告からの中央値 %.1f 秒、最長 %.1f 秒。
 
-"From onset" counts from the attack's first packet to when it is told; "from the first record" from when a router first told of
-the attack. What lies between is the router's time-outs, which no detector can shorten. Decisions are made once a second. From
-the first record the median is %.1f s, the longest %.1f s.
+"From onset" counts from the attack's beginning (if it rises, from a third of its peak) to when it is told; "from the first
+record" from when a router first told of the attack. What lies between is the router's time-outs, which no detector can shorten.
+Decisions are made once a second. From the first record the median is %.1f s, the longest %.1f s.
 
 | 場面 / scene | 標的 / target | 主な手口 / main vector | 開始から / from onset | 最初の報告から / from the first record |
 |---|---|---|---|---|
