@@ -5,7 +5,9 @@ import { createReadStream, existsSync, statSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { attacks, findings as attackFindings, news } from './attacks.mjs';
 import * as d from './data.mjs';
+import { flows } from './flows.mjs';
 import { office } from './office.mjs';
 import { policy } from './rpz.mjs';
 
@@ -16,6 +18,9 @@ const streams = new Set();
 const send = (event, data) => {
   for (const s of streams) s.write(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
 };
+
+const findings = () => [...attackFindings(), ...d.findings()];
+const work = () => [...attackFindings().map((f) => ({ finding: f, input: null, severity: f.severity, next: { ja: '攻撃の画面で緩和の案を確かめる', en: 'Look at the proposals on its page' } })), ...d.work()].sort((a, b) => a.severity - b.severity);
 
 const status = () => ({
   now: d.iso(Date.now()), data_time: d.iso(d.dataNow()), demo: true, speed: 60, roles: ['admin'], inputs: d.inputs(),
@@ -116,7 +121,7 @@ async function api(req, res, path, q, token) {
   else if (path === '/status') out = status();
   else if (path === '/situation') {
     const now = d.dataNow();
-    out = { state: 'ok', today: day(now), last_week: day(now - 7 * d.DAY), work: d.work(), inputs: d.inputs() };
+    out = { state: 'ok', today: day(now), last_week: day(now - 7 * d.DAY), work: work(), inputs: d.inputs() };
   } else if (path === '/telescope/series') out = series(q, from, to);
   else if (path === '/telescope/top') out = top(q, from, to);
   else if (path === '/telescope/rising')
@@ -127,9 +132,9 @@ async function api(req, res, path, q, token) {
     const at = Number(q.get('cursor') || 0);
     out = { state: 'ok', rows: d.events(Number(q.get('limit') || 50), at * 100), next: at < 3 ? String(at + 1) : null };
   } else if ((m = /^\/address\/(.+)$/.exec(path))) out = address(decodeURIComponent(m[1]));
-  else if (path === '/findings') out = { state: 'ok', rows: d.findings(), next: null };
+  else if (path === '/findings') out = { state: 'ok', rows: findings(), next: null };
   else if ((m = /^\/findings\/([^/]+)$/.exec(path))) {
-    const f = d.findings().find((x) => x.id === m[1]);
+    const f = findings().find((x) => x.id === m[1]);
     if (!f) return problem(res, 'not-found', 404, 'no such finding');
     out = { finding: f, history: [{ ...f, state: 'opened', changed: f.opened }, f] };
   } else if ((m = /^\/findings\/([^/]+)\/ack$/.exec(path)) && req.method === 'POST') {
@@ -157,7 +162,7 @@ async function api(req, res, path, q, token) {
   } else {
     const { text = '' } = req.method === 'POST' ? await body(req) : {};
     const given = text.startsWith('{') ? JSON.parse(text) : {};
-    out = policy(req.method, path, q, given, text) ?? office(req.method, path, q, given);
+    out = attacks(req.method, path, q, given) ?? flows(req.method, path, q, given) ?? policy(req.method, path, q, given, text) ?? office(req.method, path, q, given);
     if (!out) return problem(res, 'not-found', 404, 'no such route');
     if (out.refusal) return problem(res, out.refusal.code, out.refusal.status, req.headers['accept-language']?.startsWith('ja') ? out.refusal.ja : out.refusal.en);
     if (out.file) {
@@ -166,7 +171,7 @@ async function api(req, res, path, q, token) {
     }
   }
   if (q.get('format') === 'csv') {
-    const rows = out.rows ?? out.points ?? out.cases ?? out.entries ?? out.proofs ?? out.days ?? [];
+    const rows = out.rows ?? out.points ?? out.cases ?? out.entries ?? out.proofs ?? out.days ?? out.attacks ?? out.exporters ?? [];
     res.writeHead(200, { 'Content-Type': 'text/csv; charset=utf-8', 'Content-Disposition': 'attachment; filename="sakimori.csv"' });
     return res.end([Object.keys(rows[0] ?? { none: 0 }).join(','), ...rows.map((r) => flat(r).join(','))].join('\r\n') + '\r\n');
   }
@@ -200,6 +205,7 @@ function frame() {
 
 /** Serves until the server that it returns is closed. */
 export function serve(port, token = process.env.SAKIMORI_TOKEN ?? '') {
+  news(send);
   setInterval(frame, 100).unref();
   setInterval(() => send('status', status()), 1000).unref();
   setInterval(() => streams.forEach((s) => s.write(': hb\n\n')), 15_000).unref();

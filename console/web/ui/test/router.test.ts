@@ -18,7 +18,9 @@ describe('parseLocation', () => {
     ['/infections', 'infections', ''],
     ['/infections/C-2026-000123', 'infections', 'C-2026-000123'],
     ['/legal', 'legal', ''],
-    ['/attacks', 'situation', ''],
+    ['/attacks', 'attacks', ''],
+    ['/attacks/attack-0a41', 'attacks', 'attack-0a41'],
+    ['/nowhere', 'situation', ''],
   ])('%s', (p, page, arg) => expect(parseLocation(p, '')).toMatchObject({ page, arg }));
   it('drops a one-time token', () => expect(parseLocation('/', '?token=secret&from=x').query.toString()).toBe('from=x'));
   it('reads what path writes', () => {

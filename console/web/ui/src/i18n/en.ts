@@ -2,7 +2,7 @@ import type { ja } from './ja';
 
 export const en = {
   skip: 'Skip to content',
-  nav: { label: 'Pages', situation: 'Situation', darknet: 'Darknet', infections: 'Infections', legal: 'Legal & reports', address: 'Address', account: 'My account', system: 'Sharing & system', welcome: 'Welcome', wall: 'Wall display', collapse: 'Collapse menu', expand: 'Expand menu', import: 'Import' },
+  nav: { label: 'Pages', situation: 'Situation', darknet: 'Darknet', attacks: 'Attacks', infections: 'Infections', legal: 'Legal & reports', address: 'Address', account: 'My account', system: 'Sharing & system', welcome: 'Welcome', wall: 'Wall display', collapse: 'Collapse menu', expand: 'Expand menu', import: 'Import' },
   top: {
     search: 'Search',
     searchHint: 'Address, port, AS, region, case',
@@ -227,6 +227,7 @@ export const en = {
       packets: 'Packets', targets: 'Target addresses', sources: 'Source hosts', family: 'Family', tool: 'Tool', port: 'Port', ports: 'Ports', rate: 'Observed rate', rate_estimate: 'Estimated attack rate',
       estimated_rate: 'Estimated attack rate', peak: 'Peak', expected: 'Usual', score: 'Score', duration: 'Duration', first: 'First', last: 'Last', floor: 'Detection floor', median: 'Median', mad: 'Median absolute deviation', country: 'Country or region', as: 'AS',
     },
+    attack: 'Open its page in Attacks',
     pages: 'See in Darknet',
   },
   imports: {
@@ -375,6 +376,7 @@ export const en = {
       ['/', 'Search'],
       ['g s', 'Go to Situation'],
       ['g d', 'Go to Darknet'],
+      ['g a', 'Go to Attacks'],
       ['g i', 'Go to Infections'],
       ['g l', 'Go to Legal & reports'],
       ['g t', 'To Sharing & system (admins)'],
@@ -414,6 +416,6 @@ export const en = {
     import: 'Import a capture',
     show: 'Open it',
   },
-  wall: { title: 'Wall display', exit: 'Leave the wall display', scenes: ['World map', 'Packets and hosts', 'Leaders and inputs'], findings: 'Needs attention', today: 'Today', updated: 'Last update', waiting: 'Waiting for a connection', lost: 'Reconnecting', hide: 'Esc to leave' },
+  wall: { title: 'Wall display', exit: 'Leave the wall display', scenes: ['World map', 'Packets and hosts', 'Leaders and inputs'], findings: 'Needs attention', today: 'Today', running: 'under way', answered: (n: string) => `mitigation confirmed: ${n}`, updated: 'Last update', waiting: 'Waiting for a connection', lost: 'Reconnecting', hide: 'Esc to leave' },
   demo: 'Sample data',
 } satisfies typeof ja;

@@ -2,7 +2,7 @@
 
 export const ja = {
   skip: '本文へ移動',
-  nav: { label: '画面', situation: '状況', darknet: '観測', infections: '感染対応', legal: '法令・報告', address: 'アドレス', account: 'アカウント', system: '共有・設定', welcome: 'ようこそ', wall: '壁面表示', collapse: 'メニューをたたむ', expand: 'メニューをひらく', import: '取り込み' },
+  nav: { label: '画面', situation: '状況', darknet: '観測', attacks: '攻撃', infections: '感染対応', legal: '法令・報告', address: 'アドレス', account: 'アカウント', system: '共有・設定', welcome: 'ようこそ', wall: '壁面表示', collapse: 'メニューをたたむ', expand: 'メニューをひらく', import: '取り込み' },
   top: {
     search: '検索',
     searchHint: 'アドレス、ポート、AS、国・地域、案件',
@@ -227,6 +227,7 @@ export const ja = {
       packets: 'パケット', targets: '宛先アドレス', sources: '送信元ホスト', family: '種別', tool: 'ツール', port: 'ポート', ports: 'ポート', rate: '観測した毎秒', rate_estimate: '推定攻撃規模',
       estimated_rate: '推定攻撃規模', peak: '最大', expected: '平常値', score: '強さ', duration: '継続', first: '初回', last: '最終', floor: '検出下限', median: '中央値', mad: '中央絶対偏差', country: '国・地域', as: 'AS',
     } as Record<string, string>,
+    attack: '攻撃の画面を開く',
     pages: '観測で見る',
   },
   imports: {
@@ -375,6 +376,7 @@ export const ja = {
       ['/', '検索'],
       ['g s', '状況へ'],
       ['g d', '観測へ'],
+      ['g a', '攻撃へ'],
       ['g i', '感染対応へ'],
       ['g l', '法令・報告へ'],
       ['g t', '共有・設定へ(管理)'],
@@ -414,6 +416,6 @@ export const ja = {
     import: 'キャプチャを取り込む',
     show: '開いて見る',
   },
-  wall: { title: '壁面表示', exit: '壁面表示を終える', scenes: ['世界地図', 'パケットとホスト', '上位と入力'], findings: '対応が必要', today: '本日', updated: '最終更新', waiting: '接続を待っています', lost: '再接続しています', hide: 'Esc で戻る' },
+  wall: { title: '壁面表示', exit: '壁面表示を終える', scenes: ['世界地図', 'パケットとホスト', '上位と入力'], findings: '対応が必要', today: '本日', running: '件が継続中', answered: (n: string) => `うち効果を確認した緩和 ${n}`, updated: '最終更新', waiting: '接続を待っています', lost: '再接続しています', hide: 'Esc で戻る' },
   demo: '見本データ',
 };

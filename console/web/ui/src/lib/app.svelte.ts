@@ -28,6 +28,7 @@ class App {
   help = $state(false);
   importing = $state(false);
   #frames = new Set<(f: MapFrame) => void>();
+  #ears = new Set<(m: Message) => void>();
   #statusAt = 0;
   #lag = 0; // ms that the server's clock is ahead of this browser's
 
@@ -118,6 +119,10 @@ class App {
         this.jobs = [job, ...this.jobs.filter((j) => j.id !== job.id)];
         break;
       }
+      case 'attack':
+      case 'mitigation':
+        if (!this.paused) for (const hear of this.#ears) hear(m);
+        break;
     }
   }
 
@@ -133,6 +138,13 @@ class App {
   frames(take: (f: MapFrame) => void): () => void {
     this.#frames.add(take);
     return () => this.#frames.delete(take);
+  }
+
+  /** Hears of attacks and of what is done against them, at most once a second for
+   *  each, until the returned function is called. */
+  hear(take: (m: Message) => void): () => void {
+    this.#ears.add(take);
+    return () => this.#ears.delete(take);
   }
 
   /** The time of the newest data, ms; null before there is any. */

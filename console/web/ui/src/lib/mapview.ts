@@ -20,7 +20,7 @@ export const protocols = 6;
 /** Second code beside colour: the dash of the line, and the shape at its source. */
 export const dashes: readonly number[][] = [[], [7, 3], [2, 3], [12, 3, 2, 3], [4, 4], [1, 4]];
 
-export type Circle = { lat: number; lon: number; protocol: number; packets: number };
+export type Circle = { lat: number; lon: number; protocol: number; packets: number; label?: string };
 type Arc = { x: number; y: number; cx: number; cy: number; born: number; protocol: number };
 
 let geometry: Promise<GeoPermissibleObjects> | null = null;
@@ -39,6 +39,8 @@ export class MapView {
   /** Where the sensor is drawn. */
   sensor: [number, number] = [36, 138];
   hidden = new Set<number>();
+  /** Done when the land is there, or can't be had. */
+  readonly ready: Promise<void>;
   #canvas: HTMLCanvasElement;
   #ctx: CanvasRenderingContext2D;
   #base: HTMLCanvasElement = document.createElement('canvas');
@@ -56,7 +58,7 @@ export class MapView {
     this.#canvas = canvas;
     // Stays on the CPU: without a GPU this halves the time of a frame.
     this.#ctx = canvas.getContext('2d', { willReadFrequently: true })!;
-    land().then(
+    this.ready = land().then(
       (shape) => {
         this.#shape = shape;
         this.paint();
@@ -124,6 +126,12 @@ export class MapView {
       this.#arcs.push({ x: start[0], y: start[1], cx: start[0] + dx / 2, cy: start[1] + dy / 2 - lift, born: now + (i / arcs.length) * 110, protocol });
     });
     if (this.#arcs.length > most) this.#arcs.splice(0, this.#arcs.length - most);
+  }
+
+  /** Shows these and nothing else, without motion. */
+  put(circles: readonly Circle[]): void {
+    this.#cells = new Map(circles.map((c, i) => [String(i), c]));
+    this.drawCircles();
   }
 
   #count(lat: number, lon: number, protocol: number, n: number): void {
@@ -205,8 +213,35 @@ export class MapView {
     }
     ctx.setLineDash([]);
     ctx.globalAlpha = 1;
+    this.#labels(cells, top, biggest);
     const end = this.#projection([this.sensor[1], this.sensor[0]]);
     if (end) this.#beacon(end, 0);
+  }
+
+  /** Words beside circles, the largest first, where no other word stands. */
+  #labels(cells: readonly Circle[], top: number, biggest: number): void {
+    const ctx = this.#ctx;
+    ctx.font = `12px ${getComputedStyle(document.body).fontFamily}`;
+    ctx.textBaseline = 'middle';
+    ctx.lineWidth = 3;
+    ctx.strokeStyle = color('--sea');
+    ctx.fillStyle = this.#ink;
+    const taken: [number, number, number][] = [];
+    for (const c of cells) {
+      const at = c.label ? this.#projection([c.lon, c.lat]) : null;
+      if (!at || !c.label) continue;
+      const wide = ctx.measureText(c.label).width;
+      const gap = Math.max(1.2, Math.sqrt(c.packets / top) * biggest) + 4;
+      const places: [number, number][] = [[gap, 0], [-gap - wide, 0], [-wide / 2, gap + 8], [-wide / 2, -gap - 8]];
+      for (const [dx, dy] of places) {
+        const [x, y] = [at[0] + dx, at[1] + dy];
+        if (x < 4 || x + wide > this.#width - 4 || taken.some(([x1, y1, w1]) => Math.abs(y1 - y) < 15 && x < x1 + w1 && x1 < x + wide)) continue;
+        taken.push([x, y, wide]);
+        ctx.strokeText(c.label, x, y);
+        ctx.fillText(c.label, x, y);
+        break;
+      }
+    }
   }
 
   #blank(): void {
