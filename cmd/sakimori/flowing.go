@@ -325,12 +325,7 @@ func (l *flowing) save(ctx context.Context, last bool) error {
 	}
 	l.mu.Lock()
 	news := l.run.news()
-	serial := uint64(0)
-	if last {
-		serial = l.w.Finish()
-	} else {
-		serial = l.w.Cut()
-	}
+	serial := l.w.Cut() // also the last time: the next start goes on with the same minutes
 	states := map[string][]byte{}
 	var err error
 	for _, d := range l.run.detectors() {

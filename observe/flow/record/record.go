@@ -33,12 +33,16 @@ func New(ctx context.Context, s *store.Store) (*Record, error) {
 	return &Record{s}, nil
 }
 
-// Writer is one that goes on where the last Save of its part ended.
+// Writer is one that goes on where the last Save of its part ended. A part that was
+// finished is over.
 func (r *Record) Writer(ctx context.Context, o Options) (*Writer, error) {
 	w := newWriter(r, o)
 	p, err := positionOf(ctx, r.store, o.Part)
 	if err != nil {
 		return nil, wrap(err, "where the writer ended")
+	}
+	if p.until[observe.FlowMinute] >= ended {
+		return nil, fmt.Errorf("flow record: part %d was finished, so nothing more is counted in it: take another one", o.Part)
 	}
 	w.serial, w.base, w.stats = p.serial, p.until[observe.FlowMinute]/minute, p.stats
 	return w, nil
@@ -84,7 +88,7 @@ type Policy struct{ Raw, Minutes, Fives, Hours time.Duration }
 
 // Retain deletes buckets that ended longer ago than the policy keeps; those of which
 // the next grain isn't made yet stay. A writer that nobody goes on with is ended by Finish
-// and Save of one of its part. It gives how many rows went, by grain.
+// and Save of another one of its part. It gives how many rows went, by grain.
 func (r *Record) Retain(ctx context.Context, now time.Time, p Policy) (rows [observe.FlowHour + 1]int64, err error) {
 	err = r.store.Tx(ctx, func(tx *store.Tx) (err error) {
 		for g, keep := range []time.Duration{p.Raw, p.Minutes, p.Fives, p.Hours} {

@@ -359,7 +359,8 @@ func (w *Writer) Cut() (serial uint64) {
 	return w.enqueue(w.base * minute)
 }
 
-// Finish is the last Cut: no more will come.
+// Finish is the Cut at the end of an import: no more will ever come in this part. What
+// goes on after a restart ends with Cut.
 func (w *Writer) Finish() (serial uint64) {
 	w.advance(w.base + int64(len(w.open)))
 	w.base = ended / minute

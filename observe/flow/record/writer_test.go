@@ -92,6 +92,9 @@ func TestParts(t *testing.T) {
 			t.Errorf("%s: %+v %v", g, top.Total, err)
 		}
 	}
+	if _, err := rec.Writer(t.Context(), record.Options{Part: 2}); err == nil {
+		t.Error("a part that was finished goes on")
+	}
 	parts, err := rec.Parts(t.Context())
 	if err != nil || parts[1].Flows != 100 || parts[2].Flows != 100 {
 		t.Errorf("%+v %v", parts, err)
