@@ -23,6 +23,7 @@ type mitigations struct {
 	desk      *mitigate.Desk
 	speaker   *speaker.Speaker // nil: no peers
 	attacks   attackBook
+	log       *slog.Logger
 	protected []mitigate.Protected
 }
 
@@ -30,7 +31,7 @@ var _ api.Mitigations = (*mitigations)(nil)
 
 // openMitigations opens the desk in a house.
 func (h *office) openMitigations(ctx context.Context, cfg *config, attacks *register.Register, log *slog.Logger) (*mitigations, error) {
-	m := &mitigations{attacks: attackBook{attacks}}
+	m := &mitigations{attacks: attackBook{attacks}, log: log}
 	policy, err := cfg.Mitigation.policy()
 	if err != nil {
 		return nil, err
@@ -249,10 +250,11 @@ func (m *mitigations) now(ctx context.Context, x mitigate.Mitigation, err error)
 	if err != nil {
 		return told(x, err)
 	}
-	if _, err := m.desk.Tick(ctx); err != nil {
-		return api.Mitigation{}, err
+	_, due := m.desk.Tick(ctx) // what fails is tried again each second, and the decision stands
+	if x, err = m.desk.Get(ctx, x.ID); err == nil && due != nil {
+		m.log.WarnContext(ctx, "what was decided couldn't be done at once; it is tried again", slog.String("mitigation", x.ID), slog.Any("error", due))
 	}
-	return told(m.desk.Get(ctx, x.ID))
+	return told(x, err)
 }
 
 func (m *mitigations) Means(ctx context.Context) (out api.MitigationMeans, err error) {

@@ -346,6 +346,9 @@ func (s *station) tidy(ctx context.Context, at time.Time) {
 	if _, err := s.keeper.record.Retain(ctx, at, s.cfg.Retention.policy()); err != nil {
 		s.log.ErrorContext(ctx, "retention failed", slog.Any("error", err))
 	}
+	if _, err := s.keeper.flows.Retain(ctx, at, s.cfg.Flow.Keep.policy()); err != nil {
+		s.log.ErrorContext(ctx, "retention of flows failed", slog.Any("error", err))
+	}
 	day := at.UTC().Truncate(24 * time.Hour).Add(-24 * time.Hour)
 	if err := s.keeper.record.Cluster(ctx, day); err != nil {
 		s.log.ErrorContext(ctx, "sorting a closed day failed", slog.Any("error", err))

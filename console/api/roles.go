@@ -135,8 +135,8 @@ var permissions = map[string]console.Roles{
 	"POST /api/v1/ledger/verify":              lawyers,
 	"GET /api/v1/ledger/export":               lawyers,
 
-	"GET /api/v1/attacks":                    readers,
-	"GET /api/v1/attacks/{id}":               readers, // written down; addresses to defenders alone
+	"GET /api/v1/attacks":                    everyone, // a wall sees no address at all
+	"GET /api/v1/attacks/{id}":               readers,  // written down; addresses to defenders alone
 	"GET /api/v1/attacks/{id}/course":        readers,
 	"GET /api/v1/attacks/{id}/sources":       readers,
 	"POST /api/v1/attacks/{id}/plan":         engineers,
