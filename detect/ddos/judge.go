@@ -101,8 +101,9 @@ var windows = [...]uint32{3, 5, 10, 20, 40, 80}
 const leastSeen = 8
 
 // crossed tells whether a rate was above a line in seconds that were touched, and in
-// which: in two of three seconds, or in a longer window without its busiest second, each
-// time with the lower end of the 95 % range.
+// which: in two of three seconds, or in one after another that was on the way there, as a
+// flood rarely begins with a second; or in a longer window without its busiest second,
+// each time with the lower end of the 95 % range.
 func (d *Detector) crossed(cells *[ring]cell, w *warm, m measure, line float64) (uint32, bool) {
 	if line <= 0 {
 		return 0, false
@@ -117,18 +118,18 @@ func (d *Detector) crossed(cells *[ring]cell, w *warm, m measure, line float64) 
 	if !some {
 		return 0, false
 	}
-	above := func(s uint32) bool {
+	exceeds := func(s uint32, line float64) bool {
 		v, variance := cells[s%ring].of(m)
 		return v-z*math.Sqrt(variance) > line && (variance == 0 || v*v >= variance*leastSeen/2)
 	}
 	for s := lo; s <= min(hi+2, w.head); s++ {
 		n := 0
 		for k := range uint32(3) {
-			if above(s - k) {
+			if exceeds(s-k, line) {
 				n++
 			}
 		}
-		if n >= 2 {
+		if n >= 2 || exceeds(s, line) && exceeds(s-1, clearShare*line) {
 			return s, true
 		}
 	}
