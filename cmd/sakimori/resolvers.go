@@ -333,7 +333,7 @@ func newResolvers(ctx context.Context, s *station) (*resolvers, error) {
 	if r.record, err = dns.Open(ctx, s.office.db, clock.System{}); err != nil {
 		return nil, err
 	}
-	if r.observer, err = dns.New(dns.Config{Live: true}, r.clients, s.office.listed, r.callers, clock.System{}); err != nil {
+	if r.observer, err = dns.New(dns.Config{Live: true, Missing: r}, r.clients, s.office.listed, r.callers, clock.System{}); err != nil {
 		return nil, err
 	}
 	for i := range s.cfg.DNS.Sources {
@@ -349,6 +349,16 @@ func newResolvers(ctx context.Context, s *station) (*resolvers, error) {
 		s.office.watchResolvers(l.Name, listener)
 	}
 	return r, nil
+}
+
+// Missing tells who looks at flows of a zone whose names are made up.
+func (r *resolvers) Missing(zone string, distinct, nx uint64, at time.Time) {
+	r.s.mu.Lock()
+	l := r.s.flowing
+	r.s.mu.Unlock()
+	if l != nil {
+		l.run.attacks.Names(zone, distinct, nx, at)
+	}
 }
 
 // components are the listeners behind what keeps their counts: it stops last.

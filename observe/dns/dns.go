@@ -51,6 +51,7 @@ type Config struct {
 	// The bounds of memory: names whose clients are counted, none below 0; rows of counts that wait
 	// to be kept; resolvers that are told apart; lookups that are handed on at once.
 	Names, Rows, Resolvers, Batch int
+	Missing                       Missing // hears of zones whose names are made up; nil nobody
 	// Live: what is told now. Times that are far from the machine's are mistaken. Of
 	// what isn't live all distinct clients are counted, see Clients.
 	Live bool

@@ -40,6 +40,7 @@ type Observer struct {
 	buf       dns.Name
 	first     int64
 	last      int64
+	missing   missing
 	seen      sketch.Set   // hashes of all clients of what isn't live
 	key       maphash.Seed // of these, never leaves the memory
 }
@@ -126,6 +127,9 @@ func (o *Observer) take(e *Exchange, now int64) {
 	match, hits := o.clients.May(e.Client, time.Unix(0, e.At))
 	if !match {
 		return // it isn't even compared
+	}
+	if o.cfg.Missing != nil && e.Kind == Response && e.Rcode == dns.NXDomain {
+		o.missed(e)
 	}
 	m := o.zones.read(e, o.buf)
 	var l Listing
