@@ -93,15 +93,20 @@ func (f *floods) takeTimed(batch []observe.Flow) {
 		}
 		f.take(batch[begin:i])
 		begin = i
-		if f.second == 0 || s-f.second > catchUpMost {
-			f.tick(s)
-			continue
-		}
-		for t := f.second + 1; t <= s; t++ {
-			f.tick(t)
-		}
+		f.until(s)
 	}
 	f.take(batch[begin:])
+}
+
+// until judges each second before one in which something comes.
+func (f *floods) until(second int64) {
+	if f.second == 0 || second-f.second > catchUpMost {
+		f.tick(second)
+		return
+	}
+	for t := f.second + 1; t <= second; t++ {
+		f.tick(t)
+	}
 }
 
 // catchUpMost is for how many seconds in a row without a flow each is judged by itself.

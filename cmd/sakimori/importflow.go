@@ -251,6 +251,7 @@ func (i *flowImport) exported(c *cobra.Command, f *flowFlags, cfg *config, clock
 		return &exitError{exitUsage, err}
 	}
 	collector := dir.Collector(i.take)
+	collector.Each(i.run.until)
 	err = i.each(c, f.progress, files, func(r io.Reader) error {
 		n, err := flow.ReadFrom(c.Context(), collector, r, from)
 		if err == nil && n.Datagrams == 0 {

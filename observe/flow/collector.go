@@ -27,6 +27,9 @@ type Collector struct {
 	cfg  *Config
 	hand func([]observe.Flow) []observe.Flow // takes a batch, and gives an empty one
 
+	each   func(second int64) // while files are read, see Each
+	second int64
+
 	batch    []observe.Flow
 	sources  map[netip.AddrPort]*source
 	last     *source

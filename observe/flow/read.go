@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"time"
 
 	"sakimori/base/wire/ipfix"
 	"sakimori/base/wire/netflow"
@@ -32,6 +33,10 @@ type File struct {
 	First     int64  // Unix nanoseconds, of the first export
 	Last      int64
 }
+
+// Each has f called, while files are read, with each later second (Unix) in which
+// something came, before it is taken and after what came before was handed on.
+func (c *Collector) Each(f func(second int64)) { c.each = f }
 
 // Read takes the exports in a file: a capture of theirs, whose frames tell when they came;
 // or a single datagram as it was sent, or several of those that tell their length, which
@@ -122,6 +127,13 @@ func (n *File) take(c *Collector, b []byte, from netip.AddrPort, at int64) {
 	}
 	n.Datagrams++
 	n.Last = at
+	if s := at / int64(time.Second); c.each != nil && s > c.second {
+		if c.second > 0 {
+			c.Flush()
+		}
+		c.second = s
+		c.each(s)
+	}
 	if err := c.Ingest(b, from, at); err != nil {
 		n.Malformed++
 		if n.Err == nil {
