@@ -157,8 +157,10 @@ func (s *FlowScene) cast(out DatagramWriter) (*flowNet, error) {
 	if n.world, err = newPlaces(nil); err != nil {
 		return nil, err
 	}
-	n.truth = FlowTruth{Scene: s.Name, Note: FlowNote, Seed: s.Seed, Start: s.Start, End: s.Start.Add(s.Duration), Own: s.Own, OneWay: s.OneWay,
-		Attacks: []FlowAttack{}, Innocents: []FlowInnocent{}, Infected: []FlowInfected{}}
+	n.truth = FlowTruth{
+		Scene: s.Name, Note: FlowNote, Seed: s.Seed, Start: s.Start, End: s.Start.Add(s.Duration), Own: s.Own, OneWay: s.OneWay,
+		Attacks: []FlowAttack{}, Innocents: []FlowInnocent{}, Infected: []FlowInfected{},
+	}
 	for i := range s.Routers {
 		r, err := newRouter(n, i, s.Routers[i], out)
 		if err != nil {
