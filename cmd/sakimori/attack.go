@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -40,35 +39,13 @@ func newAttackList() *cobra.Command {
 攻撃を一覧します。継続中のものがあれば終了コードは 3 です。`,
 		Example: "  sakimori attack list --data sakimori-data --state open\n  sakimori attack list --about 203.0.113.0/24 -o csv",
 		RunE: func(c *cobra.Command, _ []string) error {
-			ask, done, err := a.open(c)
-			if err != nil {
-				return err
-			}
 			path := "/api/v1/attacks" + query("state", state, "direction", direction, "vector", vector, "q", about, "from", from, "to", to, "limit", fmt.Sprint(limit))
-			b, err := ask(c.Context(), http.MethodGet, path, nil, "application/json")
-			var raw []byte
-			if err == nil && a.format == "csv" {
-				raw, err = ask(c.Context(), http.MethodGet, path, nil, "text/csv")
-			}
-			if cerr := done(); err == nil {
-				err = cerr
-			}
-			if err != nil {
-				return err
-			}
 			var list struct {
 				Attacks []api.AttackRow `json:"attacks"`
 				Running int             `json:"running"`
 			}
-			if err := json.Unmarshal(b, &list); err != nil {
-				return err
-			}
-			switch w := c.OutOrStdout(); a.format {
-			case "json":
-				_, err = w.Write(append(b, '\n'))
-			case "csv":
-				_, err = w.Write(raw)
-			default:
+			printed, err := a.answer(c, http.MethodGet, path, nil, &list)
+			if err == nil && !printed {
 				err = printAttacks(c, list.Attacks)
 			}
 			if err == nil && list.Running > 0 {
@@ -158,25 +135,11 @@ func newAttackShow() *cobra.Command {
 			if a.format == "csv" {
 				return usage("-o csv: an attack isn't a table; use table or json")
 			}
-			ask, done, err := a.open(c)
-			if err != nil {
-				return err
-			}
-			b, err := ask(c.Context(), http.MethodGet, "/api/v1/attacks/"+url.PathEscape(args[0]), nil, "application/json")
-			if cerr := done(); err == nil {
-				err = cerr
-			}
-			if err != nil {
-				return err
-			}
-			if a.format == "json" {
-				_, err := c.OutOrStdout().Write(append(b, '\n'))
-				return err
-			}
 			var x struct {
 				Attack api.AttackWhole `json:"attack"`
 			}
-			if err := json.Unmarshal(b, &x); err != nil {
+			printed, err := a.answer(c, http.MethodGet, "/api/v1/attacks/"+url.PathEscape(args[0]), nil, &x)
+			if err != nil || printed {
 				return err
 			}
 			return printAttack(c, &x.Attack)
@@ -248,25 +211,14 @@ sessions with the routers.
 			if strings.TrimSpace(why) == "" {
 				return usage("--why: say why; it goes into the ledger")
 			}
-			ask, done, err := a.open(c)
-			if err != nil {
-				return err
-			}
-			b, err := ask(c.Context(), http.MethodPost, "/api/v1/mitigations/"+url.PathEscape(args[0])+"/withdraw", map[string]string{"why": why}, "application/json")
-			if cerr := done(); err == nil {
-				err = cerr
-			}
-			if err != nil {
-				return err
-			}
-			if a.format == "json" {
-				_, err := c.OutOrStdout().Write(append(b, '\n'))
-				return err
+			if a.format == "csv" {
+				return usage("-o csv: a mitigation isn't a table; use table or json")
 			}
 			var x struct {
 				Mitigation api.Mitigation `json:"mitigation"`
 			}
-			if err := json.Unmarshal(b, &x); err != nil {
+			printed, err := a.answer(c, http.MethodPost, "/api/v1/mitigations/"+url.PathEscape(args[0])+"/withdraw", map[string]string{"why": why}, &x)
+			if err != nil || printed {
 				return err
 			}
 			_, err = fmt.Fprintf(c.OutOrStdout(), "%s: %s\n", x.Mitigation.ID, say(x.Mitigation.Words.JA, x.Mitigation.Words.EN))

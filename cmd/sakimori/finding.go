@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -30,35 +29,12 @@ func newFindingList() *cobra.Command {
 検知を一覧します。継続中のものがあれば終了コードは 3 です。`,
 		Example: "  sakimori finding list --data sakimori-data --detector infected -o json",
 		RunE: func(c *cobra.Command, _ []string) error {
-			ask, done, err := a.open(c)
-			if err != nil {
-				return err
-			}
 			path := "/api/v1/findings" + query("detector", detector, "state", state, "from", from, "to", to, "limit", fmt.Sprint(limit))
-			b, err := ask(c.Context(), http.MethodGet, path, nil, "application/json")
-			var raw []byte
-			if err == nil && a.format == "csv" {
-				raw, err = ask(c.Context(), http.MethodGet, path, nil, "text/csv")
-			}
-			if cerr := done(); err == nil {
-				err = cerr
-			}
-			if err != nil {
-				return err
-			}
 			var list struct {
 				Rows []api.Found `json:"rows"`
 			}
-			if err := json.Unmarshal(b, &list); err != nil {
-				return err
-			}
-			w := c.OutOrStdout()
-			switch a.format {
-			case "json":
-				_, err = w.Write(append(b, '\n'))
-			case "csv":
-				_, err = w.Write(raw)
-			default:
+			printed, err := a.answer(c, http.MethodGet, path, nil, &list)
+			if err == nil && !printed {
 				err = printFindings(c, list.Rows)
 			}
 			if err != nil {
@@ -109,26 +85,12 @@ func newFindingShow() *cobra.Command {
 			if a.format == "csv" {
 				return usage("-o csv: a finding isn't a table; use table or json")
 			}
-			ask, done, err := a.open(c)
-			if err != nil {
-				return err
-			}
-			b, err := ask(c.Context(), http.MethodGet, "/api/v1/findings/"+url.PathEscape(args[0]), nil, "application/json")
-			if cerr := done(); err == nil {
-				err = cerr
-			}
-			if err != nil {
-				return err
-			}
-			if a.format == "json" {
-				_, err := c.OutOrStdout().Write(append(b, '\n'))
-				return err
-			}
 			var x struct {
 				Finding api.Found        `json:"finding"`
 				History []detect.Finding `json:"history"`
 			}
-			if err := json.Unmarshal(b, &x); err != nil {
+			printed, err := a.answer(c, http.MethodGet, "/api/v1/findings/"+url.PathEscape(args[0]), nil, &x)
+			if err != nil || printed {
 				return err
 			}
 			return printFinding(c, x.Finding, x.History)

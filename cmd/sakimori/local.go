@@ -186,3 +186,28 @@ func (s stored) DataTime() (time.Time, bool) {
 	_, last, _, err := s.c.record.Covered(context.Background(), always)
 	return last, err == nil && !last.IsZero()
 }
+
+// answer asks, and takes the answer into out. With -o json or csv it is also written as it
+// came, and printed is true. csv is only for what is a table.
+func (a *asking) answer(c *cobra.Command, method, path string, body, out any) (printed bool, err error) {
+	ask, done, err := a.open(c)
+	if err != nil {
+		return false, err
+	}
+	b, err := ask(c.Context(), method, path, body, "application/json")
+	raw := append(b, '\n')
+	if err == nil && a.format == "csv" {
+		raw, err = ask(c.Context(), method, path, body, "text/csv")
+	}
+	if cerr := done(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = json.Unmarshal(b, out)
+	}
+	if err != nil || a.format != "json" && a.format != "csv" {
+		return false, err
+	}
+	_, err = c.OutOrStdout().Write(raw)
+	return true, err
+}
