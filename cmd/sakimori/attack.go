@@ -11,6 +11,7 @@ import (
 
 	"sakimori/console/api"
 	"sakimori/detect"
+	"sakimori/detect/ddos"
 )
 
 func newAttack() *cobra.Command {
@@ -63,6 +64,9 @@ func newAttackList() *cobra.Command {
 	f.StringVar(&from, "from", "", "begin, RFC 3339")
 	f.StringVar(&to, "to", "", "end, RFC 3339")
 	f.IntVar(&limit, "limit", 100, "rows, at most 500")
+	fixed(c, "state", "open", "ended")
+	fixed(c, "direction", "incoming", "outgoing")
+	fixed(c, "vector", ddos.Vectors()...)
 	return c
 }
 

@@ -366,6 +366,25 @@ telescope:
 #     - {name: unbound1, socket: /run/sakimori/dnstap.sock}
 #     - {name: recursor, protocol: powerdns, listen: "192.0.2.30:4242", senders: [192.0.2.31]}
 
+# flow:                      # what routers tell of traffic / ルーターのフロー記録(docs/flow.md)
+#   listen: ["0.0.0.0:2055", "[::]:6343"]
+#   exporters: [{name: tokyo-1, prefix: 192.0.2.1, sampling: 1000}]  # others are refused / 他は拒否
+
+# ddos:                      # floods / 攻撃検知(docs/ddos.md)
+#   own: [203.0.113.0/24]    # what is protected; else telescope.own and subscriber.own / 守る対象
+#   thresholds:
+#     address: {packets: 20000, bits: 1000000000, flows: 3500}  # a second / 毎秒
+#     customers: [{name: shop, prefixes: [203.0.113.64/28], address: {packets: 50000}}]
+
+# mitigation:                # a rehearsal until announce is set / announce を設定するまで演習
+#   announce: true
+#   protected: [{name: our DNS, prefix: 203.0.113.53, protocol: 17, ports: [53]}]
+#   bgp:
+#     as: 64500
+#     router_id: 192.0.2.60
+#     peers: [{name: edge1, address: 192.0.2.1, as: 64500, local: 192.0.2.60, password_file: /etc/sakimori/bgp.secret}]
+#   hooks: [{name: scrubber, url: "https://scrub.isp.example/rules", secret_file: /etc/sakimori/hook.secret}]
+
 retention:
   minutes: 168h
   hours: 2208h

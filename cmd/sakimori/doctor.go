@@ -94,6 +94,7 @@ func examine(ctx context.Context, path string) []check {
 	for _, i := range cfg.Telescope.Interfaces {
 		list = append(list, examineInterface(i))
 	}
+	list = append(list, examineFlow(ctx, &cfg)...)
 	add("processors", "fine", fmt.Sprintf("%d, %s/%s", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH))
 	return list
 }

@@ -159,7 +159,9 @@ func newFlowTop() *cobra.Command {
 	}
 	a.options(c, 20)
 	c.Flags().StringVar(&by, "by", "dst", "src, dst, src_port, dst_port, proto, src_as, dst_as, src_country, dst_country, exporter, in, out, customer or flags")
+	fixed(c, "by", "src", "dst", "src_port", "dst_port", "proto", "src_as", "dst_as", "src_country", "dst_country", "exporter", "in", "out", "customer", "flags")
 	c.Flags().StringVar(&a.order, "order", "bytes", "bytes, packets or flows")
+	fixed(c, "order", "bytes", "packets", "flows")
 	return c
 }
 
@@ -179,6 +181,7 @@ func newFlowTalkers() *cobra.Command {
 	}
 	a.options(c, 20)
 	c.Flags().StringVar(&a.order, "order", "bytes", "bytes, packets or flows")
+	fixed(c, "order", "bytes", "packets", "flows")
 	return c
 }
 

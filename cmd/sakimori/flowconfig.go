@@ -19,7 +19,7 @@ import (
 type flowConfig struct {
 	Listen    []string         `yaml:"listen"`    // host:port, UDP: NetFlow 5 and 9, IPFIX and sFlow, whichever comes; none: nothing is taken
 	Workers   int              `yaml:"workers"`   // sockets that share each address; 0: one for each processor
-	Buffer    int              `yaml:"buffer"`    // bytes that the kernel holds for each; 0: 32 MiB, as far as the system grants them
+	Buffer    int              `yaml:"buffer"`    // bytes that the kernel holds for each; 0: 64 MiB, as far as the system grants them
 	Exporters []exporterConfig `yaml:"exporters"` // whose datagrams are read; none: those of this machine alone
 	Clock     flow.Clock       `yaml:"clock"`     // record, or arrival
 	Tunnels   []string         `yaml:"tunnels"`   // that are looked into in sampled packets

@@ -56,6 +56,9 @@ type flowing struct {
 // liveFlows is the run of the live input of flows: there is one, and it goes on for ever.
 const liveFlows = 1
 
+// flowInput is the name of that input.
+const flowInput = "flows"
+
 // What is kept of exporters over a restart.
 const flowTemplates = "flow/templates"
 
@@ -216,7 +219,7 @@ func (l *flowing) take(batch []observe.Flow) {
 
 // receive takes what comes, and judges each second.
 func (l *flowing) receive(ctx context.Context, ready func()) error {
-	g := l.s.gauge("flows", "live")
+	g := l.s.gauge(flowInput, "live")
 	g.set(func(in *api.Input) { in.State = "running" })
 	l.saved = time.Now()
 	var others sync.WaitGroup

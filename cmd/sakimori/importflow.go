@@ -68,6 +68,7 @@ NetFlow 5/9、IPFIX、sFlow 5 のキャプチャ(または送信されたまま�
 	fl.Uint32Var(&f.rate, "sampling", 0, "one packet of so many was looked at, where an exporter doesn't say")
 	fl.BoolVar(&f.packets, "packets", false, "the files are captures of the traffic itself")
 	fl.StringVar(&f.progress, "progress", "auto", "auto, plain, json or none")
+	fixed(c, "clock", "record", "arrival")
 	return c
 }
 

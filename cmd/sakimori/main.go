@@ -90,7 +90,7 @@ func usage(format string, args ...any) error {
 
 // commands is the table of all commands, in the order of the help.
 var commands = []func() *cobra.Command{
-	newDemo, newServe, newImport, newStats, newFlow, newFinding, newAttack, newExplain, newCase, newNotify, newCNC, newRPZ, newSubscriber, newLawful, newConsent, newLedger, newDoctor, newSim, newUser, newToken, newConfig, newDocs, newVersion,
+	newDemo, newServe, newImport, newStats, newFlow, newFinding, newAttack, newReplay, newExplain, newCase, newNotify, newCNC, newRPZ, newSubscriber, newLawful, newConsent, newLedger, newDoctor, newSim, newUser, newToken, newConfig, newDocs, newVersion,
 }
 
 func newRoot() *cobra.Command {
@@ -98,10 +98,12 @@ func newRoot() *cobra.Command {
 		Use:   "sakimori",
 		Short: "Watches a telecom operator's network, lawfully / 通信事業者の網を、法に則って見守る",
 		Long: `sakimori watches addresses that nobody uses (a darknet): who scans, with what,
-who is under attack, and which of one's own subscribers are infected.
+who is under attack, and which of one's own subscribers are infected. In what routers
+tell of flows it finds floods within seconds, and proposes the least filter against each.
 
 sakimori は未使用アドレス(ダークネット)に届くパケットを観測し、誰が何でスキャンしているか、
-誰が攻撃されているか、自社のどの利用者が感染しているかを示します。`,
+誰が攻撃されているか、自社のどの利用者が感染しているかを示します。ルーターのフロー記録からは
+DDoS 攻撃を数秒で見つけ、止めるための最小の規則を提案します。`,
 		Example: `  sakimori demo
   sakimori import telescope --dark 198.51.100.0/24 --own 203.0.113.0/24 day.pcap.gz
   sakimori serve --config sakimori.yaml`,

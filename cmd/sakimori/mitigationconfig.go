@@ -27,6 +27,7 @@ type mitigationConfig struct {
 	Approvals int               `yaml:"approvals"`
 	TTL       time.Duration     `yaml:"ttl"`    // of what is announced, renewed while the attack lasts; 0: 10 min
 	Within    time.Duration     `yaml:"within"` // that an effect must show; 0: 1 min
+	Unseen    bool              `yaml:"unseen"` // exporters count before their routers filter, and don't tell what was dropped: no effect can show, and none is waited for
 	Protected []protectedConfig `yaml:"protected"`
 	BGP       bgpConfig         `yaml:"bgp"`
 	Hooks     []hookConfig      `yaml:"hooks"`
@@ -57,7 +58,7 @@ type peerConfig struct {
 	Passive      bool             `yaml:"passive"`
 	Multihop     uint8            `yaml:"multihop"`
 	Hold         time.Duration    `yaml:"hold"`
-	Families     []speaker.Family `yaml:"families"` // none: all four
+	Families     []speaker.Family `yaml:"families"` // none: all but ipv6-unicast, which is there with next_hop6 or where the session is IPv6
 	NextHop4     string           `yaml:"next_hop4"`
 	NextHop6     string           `yaml:"next_hop6"`
 	Communities  []string         `yaml:"communities"`
@@ -72,7 +73,7 @@ type hookConfig struct {
 
 // policy is what the desk goes by.
 func (c *mitigationConfig) policy() (mitigate.Policy, error) {
-	p := mitigate.Policy{Live: c.Announce, Share: c.Share, Limit: c.Limit, Rules: c.Rules, Budget: c.Budget, Approvals: c.Approvals, TTL: c.TTL, Within: c.Within}
+	p := mitigate.Policy{Live: c.Announce, Share: c.Share, Limit: c.Limit, Rules: c.Rules, Budget: c.Budget, Approvals: c.Approvals, TTL: c.TTL, Within: c.Within, Unseen: c.Unseen}
 	for _, x := range c.Protected {
 		list, err := x.matches()
 		if err != nil {
@@ -131,9 +132,6 @@ func (c *bgpConfig) speaker(now clock.Clock, log *slog.Logger) (*speaker.Speaker
 			Name: p.Name, AS: p.AS, LocalAS: p.LocalAS, PasswordFile: p.PasswordFile, Passive: p.Passive, Multihop: p.Multihop, Hold: p.Hold,
 			Families: p.Families, Communities: p.Communities, Rules: p.Rules,
 		}
-		if len(n.Families) == 0 {
-			n.Families = speaker.Families()
-		}
 		if n.Address, err = netip.ParseAddrPort(p.Address); err != nil {
 			a, err := netip.ParseAddr(p.Address)
 			if err != nil {
@@ -153,6 +151,9 @@ func (c *bgpConfig) speaker(now clock.Clock, log *slog.Logger) (*speaker.Speaker
 				return nil, fmt.Errorf("mitigation.bgp: peer %s: %s %q: write an address", p.Name, x.what, x.word)
 			}
 		}
+		if len(n.Families) == 0 {
+			n.Families = usualFamilies(&n)
+		}
 		cfg.Peers = append(cfg.Peers, n)
 	}
 	s, err := speaker.New(cfg, now, log)
@@ -162,14 +163,24 @@ func (c *bgpConfig) speaker(now clock.Clock, log *slog.Logger) (*speaker.Speaker
 	return s, nil
 }
 
+// usualFamilies are those of a peer that names none. IPv6 routes to be discarded need a
+// next hop, which over IPv4 nobody can guess.
+func usualFamilies(n *speaker.Neighbor) []speaker.Family {
+	list := []speaker.Family{speaker.FlowSpec4, speaker.FlowSpec6, speaker.Unicast4}
+	if n.NextHop6.IsValid() || n.Address.Addr().Unmap().Is6() {
+		list = append(list, speaker.Unicast6)
+	}
+	return list
+}
+
 // announcers are the operator's own systems that take rules.
-func (c *mitigationConfig) announcers() (list []mitigate.Announcer, err error) {
+func (c *mitigationConfig) announcers(now clock.Clock) (list []mitigate.Announcer, err error) {
 	for _, x := range c.Hooks {
 		secret, err := os.ReadFile(x.SecretFile)
 		if err != nil {
 			return nil, fmt.Errorf("mitigation.hooks: %s: secret_file: %w", x.Name, err)
 		}
-		h, err := hook.New(hook.Config{Name: x.Name, URL: x.URL, Secret: bytes.TrimSpace(secret)})
+		h, err := hook.New(hook.Config{Name: x.Name, URL: x.URL, Secret: bytes.TrimSpace(secret), Clock: now})
 		if err != nil {
 			return nil, fmt.Errorf("mitigation.hooks: %w", err)
 		}
@@ -185,7 +196,7 @@ func (c *mitigationConfig) check(log *slog.Logger) error {
 	if _, err := c.BGP.speaker(clock.System{}, log); err != nil {
 		return err
 	}
-	list, err := c.announcers()
+	list, err := c.announcers(clock.System{})
 	if err == nil && c.Announce && len(list) == 0 && len(c.BGP.Peers) == 0 {
 		err = fmt.Errorf("mitigation.announce is set, but nobody takes rules: name bgp.peers or hooks, or leave it a rehearsal")
 	}

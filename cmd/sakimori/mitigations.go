@@ -37,7 +37,7 @@ func (h *office) openMitigations(ctx context.Context, cfg *config, attacks *regi
 		return nil, err
 	}
 	m.protected = policy.Protected
-	announcers, err := cfg.Mitigation.announcers()
+	announcers, err := cfg.Mitigation.announcers(cfg.now())
 	if err != nil {
 		return nil, err
 	}

@@ -177,8 +177,11 @@ func (g *gauge) shown(now time.Time) api.Input {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	in := g.in
-	if !g.read.IsZero() {
+	switch {
+	case !g.read.IsZero():
 		in.Age = now.Sub(g.read)
+	case in.State == "running" && in.Kind == "live": // nothing came yet, for so long
+		in.Age = now.Sub(g.began)
 	}
 	if in.State == "running" && in.Kind == "live" && in.Age > 10*time.Minute {
 		in.State = "stale"

@@ -256,16 +256,18 @@ func (s *station) metrics() []telemetry.Metric {
 		return func() float64 {
 			var n uint64
 			for _, in := range s.Inputs() {
-				n += f(in)
+				if in.Name != flowInput { // its records aren't packets
+					n += f(in)
+				}
 			}
 			return float64(n)
 		}
 	}
-	return []telemetry.Metric{
+	return append([]telemetry.Metric{
 		{Name: "telescope_packets_total", Kind: telemetry.Counter, Help: "Packets read by all inputs.", Read: sum(func(i api.Input) uint64 { return i.Packets })},
 		{Name: "telescope_malformed_total", Kind: telemetry.Counter, Help: "Packets whose headers contradict themselves.", Read: sum(func(i api.Input) uint64 { return i.Malformed })},
 		{Name: "telescope_kernel_drops_total", Kind: telemetry.Counter, Help: "Packets that the kernel dropped before they could be read.", Read: sum(func(i api.Input) uint64 { return i.Dropped.Kernel })},
 		{Name: "telescope_late_total", Kind: telemetry.Counter, Help: "Packets counted in a later minute than their own.", Read: sum(func(i api.Input) uint64 { return i.Dropped.Late })},
 		{Name: "store_bytes", Kind: telemetry.Gauge, Help: "Size of the data folder in bytes.", Read: func() float64 { return float64(s.facts().StoreBytes) }},
-	}
+	}, s.flowMetrics()...)
 }

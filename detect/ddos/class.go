@@ -69,6 +69,16 @@ func allKinds() (k [classes]kind) {
 	return k
 }
 
+// Vectors are the names of all vectors, those of reflectors last.
+func Vectors() (names []string) {
+	for i := range kinds {
+		if kinds[i].name != "" {
+			names = append(names, kinds[i].name)
+		}
+	}
+	return names
+}
+
 // portClass is the class of a reflector's port, 0 of any other; leastSize its size.
 var portClass, leastSize = allPorts()
 

@@ -271,7 +271,7 @@ func (e *NoProposal) Why() detect.Text {
 func (d *Desk) Armed(ctx context.Context, a *detect.Attack, o Order) (Proposal, bool, error) {
 	x := d.options(&o)
 	former, err := list(ctx, d.DB, Query{object: keyOf(&a.Object), Limit: 20})
-	if err != nil || len(former) == 0 || a.State == detect.Closed {
+	if err != nil || len(former) == 0 || a.State == detect.Closed || rises(a) {
 		return Proposal{}, false, err
 	}
 	if a, err = d.known(ctx, a); err != nil {

@@ -55,6 +55,9 @@ func Plan(a *detect.Attack, o Options) []Proposal {
 	if a.State == detect.Closed {
 		return []Proposal{refusal(&o, detect.Text{JA: "攻撃は終わっています", EN: "the attack is over"})}
 	}
+	if rises(a) {
+		return []Proposal{refusal(&o, detect.Text{JA: "増えた分に攻撃の形がないため、何も提案しません", EN: "what came on top doesn't have the form of an attack: nothing is proposed against it"})}
+	}
 	b := newBench(a)
 	if b.packets <= 0 || b.bytes <= 0 {
 		return []Proposal{refusal(&o, detect.Text{JA: "攻撃の標本がまだないため、特性が分かりません", EN: "there is no sample of the attack yet: its features aren't known"})}
@@ -87,6 +90,10 @@ func Plan(a *detect.Attack, o Options) []Proposal {
 	}
 	return list
 }
+
+// rises tells whether an attack is none: traffic far above its habit, without the form of
+// one.
+func rises(a *detect.Attack) bool { return a.Severity == detect.Note }
 
 func refusal(o *Options, why detect.Text) Proposal {
 	return Proposal{Refused: true, Why: why, Rules: []Rule{}, Alternatives: []Alternative{}, Conditions: []Condition{}, Collateral: Collateral{Share: detect.Measure{N: 1}, Limit: o.Limit, Method: method}}

@@ -331,6 +331,20 @@ func TestBound(t *testing.T) {
 
 // TestLesser: where the whole is refused, the next narrower proposal stops less, hits no
 // more than the limit, and says what was tried before it.
+// TestRise: what rises without the form of an attack is filtered by nobody, though the same
+// samples of an attack are.
+func TestRise(t *testing.T) {
+	t.Parallel()
+	a := attackOn(draw(1, mix{900: udp(53, -1, 1300, 1500)}), web(52, 60))
+	if list := Plan(a, Options{}); list[0].Refused {
+		t.Fatalf("%s", show(list))
+	}
+	a.Severity = detect.Note
+	if list := Plan(a, Options{Asked: true}); len(list) != 1 || !list[0].Refused || len(list[0].Rules) != 0 {
+		t.Errorf("%s", show(list))
+	}
+}
+
 func TestLesser(t *testing.T) {
 	t.Parallel()
 	a := attackOn(draw(1, mix{500: udp(123, -1, 468, 468), 499: tcp(-1, 443, packet.ACK, 40, 60)}), web(52, 60))
