@@ -113,9 +113,10 @@ type FlowCount struct {
 type FlowQuery struct {
 	FlowFilter
 
-	Range Range
-	Order string // bytes, packets or flows; "" bytes
-	Limit int
+	Range  Range
+	Before time.Time // a search for rows finds those alone whose last packet came before; zero: all
+	Order  string    // bytes, packets or flows; "" bytes
+	Limit  int
 }
 
 // FlowSpan says from what an answer is.

@@ -36,7 +36,10 @@ func (u usualFlows) Ordinary(ctx context.Context, o detect.Object, before time.T
 	var rows []observe.FlowRow
 	var packets, folded, looked float64
 	for _, ago := range usualWindows {
-		q := observe.FlowQuery{Limit: usualRows, Range: observe.Range{From: before.Add(-ago - usualWindow), To: before.Add(-ago)}}
+		end := before.Add(-ago)
+		// The bucket in which a window ends may be full of the attack by now, whose rows would
+		// leave no room for those of before.
+		q := observe.FlowQuery{Limit: usualRows, Range: observe.Range{From: end.Add(-usualWindow), To: end}, Before: end}
 		switch {
 		case o.Prefix.IsValid():
 			q.Dst = append(q.Dst, o.Prefix)

@@ -38,7 +38,7 @@ func TestUsualFlows(t *testing.T) {
 	o := detect.Object{Kind: detect.AddressObject, Prefix: netip.MustParsePrefix("203.0.113.7/32")}
 	k := &keptFlows{rows: []observe.FlowRow{row(443, 3000, 3000*700, 30, 0), row(80, 1000, 1000*100, 10, 0)}}
 	list, err := usualFlows{k}.Ordinary(t.Context(), o, at, 2000)
-	if err != nil || len(list) != 8*40 || len(k.asks) != 8 || k.asks[0].Range.To != at {
+	if err != nil || len(list) != 8*40 || len(k.asks) != 8 || k.asks[0].Range.To != at || k.asks[0].Before != at {
 		t.Fatalf("%d samples of %d questions, %v", len(list), len(k.asks), err)
 	}
 	var web, all float64

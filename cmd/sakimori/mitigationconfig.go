@@ -28,6 +28,7 @@ type mitigationConfig struct {
 	TTL       time.Duration     `yaml:"ttl"`    // of what is announced, renewed while the attack lasts; 0: 10 min
 	Within    time.Duration     `yaml:"within"` // that an effect must show; 0: 1 min
 	Unseen    bool              `yaml:"unseen"` // exporters count before their routers filter, and don't tell what was dropped: no effect can show, and none is waited for
+	Lease     time.Duration     `yaml:"lease"`  // of the right to announce: who comes after one that was killed waits so long at most; 0: 30 s
 	Protected []protectedConfig `yaml:"protected"`
 	BGP       bgpConfig         `yaml:"bgp"`
 	Hooks     []hookConfig      `yaml:"hooks"`
@@ -73,7 +74,7 @@ type hookConfig struct {
 
 // policy is what the desk goes by.
 func (c *mitigationConfig) policy() (mitigate.Policy, error) {
-	p := mitigate.Policy{Live: c.Announce, Share: c.Share, Limit: c.Limit, Rules: c.Rules, Budget: c.Budget, Approvals: c.Approvals, TTL: c.TTL, Within: c.Within, Unseen: c.Unseen}
+	p := mitigate.Policy{Live: c.Announce, Share: c.Share, Limit: c.Limit, Rules: c.Rules, Budget: c.Budget, Approvals: c.Approvals, TTL: c.TTL, Within: c.Within, Unseen: c.Unseen, Lease: c.Lease}
 	for _, x := range c.Protected {
 		list, err := x.matches()
 		if err != nil {

@@ -45,6 +45,9 @@ func TestScripts(t *testing.T) {
 			if cond == "unbound" {
 				return ownNetwork(t, "unbound", "ip", "unshare"), nil
 			}
+			if cond == "bird" {
+				return ownNetwork(t, "bird", "birdc", "curl", "ip", "unshare"), nil
+			}
 			return cond == "corpus" && corpus(t) != "", nil
 		},
 	})

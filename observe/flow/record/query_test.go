@@ -332,6 +332,12 @@ func TestSearchAndReplay(t *testing.T) {
 			if err != nil || len(second.Rows) != 150 || second.Rows[0] != rows[150] || second.Rows[149] != rows[299] {
 				t.Errorf("the second page changed: %v", err)
 			}
+			q.Before = at(epoch + 100) // in the middle of a bucket
+			early, _ := pages(t, rec, q)
+			if len(early) == 0 || len(early) >= len(rows) || slices.ContainsFunc(early, func(w observe.FlowRow) bool { return w.Flow.Last >= q.Before.UnixNano() }) {
+				t.Errorf("%d rows of before, of %d", len(early), len(rows))
+			}
+			q.Before = time.Time{}
 			q.MinBytes = 100_000
 			few, _ := pages(t, rec, q)
 			many := slices.DeleteFunc(slices.Clone(rows), func(w observe.FlowRow) bool { return w.Flow.Bytes < q.MinBytes })

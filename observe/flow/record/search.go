@@ -94,6 +94,9 @@ func (r *Record) Search(ctx context.Context, q observe.FlowQuery, after string) 
 		to := min(s.Range.To.Unix(), s.Data.To.Unix())
 		fits, args := where(&q.FlowFilter)
 		rest := fits.sure
+		if !q.Before.IsZero() {
+			rest += fmt.Sprintf(" AND last < %d", q.Before.UnixNano())
+		}
 		if after != "" {
 			m, err := parseMark(after)
 			if err != nil {
