@@ -30,7 +30,8 @@ func lasting(name string, proto uint8, port uint16, up, down uint64, upSize, dow
 // Street are ordinary people: so many conversations begin a second, of the usual mix.
 type Street struct {
 	PerSecond int
-	IPv6      bool // some of them
+	IPv6      bool         // some of them
+	Homes     netip.Prefix // where they live, of IPv4, a /19 or wider; zero: 198.18.0.0/18
 }
 
 // Busy is one of ours with very much traffic that is nobody's attack.
@@ -197,6 +198,12 @@ func (s Street) cast(n *flowNet, r *rng) error {
 	if s.PerSecond <= 0 {
 		return errors.New("a street needs conversations")
 	}
+	if !s.Homes.IsValid() {
+		s.Homes = homes4
+	}
+	if !s.Homes.Addr().Is4() || s.Homes.Bits() > 19 {
+		return fmt.Errorf("the people of a street don't all find room in %v", s.Homes)
+	}
 	habits, weights := usualHabits()
 	n.call(&street{Street: s, n: n, r: *r, habits: habits, weights: weights}, n.start)
 	return nil
@@ -226,7 +233,7 @@ func (s *street) send(now int64, _ *pass) int64 {
 		c.client = packet.Addr{Hi: homes6.Hi | home&0xff, Lo: scramble(home)}
 		c.server = packet.Addr{Hi: anywhere6.Hi | 0x443, Lo: 1 + r.below(400)}
 	} else {
-		c.client = packet.V4(packet.FromNetip(homes4.Addr()).V4() + 256 + uint32(home))
+		c.client = packet.V4(packet.FromNetip(s.Homes.Addr()).V4() + 256 + uint32(home))
 		c.server = s.n.world.host(mix(uint64(i)|0x5e7e00, r.below(400)))
 	}
 	s.n.converse(now, c, r)

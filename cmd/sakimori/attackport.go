@@ -113,7 +113,7 @@ func (p attackPort) Attack(ctx context.Context, id, by string) (w api.AttackWhol
 }
 
 func (p attackPort) Course(ctx context.Context, id string, r observe.Range, step int) (c api.AttackCourse, err error) {
-	a, _, err := p.register.Attack(ctx, id)
+	a, err := p.register.AttackNow(ctx, id)
 	if err != nil {
 		return c, attackError(err)
 	}
@@ -143,7 +143,7 @@ func courseGaps(points []detect.CoursePoint, step int) (gaps []api.AttackGap) {
 }
 
 func (p attackPort) Places(ctx context.Context, id, by string, limit int) (out api.AttackPlaces, err error) {
-	a, _, err := p.register.Attack(ctx, id)
+	a, err := p.register.AttackNow(ctx, id)
 	if err != nil {
 		return out, attackError(err)
 	}
@@ -190,7 +190,7 @@ func (p attackPort) whereabouts(a *detect.Attack) map[string]whereabouts {
 }
 
 func (p attackPort) Plan(ctx context.Context, id string, o api.PlanOrder) ([]api.Proposal, error) {
-	a, _, err := p.register.Attack(ctx, id)
+	a, err := p.register.AttackNow(ctx, id)
 	if err != nil {
 		return nil, attackError(err)
 	}

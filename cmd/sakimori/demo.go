@@ -101,6 +101,7 @@ func (d *demo) run(ctx context.Context, out, errs io.Writer) error {
 	cfg.Subscriber.Skew = map[string]time.Duration{truth.Skewed: truth.Skew}
 	now := &paced{}
 	cfg.clock, cfg.speed = now, d.speed
+	sampleFloodsConfig(&cfg, now)
 	if err := errors.Join(sampleNotices(ctx, &cfg, dir), sampleRules(&cfg, dir)); err != nil {
 		return err
 	}
@@ -137,7 +138,12 @@ func (d *demo) run(ctx context.Context, out, errs io.Writer) error {
 	if err := s.house.cliToken(ctx, filepath.Join(cfg.Data, cliTokenFile)); err != nil {
 		return errors.Join(err, s.close())
 	}
-	subscribers, err := openSample(ctx, s, life, lists, now, scene.Start.Add(d.ahead), d.speed)
+	moment := scene.Start.Add(d.ahead)
+	floods, err := openFloods(ctx, s, now, d.seed, moment, max(scene.Duration-d.ahead, 0)+12*time.Hour)
+	if err != nil {
+		return errors.Join(err, s.close())
+	}
+	subscribers, err := openSample(ctx, s, life, lists, floods, moment)
 	if err != nil {
 		return errors.Join(err, s.close())
 	}
@@ -148,6 +154,7 @@ func (d *demo) run(ctx context.Context, out, errs io.Writer) error {
 	if err := p.begin(ctx); err != nil {
 		return errors.Join(err, s.close())
 	}
+	now.run(moment, d.speed)
 	url, err := s.url(ctx, console.Operator, 24*time.Hour)
 	if err != nil {
 		return errors.Join(err, s.close())
@@ -156,7 +163,7 @@ func (d *demo) run(ctx context.Context, out, errs io.Writer) error {
 	if !d.noOpen {
 		open(ctx, url)
 	}
-	all, err := s.components(ctx, run.Component{Name: "subscribers", Run: subscribers.run}, run.Component{Name: "lookups", Run: subscribers.callers.run}, run.Component{Name: "replay", Run: p.run})
+	all, err := s.components(ctx, run.Component{Name: "subscribers", Run: subscribers.run}, run.Component{Name: "lookups", Run: subscribers.callers.run}, run.Component{Name: "flows", Run: floods.run}, run.Component{Name: "replay", Run: p.run})
 	if err != nil {
 		return errors.Join(err, s.close())
 	}

@@ -115,6 +115,16 @@ func TestDemo(t *testing.T) {
 	if !blocked.Hits.On || blocked.Total < 1000 || len(blocked.Resolvers) != len(resolverNames) {
 		t.Errorf("%+v", blocked)
 	}
+	var floods struct{ Attacks []api.AttackRow }
+	get("/attacks?limit=50", &floods)
+	acted := func(open bool, states ...string) bool {
+		return slices.ContainsFunc(floods.Attacks, func(a api.AttackRow) bool {
+			return (a.Closed == nil) == open && a.Mitigation != nil && slices.Contains(states, a.Mitigation.State)
+		})
+	}
+	if !acted(true, "announced", "confirmed") || !acted(false, "withdrawn") {
+		t.Errorf("no attack is under way that something is done against, or none ended: %d attacks", len(floods.Attacks))
+	}
 	if strings.Contains(errs.String(), `"ERROR"`) {
 		t.Error(errs.String())
 	}

@@ -20,7 +20,7 @@ var exporterWords = map[flow.State]detect.Text{
 }
 
 func (p exporterPort) Exporters() (out api.ExporterList) {
-	now := time.Now()
+	now := p.l.s.cfg.now().Now() // of the data, in a demo
 	for _, h := range p.l.dir.Exporters() {
 		out.Exporters = append(out.Exporters, apiExporter(&h, now))
 	}

@@ -252,6 +252,13 @@ func (f *floods) running() []detect.Attack {
 	return out
 }
 
+// under are the attacks under way.
+func (f *floods) under() []detect.Attack {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Collect(maps.Values(f.open))
+}
+
 // adopt has attacks of before a restart go on.
 func (f *floods) adopt(list []detect.Attack) {
 	f.mu.Lock()

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"math"
+	"slices"
+	"sync"
 	"time"
 
 	"sakimori/detect"
@@ -17,9 +19,51 @@ type flowSearch interface {
 
 // usualFlows knows from kept flows what is ordinary for an object: what came to it in the
 // minutes before, and at other hours of the last day and the same hour of other days.
-type usualFlows struct{ kept flowSearch }
+// While an attack lasts that doesn't change, and it is asked for at every try to propose
+// something: an answer is good for a minute.
+type usualFlows struct {
+	kept flowSearch
 
-var _ mitigate.Baseline = usualFlows{}
+	mu   sync.Mutex
+	said map[usualOf]usualSaid
+}
+
+type usualOf struct {
+	object detect.Object
+	before int64
+	most   int
+}
+
+type usualSaid struct {
+	samples []detect.Sample
+	at      time.Time
+}
+
+const usualGood, usualMost = time.Minute, 64
+
+var _ mitigate.Baseline = (*usualFlows)(nil)
+
+// Ordinary is what is ordinary for an object, as of before a time.
+func (u *usualFlows) Ordinary(ctx context.Context, o detect.Object, before time.Time, most int) ([]detect.Sample, error) {
+	of := usualOf{o, before.UnixNano(), most}
+	u.mu.Lock()
+	x, is := u.said[of]
+	u.mu.Unlock()
+	if is && time.Since(x.at) < usualGood {
+		return slices.Clone(x.samples), nil
+	}
+	list, err := u.look(ctx, o, before, most)
+	if err != nil {
+		return nil, err
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.said == nil || len(u.said) >= usualMost {
+		u.said = map[usualOf]usualSaid{}
+	}
+	u.said[of] = usualSaid{list, time.Now()}
+	return slices.Clone(list), nil
+}
 
 // The windows that are looked at, by how long before an attack they end.
 var usualWindows = []time.Duration{0, time.Hour, 3 * time.Hour, 6 * time.Hour, 12 * time.Hour, 24 * time.Hour, 48 * time.Hour, 7 * 24 * time.Hour}
@@ -30,9 +74,9 @@ const (
 	usualFolded = 0.2  // of the packets, in rows whose ports or addresses weren't kept, above which nothing is known
 )
 
-// Ordinary draws packets at even steps, so that each sample stands for as many: no more
+// look draws packets at even steps, so that each sample stands for as many: no more
 // samples than packets that exporters looked at. Of a link it knows nothing.
-func (u usualFlows) Ordinary(ctx context.Context, o detect.Object, before time.Time, most int) ([]detect.Sample, error) {
+func (u *usualFlows) look(ctx context.Context, o detect.Object, before time.Time, most int) ([]detect.Sample, error) {
 	var rows []observe.FlowRow
 	var packets, folded, looked float64
 	for _, ago := range usualWindows {

@@ -82,7 +82,7 @@ func newFlowing(ctx context.Context, s *station) (*flowing, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(l.cfg.Listen) == 0 {
+	if len(l.cfg.Listen) == 0 && len(l.cfg.Mirror) > 0 {
 		set.Witness = "mirror"
 	}
 	l.run, err = newFloods(set, floodPorts{place: s.table.Owner, infected: s.bots.has, flows: l.lookers()})

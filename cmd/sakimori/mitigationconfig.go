@@ -32,6 +32,8 @@ type mitigationConfig struct {
 	Protected []protectedConfig `yaml:"protected"`
 	BGP       bgpConfig         `yaml:"bgp"`
 	Hooks     []hookConfig      `yaml:"hooks"`
+
+	sample *sampleRouter // of a demo; nil: none
 }
 
 // protectedConfig is traffic that no rule may touch: all of a prefix, or a service of it.
@@ -176,6 +178,9 @@ func usualFamilies(n *speaker.Neighbor) []speaker.Family {
 
 // announcers are the operator's own systems that take rules.
 func (c *mitigationConfig) announcers(now clock.Clock) (list []mitigate.Announcer, err error) {
+	if c.sample != nil {
+		list = append(list, c.sample)
+	}
 	for _, x := range c.Hooks {
 		secret, err := os.ReadFile(x.SecretFile)
 		if err != nil {

@@ -22,6 +22,7 @@ import (
 type mitigations struct {
 	desk      *mitigate.Desk
 	speaker   *speaker.Speaker // nil: no peers
+	peers     func() []speaker.Peer
 	attacks   attackBook
 	log       *slog.Logger
 	protected []mitigate.Protected
@@ -44,8 +45,12 @@ func (h *office) openMitigations(ctx context.Context, cfg *config, attacks *regi
 	if m.speaker, err = cfg.Mitigation.BGP.speaker(cfg.now(), log); err != nil {
 		return nil, err
 	}
-	if m.speaker != nil {
+	switch {
+	case m.speaker != nil:
 		announcers = append(announcers, m.speaker)
+		m.peers = m.speaker.Peers
+	case cfg.Mitigation.sample != nil:
+		m.peers = cfg.Mitigation.sample.peers
 	}
 	m.desk, err = mitigate.Open(ctx, mitigate.Deps{
 		DB: h.db, Clock: cfg.now(), Attacks: m.attacks, Gate: h.gate, Guideline: h.guideline, Recorder: filterDeeds{h.book}, Announcers: announcers, Policy: policy,
@@ -65,7 +70,7 @@ func (h *office) filters() api.Mitigations {
 type keptAttacks struct{ *register.Register }
 
 func (k keptAttacks) Open(ctx context.Context, id string) (lawful.Finding, error) {
-	a, _, err := k.Register.Attack(ctx, id)
+	a, err := k.Register.AttackNow(ctx, id)
 	if errors.Is(err, register.ErrNoAttack) {
 		return lawful.Finding{}, nil
 	}
@@ -79,8 +84,7 @@ func (k keptAttacks) Open(ctx context.Context, id string) (lawful.Finding, error
 type attackBook struct{ *register.Register }
 
 func (b attackBook) Attack(ctx context.Context, id string) (detect.Attack, error) {
-	a, _, err := b.Register.Attack(ctx, id)
-	return a, err
+	return b.Register.AttackNow(ctx, id)
 }
 
 // filterDeeds writes down what is about to be done. The rules name addresses of subscribers:
@@ -266,10 +270,10 @@ func (m *mitigations) Means(ctx context.Context) (out api.MitigationMeans, err e
 		p := &m.protected[i]
 		out.Protected = append(out.Protected, api.ProtectedPrefix{Prefix: p.Match.Text(), Name: p.Name})
 	}
-	if m.speaker == nil {
+	if m.peers == nil {
 		return out, nil
 	}
-	for _, p := range m.speaker.Peers() {
+	for _, p := range m.peers() {
 		x := api.MitigationPeer{Name: p.Name, Address: p.Address.String(), AS: p.AS, State: string(p.State), Words: p.Words, Since: momentOrNull(p.Since), Held: p.Held, Error: p.Error}
 		for _, f := range p.Families {
 			x.Families = append(x.Families, string(f))

@@ -70,6 +70,7 @@ type sample struct {
 
 	lists     *lists
 	callers   *callers
+	floods    *sampleFloods
 	publisher *publish.Publisher // of what has been
 }
 
@@ -130,6 +131,9 @@ func (s *sample) past(ctx context.Context, cfg *config, until time.Time) error {
 		if err := work.day(ctx); err != nil {
 			return err
 		}
+	}
+	if err := s.floods.past(ctx, until); err != nil {
+		return fmt.Errorf("flows: %w", err)
 	}
 	s.clock.set(until)
 	if err := s.callers.tell(ctx, until); err != nil {
@@ -283,9 +287,10 @@ func sampleNotices(ctx context.Context, cfg *config, dir string) error {
 	return nil
 }
 
-// openSample makes the office of a demo in a station that has one, up to a time.
-func openSample(ctx context.Context, s *station, life *sim.Life, l *lists, c *paced, until time.Time, speed float64) (*sample, error) {
-	x := &sample{office: s.office, clock: c, life: life, lists: l}
+// openSample makes the office of a demo in a station that has one, up to a time at which
+// its clock stands.
+func openSample(ctx context.Context, s *station, life *sim.Life, l *lists, floods *sampleFloods, until time.Time) (*sample, error) {
+	x := &sample{office: s.office, clock: floods.clock, life: life, lists: l, floods: floods}
 	l.sample = x
 	var err error
 	if x.callers, err = newCallers(s, x); err != nil {
@@ -295,6 +300,5 @@ func openSample(ctx context.Context, s *station, life *sim.Life, l *lists, c *pa
 		return nil, fmt.Errorf("make up subscribers: %w", err)
 	}
 	x.callers.clients.believe = believeGrant
-	c.run(until, speed)
 	return x, nil
 }

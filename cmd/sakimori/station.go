@@ -103,7 +103,7 @@ func newStation(ctx context.Context, cfg config, log *slog.Logger, demo bool, sp
 		if s.office.acts, err = s.office.openMitigations(ctx, &s.cfg, s.keeper.register, log); err != nil {
 			return nil, errors.Join(err, s.close())
 		}
-		s.office.acts.desk.Baseline = usualFlows{s.keeper.flows}
+		s.office.acts.desk.Baseline = &usualFlows{kept: s.keeper.flows}
 	}
 	office, err := s.office.ports(&s.cfg)
 	if err != nil {

@@ -303,17 +303,34 @@ func (r *Register) Running(ctx context.Context) (n int, err error) {
 	return n, nil
 }
 
-// Attack is an attack as it stands, and its versions without their samples, oldest first.
-func (r *Register) Attack(ctx context.Context, id string) (detect.Attack, []detect.Attack, error) {
+// AttackNow is an attack as it stands.
+func (r *Register) AttackNow(ctx context.Context, id string) (detect.Attack, error) {
 	now, err := r.attackDocs(ctx, `SELECT doc FROM detect_attack WHERE id = ?`, id)
 	if err != nil {
-		return detect.Attack{}, nil, err
+		return detect.Attack{}, err
 	}
 	if len(now) == 0 {
-		return detect.Attack{}, nil, fmt.Errorf("attack %s: %w", id, ErrNoAttack)
+		return detect.Attack{}, fmt.Errorf("attack %s: %w", id, ErrNoAttack)
 	}
-	history, err := r.attackDocs(ctx, `SELECT doc FROM detect_attack_version WHERE id = ? ORDER BY changed, CASE state WHEN 'opened' THEN 0 WHEN 'changed' THEN 1 ELSE 2 END`, id)
-	return now[0], history, err
+	return now[0], nil
+}
+
+// versionsMost is how many versions of an attack Attack gives: a long one has one for each
+// ten seconds.
+const versionsMost = 100
+
+// Attack is an attack as it stands, and its versions without their samples, oldest first:
+// the first one, and of the others the last hundred.
+func (r *Register) Attack(ctx context.Context, id string) (detect.Attack, []detect.Attack, error) {
+	now, err := r.AttackNow(ctx, id)
+	if err != nil {
+		return now, nil, err
+	}
+	history, err := r.attackDocs(ctx, `
+		SELECT doc FROM detect_attack_version WHERE id = ?
+		QUALIFY row_number() OVER (ORDER BY changed, CASE state WHEN 'opened' THEN 0 WHEN 'changed' THEN 1 ELSE 2 END) = 1 OR row_number() OVER (ORDER BY changed DESC, CASE state WHEN 'opened' THEN 0 WHEN 'changed' THEN 1 ELSE 2 END DESC) <= ?
+		ORDER BY changed, CASE state WHEN 'opened' THEN 0 WHEN 'changed' THEN 1 ELSE 2 END`, id, versionsMost)
+	return now, history, err
 }
 
 // Course is the course of an attack in a span, by steps of so many seconds, each the mean

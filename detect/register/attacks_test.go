@@ -27,6 +27,25 @@ func flood(n int, state detect.State, at time.Time) detect.Attack {
 	return a
 }
 
+// Of a long attack the first version is told, and the last hundred.
+func TestLongAttack(t *testing.T) {
+	t.Parallel()
+	s, r := open(t, t.TempDir())
+	at := time.Unix(1_700_001_000, 0)
+	attacks := []detect.Attack{flood(1, detect.Opened, at)}
+	for n := range 150 {
+		attacks = append(attacks, flood(1, detect.Changed, at.Add(time.Duration(n+1)*10*time.Second)))
+	}
+	if err := s.Tx(t.Context(), func(tx *store.Tx) error { return r.WriteAttacks(tx, attacks, nil) }); err != nil {
+		t.Fatal(err)
+	}
+	now, history, err := r.Attack(t.Context(), "attack-01")
+	last := attacks[150].Changed
+	if err != nil || len(history) != 101 || history[0].State != detect.Opened || !history[1].Changed.Equal(attacks[51].Changed) || !history[100].Changed.Equal(last) || !now.Changed.Equal(last) {
+		t.Errorf("%v: %d versions", err, len(history))
+	}
+}
+
 // What is written is read again, newest version whole; writing it twice changes nothing.
 func TestAttacksAreKept(t *testing.T) {
 	s, r := open(t, t.TempDir())

@@ -48,7 +48,7 @@ func newBench(a *detect.Attack) *bench {
 func (b *bench) weigh(m Match, wide bool) candidate {
 	c := candidate{match: m, wide: wide, width: m.width()}
 	for i := range b.sample {
-		if s := &b.sample[i]; m.surely(s) {
+		if s := &b.sample[i]; m.Fits(s) {
 			c.fits = append(c.fits, i)
 			c.packets += s.Packets / b.packets
 			c.bytes += s.Bytes / b.bytes
@@ -263,7 +263,7 @@ func (b *bench) top(m Match, key func(*detect.Sample) (uint16, bool)) []uint16 {
 	got := map[uint16]float64{}
 	for i := range b.sample {
 		s := &b.sample[i]
-		if k, has := key(s); has && m.surely(s) {
+		if k, has := key(s); has && m.Fits(s) {
 			got[k] += (s.Packets/b.packets + s.Bytes/b.bytes) / 2
 		}
 	}

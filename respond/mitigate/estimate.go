@@ -77,9 +77,9 @@ func (m *Match) form(s *detect.Sample) bool {
 
 func (f Flags) fits(x packet.TCPFlags) bool { return x&f.Set == f.Set && x&f.Clear == 0 }
 
-// surely tells whether all that a sample stands for fits. The parts of a datagram that
+// Fits tells whether all that a sample stands for fits. The parts of a datagram that
 // samples don't tell apart are no proof.
-func (m *Match) surely(s *detect.Sample) bool {
+func (m *Match) Fits(s *detect.Sample) bool {
 	if !m.form(s) || len(m.DSCP) > 0 || m.Fragment != 0 && !s.Later && m.Fragment&(Whole|First) != Whole|First {
 		return false
 	}
@@ -229,7 +229,7 @@ func (m *Match) matched(sample []detect.Sample) (packets, bytes float64) {
 	for i := range sample {
 		s := &sample[i]
 		allP, allB = allP+s.Packets, allB+s.Bytes
-		if m.surely(s) {
+		if m.Fits(s) {
 			packets, bytes = packets+s.Packets, bytes+s.Bytes
 		}
 	}
@@ -250,7 +250,7 @@ func stops(rules []Rule, sample []detect.Sample, sc scale, hit float64) detect.M
 	for i := range sample {
 		s, best := &sample[i], 0.0
 		for j := range rules {
-			if rules[j].Match.surely(s) {
+			if rules[j].Match.Fits(s) {
 				if rules[j].Action == Pass {
 					best = 0
 					break
@@ -309,7 +309,7 @@ func collateral(rules []Rule, a *detect.Attack, sc scale) (detect.Measure, int) 
 		for j := range rules {
 			r := &rules[j]
 			if r.Action == Pass {
-				if r.Match.surely(s) {
+				if r.Match.Fits(s) {
 					hit = part{}
 					break
 				}

@@ -124,7 +124,7 @@ func (d *Desk) Watch(ctx context.Context, a *detect.Attack, course []detect.Cour
 		}
 	}
 	d.acting.Unlock()
-	return errors.Join(err, d.extend(ctx, a, live))
+	return errors.Join(err, d.extend(ctx, a, live, course))
 }
 
 // seen is what a course shows of a mitigation.
@@ -243,9 +243,14 @@ func (d *Desk) confirm(ctx context.Context, k *kept, s *seen, from int) error {
 
 // extend proposes what stops the rest of an attack that goes on in spite of what stands
 // against it: a vector that came later.
-func (d *Desk) extend(ctx context.Context, a *detect.Attack, live []kept) error {
+func (d *Desk) extend(ctx context.Context, a *detect.Attack, live []kept, course []detect.CoursePoint) error {
 	over := func(now, limit detect.Measure) bool { return limit.N > 0 && now.N-now.Error > limit.N }
-	if !over(a.Now.Packets, a.Limit.Packets) && !over(a.Now.Bits, a.Limit.Bits) {
+	passes := a.Now
+	if n := len(course) - late; n >= run { // what routers drop is no rest
+		packets, bits, off := mean(course[n-run : n])
+		passes.Packets, passes.Bits.N = detect.Measure{N: packets, Error: off}, bits
+	}
+	if !over(passes.Packets, a.Limit.Packets) && !over(passes.Bits, a.Limit.Bits) {
 		return nil
 	}
 	now := d.Clock.Now()
@@ -264,7 +269,7 @@ func (d *Desk) extend(ctx context.Context, a *detect.Attack, live []kept) error 
 	}
 	rest := *a
 	rest.Sample = slices.DeleteFunc(slices.Clone(a.Sample), func(s detect.Sample) bool {
-		return slices.ContainsFunc(standing, func(r Rule) bool { return r.Action != Pass && r.Match.surely(&s) })
+		return slices.ContainsFunc(standing, func(r Rule) bool { return r.Action != Pass && r.Match.Fits(&s) })
 	})
 	plans, err := d.Plan(ctx, &rest, Order{})
 	if err != nil {
