@@ -16,20 +16,20 @@ after(close);
 const paths = () => ({ situation: '/', darknet: '/darknet', address: `/address/${some}`, wall: '/wall?scene=1' });
 
 describe('every page, language and theme', () => {
-  for (const lang of ['ja', 'en'])
-    for (const theme of ['light', 'dark', 'wall'])
-      for (const name of ['situation', 'darknet', 'address', 'wall']) {
-        test(`${name} ${lang} ${theme}: axe finds nothing, the browser complains about nothing`, async () => {
-          const p = await page({ lang, theme });
-          await visit(p, paths()[name]);
-          assert.equal(await p.getAttribute('html', 'lang'), lang);
-          assert.equal(await p.getAttribute('html', 'data-theme'), name === 'wall' ? 'wall' : theme);
-          assert.deepEqual(await violations(p), []);
-          await shot(p, `${name}-${lang}-${theme}`);
-          assert.deepEqual(p.problems, []);
-          await p.done();
-        });
-      }
+  // Words don't depend on the light: each language once, each light once.
+  for (const [lang, theme] of [['ja', 'light'], ['en', 'dark'], ['ja', 'wall']])
+    for (const name of ['situation', 'darknet', 'address', 'wall']) {
+      test(`${name} ${lang} ${theme}: axe finds nothing, the browser complains about nothing`, async () => {
+        const p = await page({ lang, theme });
+        await visit(p, paths()[name]);
+        assert.equal(await p.getAttribute('html', 'lang'), lang);
+        assert.equal(await p.getAttribute('html', 'data-theme'), name === 'wall' ? 'wall' : theme);
+        assert.deepEqual(await violations(p), []);
+        await shot(p, `${name}-${lang}-${theme}`);
+        assert.deepEqual(p.problems, []);
+        await p.done();
+      });
+    }
 });
 
 describe('no word is left in the other language', () => {
