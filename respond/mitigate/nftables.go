@@ -241,17 +241,13 @@ func (m *Match) ipt() ([]string, error) {
 	if m.Fragment == 0 || m.Fragment == anyFragment {
 		return lines, nil
 	}
-	later := "-f"
-	if family == 6 {
-		later = "-m frag ! --fragfirst"
-	}
 	switch {
+	case family == 6: // its frag match knows the first fragment, and can't be inverted
+		return nil, errors.New("ip6tables can't tell later fragments from others: use nftables")
 	case w.Fragment == Later:
-		times([]string{later})
-	case family == 4:
-		times([]string{"! -f"})
+		times([]string{"-f"})
 	default:
-		return nil, errors.New("ip6tables can't leave out later fragments: use nftables")
+		times([]string{"! -f"})
 	}
 	return lines, nil
 }
