@@ -81,11 +81,11 @@ func writeAttacks(ctx context.Context, tx *store.Tx, attacks []detect.Attack) er
 	if len(ids) == 0 {
 		return nil
 	}
-	known, before, err := attackVersions(ctx, tx, ids)
+	known, before, err := versions(ctx, tx, "detect_attack_version", ids)
 	if err != nil {
 		return err
 	}
-	ids = slices.DeleteFunc(ids, func(id string) bool { return before[id] > newest[id].Changed.UnixNano() })
+	ids = slices.DeleteFunc(ids, func(id string) bool { return before[id].changed > newest[id].Changed.UnixNano() })
 	if err := tx.Exec(ctx, `DELETE FROM detect_attack WHERE id IN (SELECT unnest(?::VARCHAR[]))`, ids); err != nil {
 		return err
 	}
@@ -130,25 +130,6 @@ func writeAttacks(ctx context.Context, tx *store.Tx, attacks []detect.Attack) er
 		}
 		return nil
 	})
-}
-
-// attackVersions are those that some attacks have, and when each last changed.
-func attackVersions(ctx context.Context, tx *store.Tx, ids []string) (known map[version]bool, before map[string]int64, err error) {
-	known, before = map[version]bool{}, map[string]int64{}
-	rows, err := tx.Query(ctx, `SELECT id, changed, state FROM detect_attack_version WHERE id IN (SELECT unnest(?::VARCHAR[]))`, ids)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var v version
-		if err := rows.Scan(&v.id, &v.changed, &v.state); err != nil {
-			return nil, nil, err
-		}
-		known[v] = true
-		before[v.id] = max(before[v.id], v.changed)
-	}
-	return known, before, rows.Err()
 }
 
 func writeCourses(ctx context.Context, tx *store.Tx, courses []Course) error {

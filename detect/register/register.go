@@ -87,7 +87,7 @@ func (r *Register) Write(tx *store.Tx, findings []detect.Finding) error {
 }
 
 func write(ctx context.Context, tx *store.Tx, findings []detect.Finding, ids []string) error {
-	known, newest, err := versions(ctx, tx, ids)
+	known, newest, err := versions(ctx, tx, "detect_finding", ids)
 	if err != nil {
 		return err
 	}
@@ -135,10 +135,10 @@ func write(ctx context.Context, tx *store.Tx, findings []detect.Finding, ids []s
 	})
 }
 
-// versions are those that some findings have, and the newest of each.
-func versions(ctx context.Context, tx *store.Tx, ids []string) (known map[version]bool, newest map[string]version, err error) {
+// versions are those that some findings or attacks have in a table, and the newest of each.
+func versions(ctx context.Context, tx *store.Tx, table string, ids []string) (known map[version]bool, newest map[string]version, err error) {
 	known, newest = map[version]bool{}, map[string]version{}
-	rows, err := tx.Query(ctx, `SELECT id, changed, state FROM detect_finding WHERE id IN (SELECT unnest(?::VARCHAR[]))`, ids)
+	rows, err := tx.Query(ctx, `SELECT id, changed, state FROM `+table+` WHERE id IN (SELECT unnest(?::VARCHAR[]))`, ids)
 	if err != nil {
 		return nil, nil, err
 	}
