@@ -36,7 +36,6 @@ type flowing struct {
 	cfg  flowConfig
 	dir  *flow.Directory
 	recv *flow.Receiver // nil: mirror ports alone
-	kept *record.Record
 	w    *record.Writer
 
 	listed *endpoints
@@ -45,12 +44,11 @@ type flowing struct {
 	run    *floods
 	urgent bool // an attack began or ended: it is to be kept at once
 
-	saving  atomic.Bool
-	saved   time.Time
-	told    map[string]time.Time
-	flows   atomic.Uint64
-	newest  atomic.Int64 // Unix nanoseconds
-	failing atomic.Bool  // the last save failed
+	saving atomic.Bool
+	saved  time.Time
+	told   map[string]time.Time
+	flows  atomic.Uint64
+	newest atomic.Int64 // Unix nanoseconds
 }
 
 // liveFlows is the run of the live input of flows: there is one, and it goes on for ever.
@@ -96,8 +94,7 @@ func newFlowing(ctx context.Context, s *station) (*flowing, error) {
 	if err := l.restore(ctx); err != nil {
 		return nil, err
 	}
-	l.kept = s.keeper.flows
-	l.w, err = l.kept.Writer(ctx, record.Options{Part: liveFlows, Raw: l.cfg.Keep.Rate, Clock: s.cfg.now(), Places: owners{s.table}, Customers: customersOf(&set)})
+	l.w, err = s.keeper.flows.Writer(ctx, record.Options{Part: liveFlows, Raw: l.cfg.Keep.Rate, Clock: s.cfg.now(), Places: owners{s.table}, Customers: customersOf(&set)})
 	if err != nil {
 		return nil, err
 	}
@@ -306,12 +303,12 @@ func (l *flowing) tick(ctx context.Context, at time.Time, g *gauge) {
 		l.saved = time.Now()
 		go func() {
 			defer l.saving.Store(false)
+			state := "running"
 			if err := l.save(context.WithoutCancel(ctx), false); err != nil {
-				l.failing.Store(true)
 				l.s.log.ErrorContext(ctx, "flows and attacks couldn't be kept; they are tried again", slog.Any("error", err))
-				return
+				state = "failed" // until one can be kept again: the console and /readyz say so
 			}
-			l.failing.Store(false)
+			g.set(func(in *api.Input) { in.State = state })
 		}()
 	} else if urgent {
 		l.mu.Lock()

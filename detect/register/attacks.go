@@ -253,27 +253,7 @@ func (r *Register) attackPage(ctx context.Context, q AttackQuery, after string) 
 }
 
 func (r *Register) attackDocs(ctx context.Context, query string, args ...any) ([]detect.Attack, error) {
-	rows, err := r.store.Query(ctx, query, args...)
-	if err != nil {
-		return nil, fmt.Errorf("register of attacks: %w", err)
-	}
-	defer rows.Close()
-	out := []detect.Attack{}
-	for rows.Next() {
-		var doc string
-		if err := rows.Scan(&doc); err != nil {
-			return nil, fmt.Errorf("register of attacks: %w", err)
-		}
-		var a detect.Attack
-		if err := json.Unmarshal([]byte(doc), &a); err != nil {
-			return nil, fmt.Errorf("register of attacks: a stored attack can't be read: %w", err)
-		}
-		out = append(out, a)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("register of attacks: %w", err)
-	}
-	return out, nil
+	return documents[detect.Attack](ctx, r.store, "attacks", query, args...)
 }
 
 // Running counts the attacks under way.

@@ -212,25 +212,30 @@ func (r *Register) List(ctx context.Context, q Query) (out []detect.Finding, nex
 }
 
 func (r *Register) findings(ctx context.Context, where string, args ...any) ([]detect.Finding, error) {
-	rows, err := r.store.Query(ctx, `SELECT version FROM detect_finding `+where, args...)
+	return documents[detect.Finding](ctx, r.store, "findings", `SELECT version FROM detect_finding `+where, args...)
+}
+
+// documents are what a question finds, each kept as JSON in its only column.
+func documents[T any](ctx context.Context, s *store.Store, of, query string, args ...any) ([]T, error) {
+	rows, err := s.Query(ctx, query, args...)
 	if err != nil {
-		return nil, fmt.Errorf("register of findings: %w", err)
+		return nil, fmt.Errorf("register of %s: %w", of, err)
 	}
 	defer rows.Close()
-	out := []detect.Finding{}
+	out := []T{}
 	for rows.Next() {
 		var doc string
+		var x T
 		if err := rows.Scan(&doc); err != nil {
-			return nil, fmt.Errorf("register of findings: %w", err)
+			return nil, fmt.Errorf("register of %s: %w", of, err)
 		}
-		var f detect.Finding
-		if err := json.Unmarshal([]byte(doc), &f); err != nil {
-			return nil, fmt.Errorf("register of findings: a stored finding can't be read: %w", err)
+		if err := json.Unmarshal([]byte(doc), &x); err != nil {
+			return nil, fmt.Errorf("register of %s: a stored one can't be read: %w", of, err)
 		}
-		out = append(out, f)
+		out = append(out, x)
 	}
 	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("register of findings: %w", err)
+		return nil, fmt.Errorf("register of %s: %w", of, err)
 	}
 	return out, nil
 }
