@@ -137,8 +137,22 @@ type IncidentStep struct {
 	Words    Text      `json:"words"`
 }
 
-// Incidents takes each new version of an incident. Detectors call it; the store, the
-// console and who proposes what to do hear of it there.
+// RoutePoint is ten seconds of an incident's course, for the picture.
+type RoutePoint struct {
+	At        int64 `json:"at"`       // Unix seconds of their beginning
+	Prefixes  int   `json:"prefixes"` // routed so at their end
+	Announced int   `json:"announced"`
+	Withdrawn int   `json:"withdrawn"`
+	Peers     int   `json:"peers"` // that see it
+}
+
+// RouteStep is the length of a RoutePoint in seconds.
+const RouteStep = 10
+
+// Incidents takes each new version of an incident, and its course: a point may come
+// again, more complete. Detectors call it; the store, the console and who proposes what to
+// do hear of it there.
 type Incidents interface {
 	Incident(i Incident)
+	IncidentCourse(id string, points []RoutePoint)
 }
