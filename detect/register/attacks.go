@@ -2,12 +2,9 @@ package register
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -64,38 +61,14 @@ func (r *Register) WriteAttacks(tx *store.Tx, attacks []detect.Attack, courses [
 }
 
 func writeAttacks(ctx context.Context, tx *store.Tx, attacks []detect.Attack) error {
-	newest := map[string]*detect.Attack{}
-	var ids []string
-	for i := range attacks {
-		a := &attacks[i]
-		if _, ok := stages[a.State]; !ok || a.ID == "" {
-			return fmt.Errorf("an attack needs an id and a state, not %q and %q", a.ID, a.State)
-		}
-		if newest[a.ID] == nil {
-			ids = append(ids, a.ID)
-		}
-		if n := newest[a.ID]; n == nil || !a.Changed.Before(n.Changed) {
-			newest[a.ID] = a
-		}
-	}
-	if len(ids) == 0 {
-		return nil
-	}
-	known, before, err := versions(ctx, tx, "detect_attack_version", ids)
-	if err != nil {
-		return err
-	}
-	ids = slices.DeleteFunc(ids, func(id string) bool { return before[id].changed > newest[id].Changed.UnixNano() })
-	if err := tx.Exec(ctx, `DELETE FROM detect_attack WHERE id IN (SELECT unnest(?::VARCHAR[]))`, ids); err != nil {
-		return err
-	}
-	if err := tx.Append("detect_attack", func(row store.Row) error {
-		for _, id := range ids {
-			a := newest[id]
-			doc, err := json.Marshal(a)
-			if err != nil {
-				return err
-			}
+	k := kept[detect.Attack]{
+		table: "detect_attack", what: "an attack",
+		version: func(a *detect.Attack) version { return version{a.ID, a.Changed.UnixNano(), a.State} },
+		slim: func(a detect.Attack) detect.Attack {
+			a.Sample, a.Ordinary, a.Hit, a.Ingress = nil, nil, nil, nil
+			return a
+		},
+		row: func(row store.Row, a *detect.Attack, doc string) error {
 			object, names := "", ","
 			if a.Object.Prefix.IsValid() {
 				object = a.Object.Prefix.String()
@@ -103,33 +76,10 @@ func writeAttacks(ctx context.Context, tx *store.Tx, attacks []detect.Attack) er
 			for i := range a.Vectors {
 				names += a.Vectors[i].Name + ","
 			}
-			if err := row(a.ID, a.State != detect.Closed, string(a.Direction), object, a.Object.Name, names, a.Opened.UnixNano(), a.Changed.UnixNano(), nanos(a.Closed), string(doc)); err != nil {
-				return err
-			}
-		}
-		return nil
-	}); err != nil {
-		return err
+			return row(a.ID, a.State != detect.Closed, string(a.Direction), object, a.Object.Name, names, a.Opened.UnixNano(), a.Changed.UnixNano(), nanos(a.Closed), doc)
+		},
 	}
-	return tx.Append("detect_attack_version", func(row store.Row) error {
-		for i := range attacks {
-			a := attacks[i]
-			v := version{a.ID, a.Changed.UnixNano(), a.State}
-			if known[v] {
-				continue
-			}
-			known[v] = true
-			a.Sample, a.Ordinary, a.Hit, a.Ingress = nil, nil, nil, nil
-			doc, err := json.Marshal(a)
-			if err != nil {
-				return err
-			}
-			if err := row(a.ID, v.changed, string(a.State), string(doc)); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	return k.write(ctx, tx, attacks)
 }
 
 func writeCourses(ctx context.Context, tx *store.Tx, courses []Course) error {
@@ -210,11 +160,11 @@ func (r *Register) Attacks(ctx context.Context, q AttackQuery) (out []detect.Att
 		if !more {
 			break
 		}
-		after = attackMark(&page[len(page)-1])
+		after = lifeMark(page[len(page)-1].State, page[len(page)-1].Opened, page[len(page)-1].ID)
 	}
 	if len(out) > q.Limit {
 		out = out[:q.Limit]
-		next = attackMark(&out[q.Limit-1])
+		next = lifeMark(out[q.Limit-1].State, out[q.Limit-1].Opened, out[q.Limit-1].ID)
 	}
 	return out, next, nil
 }
@@ -242,11 +192,9 @@ func (r *Register) attackPage(ctx context.Context, q AttackQuery, after string) 
 		add("opened < ?", q.Range.To.UnixNano())
 	}
 	if after != "" {
-		open, opened, id, err := parseAttackMark(after)
-		if err != nil {
+		if err := afterMark(after, add); err != nil {
 			return nil, false, err
 		}
-		add("(open < ? OR open = ? AND (opened < ? OR opened = ? AND id > ?))", open, open, opened, opened, id)
 	}
 	out, err = r.attackDocs(ctx, `SELECT doc FROM detect_attack WHERE `+strings.Join(where, " AND ")+` ORDER BY open DESC, opened DESC, id LIMIT `+strconv.Itoa(q.Limit+1), args...)
 	return out, len(out) > q.Limit, err
@@ -276,10 +224,6 @@ func (r *Register) AttackNow(ctx context.Context, id string) (detect.Attack, err
 	return now[0], nil
 }
 
-// versionsMost is how many versions of an attack Attack gives: a long one has one for each
-// ten seconds.
-const versionsMost = 100
-
 // Attack is an attack as it stands, and its versions without their samples, oldest first:
 // the first one, and of the others the last hundred.
 func (r *Register) Attack(ctx context.Context, id string) (detect.Attack, []detect.Attack, error) {
@@ -287,10 +231,7 @@ func (r *Register) Attack(ctx context.Context, id string) (detect.Attack, []dete
 	if err != nil {
 		return now, nil, err
 	}
-	history, err := r.attackDocs(ctx, `
-		SELECT doc FROM detect_attack_version WHERE id = ?
-		QUALIFY row_number() OVER (ORDER BY changed, CASE state WHEN 'opened' THEN 0 WHEN 'changed' THEN 1 ELSE 2 END) = 1 OR row_number() OVER (ORDER BY changed DESC, CASE state WHEN 'opened' THEN 0 WHEN 'changed' THEN 1 ELSE 2 END DESC) <= ?
-		ORDER BY changed, CASE state WHEN 'opened' THEN 0 WHEN 'changed' THEN 1 ELSE 2 END`, id, versionsMost)
+	history, err := r.attackDocs(ctx, lastVersions("detect_attack"), id, versionsMost)
 	return now, history, err
 }
 
@@ -321,19 +262,4 @@ func (r *Register) Course(ctx context.Context, id string, span observe.Range, st
 		out = append(out, p)
 	}
 	return out, rows.Err()
-}
-
-func attackMark(a *detect.Attack) string {
-	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%t %d %s", a.State != detect.Closed, a.Opened.UnixNano(), a.ID))
-}
-
-func parseAttackMark(s string) (open bool, opened int64, id string, err error) {
-	b, err := base64.RawURLEncoding.DecodeString(s)
-	if err == nil {
-		_, err = fmt.Sscanf(string(b), "%t %d %s", &open, &opened, &id)
-	}
-	if err != nil {
-		return false, 0, "", errors.New("register of attacks: this page mark is none of ours: begin again without it")
-	}
-	return open, opened, id, nil
 }

@@ -37,7 +37,7 @@ var migrations = []store.Migration{{Version: 1, Name: "findings", SQL: `
 		last BOOLEAN NOT NULL,   -- the newest version of its id
 		version VARCHAR NOT NULL -- the whole finding as JSON
 	);
-	CREATE TABLE detect_acknowledged (id VARCHAR NOT NULL, who VARCHAR NOT NULL, note VARCHAR NOT NULL, noted BIGINT NOT NULL)`}, attackTables}
+	CREATE TABLE detect_acknowledged (id VARCHAR NOT NULL, who VARCHAR NOT NULL, note VARCHAR NOT NULL, noted BIGINT NOT NULL)`}, attackTables, incidentTables}
 
 // Register is the findings' part of a store.
 type Register struct{ store *store.Store }

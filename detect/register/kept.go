@@ -1,0 +1,119 @@
+package register
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"sakimori/base/store"
+	"sakimori/detect"
+)
+
+// kept is how things with a life are kept, attacks and incidents: one row of each as it
+// stands, in table, and of the versions before only what changed, in table_version.
+type kept[T any] struct {
+	table, what string
+	version     func(*T) version
+	slim        func(T) T // what a version keeps of it
+	row         func(row store.Row, v *T, doc string) error
+}
+
+// write adds versions in the order in which they were made. Writing the same again
+// changes nothing.
+func (k *kept[T]) write(ctx context.Context, tx *store.Tx, list []T) error {
+	newest := map[string]*T{}
+	var ids []string
+	for i := range list {
+		v := k.version(&list[i])
+		if _, ok := stages[v.state]; !ok || v.id == "" {
+			return fmt.Errorf("%s needs an id and a state, not %q and %q", k.what, v.id, v.state)
+		}
+		n := newest[v.id]
+		if n == nil {
+			ids = append(ids, v.id)
+		}
+		if n == nil || k.version(n).changed <= v.changed {
+			newest[v.id] = &list[i]
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	known, before, err := versions(ctx, tx, k.table+"_version", ids)
+	if err != nil {
+		return err
+	}
+	ids = slices.DeleteFunc(ids, func(id string) bool { return before[id].changed > k.version(newest[id]).changed })
+	if err := tx.Exec(ctx, `DELETE FROM `+k.table+` WHERE id IN (SELECT unnest(?::VARCHAR[]))`, ids); err != nil {
+		return err
+	}
+	if err := tx.Append(k.table, func(row store.Row) error {
+		for _, id := range ids {
+			doc, err := json.Marshal(newest[id])
+			if err == nil {
+				err = k.row(row, newest[id], string(doc))
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	return tx.Append(k.table+"_version", func(row store.Row) error {
+		for i := range list {
+			v := k.version(&list[i])
+			if known[v] {
+				continue
+			}
+			known[v] = true
+			doc, err := json.Marshal(k.slim(list[i]))
+			if err == nil {
+				err = row(v.id, v.changed, string(v.state), string(doc))
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// versionsMost is how many versions of a thing are given: a long attack has one for each
+// ten seconds.
+const versionsMost = 100
+
+// lastVersions selects the first version of an id and its last ones, the oldest first.
+func lastVersions(table string) string {
+	const stage = `CASE state WHEN 'opened' THEN 0 WHEN 'changed' THEN 1 ELSE 2 END`
+	return `SELECT doc FROM ` + table + `_version WHERE id = ?
+		QUALIFY row_number() OVER (ORDER BY changed, ` + stage + `) = 1 OR row_number() OVER (ORDER BY changed DESC, ` + stage + ` DESC) <= ?
+		ORDER BY changed, ` + stage
+}
+
+// lifeMark marks where a page of things ended that lists what is open first, then what
+// was opened last.
+func lifeMark(state detect.State, opened time.Time, id string) string {
+	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%t %d %s", state != detect.Closed, opened.UnixNano(), id))
+}
+
+// afterMark selects what comes after the mark.
+func afterMark(mark string, add func(where string, args ...any)) error {
+	var open bool
+	var opened int64
+	var id string
+	b, err := base64.RawURLEncoding.DecodeString(mark)
+	if err == nil {
+		_, err = fmt.Sscanf(string(b), "%t %d %s", &open, &opened, &id)
+	}
+	if err != nil {
+		return errors.New("register: this page mark is none of ours: begin again without it")
+	}
+	add("(open < ? OR open = ? AND (opened < ? OR opened = ? AND id > ?))", open, open, opened, opened, id)
+	return nil
+}
