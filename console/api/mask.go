@@ -104,7 +104,7 @@ func (m masker) all6(src []byte) []byte {
 				continue
 			}
 		}
-		end, text := m.v6(src[:run], i)
+		end, text := m.v6(src, i, run)
 		if end == 0 {
 			i++
 			continue
@@ -153,7 +153,7 @@ func (m masker) v4(src []byte, i int) (end int, mask string) {
 	if p < len(src) && isDigit(src[p]) {
 		return 0, ""
 	}
-	if m.hide(netip.AddrFrom4(octets)) {
+	if a := netip.AddrFrom4(octets); m.hide(a) && !network(a, src[p:]) {
 		return p, string(src[i:at[3]]) + "x"
 	}
 	const arpa = ".in-addr.arpa"
@@ -164,8 +164,30 @@ func (m masker) v4(src []byte, i int) (end int, mask string) {
 	return 0, ""
 }
 
-// v6 finds the longest address to hide that starts at run[i].
-func (m masker) v6(run []byte, i int) (end int, mask string) {
+// network tells whether what follows the address makes it the prefix of a network, which
+// BGP carries and which is nobody's line: 256 addresses, or 65,536 /64s, or more.
+func network(a netip.Addr, rest []byte) bool {
+	if len(rest) == 0 || rest[0] != '/' {
+		return false
+	}
+	bits, n := 0, 1
+	for ; n < len(rest) && n < 4 && isDigit(rest[n]); n++ {
+		bits = bits*10 + int(rest[n]-'0')
+	}
+	most := 24
+	if a.Is6() {
+		most = 48
+	}
+	if n == 1 || n < len(rest) && isDigit(rest[n]) || bits > most {
+		return false
+	}
+	p, err := a.Prefix(bits)
+	return err == nil && p.Addr() == a
+}
+
+// v6 finds the longest address to hide that starts at src[i] and ends before end6.
+func (m masker) v6(src []byte, i, end6 int) (end int, mask string) {
+	run := src[:end6]
 	const longest = 45 // eight groups, the last two as dotted IPv4
 	for e := min(len(run), i+longest); e >= i+2; e-- {
 		if e < len(run) && isHex(run[e]) {
@@ -175,6 +197,9 @@ func (m masker) v6(run []byte, i int) (end int, mask string) {
 			return 0, ""
 		}
 		a, err := netip.ParseAddr(string(run[i:e]))
+		if err == nil && network(a, src[e:]) {
+			return 0, ""
+		}
 		if err == nil && m.hidden(a) {
 			return e, maskedForm(a)
 		}

@@ -31,6 +31,10 @@ func TestMaskerHidesEveryTextualForm(t *testing.T) {
 		"from 203.0.113.7.":                        "from 203.0.113.x.",
 		"203.0.113.7:443 > 198.51.100.1:23":        "203.0.113.x:443 > 198.51.100.1:23",
 		"203.0.113.7/32":                           "203.0.113.x/32",
+		"203.0.113.0/24 203.0.113.0/25":            "203.0.113.0/24 203.0.113.x/25",
+		"203.0.113.7/24 203.0.113.0/ 203.0.0.0/16": "203.0.113.x/24 203.0.113.x/ 203.0.0.0/16",
+		"2001:db8:1::/48 2001:db8:1::/56":          "2001:db8:1::/48 2001:db8:1::x/56",
+		"2001:db8:1::9/48":                         "2001:db8:1::x/48",
 		"203.000.113.007":                          "203.000.113.x",
 		"host-203-0-113-7.example":                 "host-203-0-113-x.example",
 		"203_0_113_7.pcap":                         "203_0_113_x.pcap",
@@ -124,8 +128,9 @@ func FuzzMasker(f *testing.F) {
 	m := masker{ownAddr}
 	f.Fuzz(func(t *testing.T, s string) {
 		once := m.String(s)
-		for _, word := range strings.FieldsFunc(once, func(r rune) bool { return strings.ContainsRune(" \t\n,;\"'[]()<>=/%", r) }) {
-			if a, err := netip.ParseAddr(word); err == nil && m.hidden(a) {
+		for _, word := range strings.FieldsFunc(once, func(r rune) bool { return strings.ContainsRune(" \t\n,;\"'[]()<>=%", r) }) {
+			word, length, _ := strings.Cut(word, "/")
+			if a, err := netip.ParseAddr(word); err == nil && m.hidden(a) && !network(a, []byte("/"+length)) {
 				t.Fatalf("%q leaves %q", s, word)
 			}
 		}
