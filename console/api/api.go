@@ -127,6 +127,7 @@ func (s *Server) register() {
 	s.registerNotices(v1)
 	s.registerOffice(v1)
 	s.registerAttacks(v1)
+	s.registerRoutes(v1)
 	s.registerFlows(v1)
 
 	s.mux.HandleFunc("GET "+v1+"/openapi.yaml", func(w http.ResponseWriter, _ *http.Request) {

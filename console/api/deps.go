@@ -227,6 +227,9 @@ type Deps struct {
 	Attacks     Attacks     // nil: no flows are looked at
 	Mitigations Mitigations // nil: nothing is done against floods
 	Replays     Replays     // nil: no flows are kept
+	Incidents   Incidents   // nil: nothing is known of routes
+	Routes      Routes      // nil: no table of routes is kept
+	Remedies    Remedies    // nil: nothing is done about route incidents
 	Clock       clock.Clock // the wall clock
 	Findings    Findings
 	Jobs        Jobs

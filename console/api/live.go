@@ -19,13 +19,14 @@ import (
 type Topic string
 
 // The topics. Of map and status only the newest counts, so a slow client misses
-// some; a finding, a job or an attack is never dropped.
+// some; nothing else is ever dropped.
 const (
 	TopicMap      Topic = "map"
 	TopicStatus   Topic = "status"
 	TopicFindings Topic = "findings"
 	TopicJobs     Topic = "jobs"
 	TopicAttacks  Topic = "attacks"
+	TopicRoutes   Topic = "routes"
 )
 
 // eventName is the SSE event of a topic.
@@ -37,12 +38,14 @@ func (t Topic) eventName() string {
 		return "job"
 	case TopicAttacks:
 		return "attack"
+	case TopicRoutes:
+		return "incident"
 	default:
 		return string(t)
 	}
 }
 
-func (t Topic) lossless() bool { return t == TopicFindings || t == TopicJobs || t == TopicAttacks }
+func (t Topic) lossless() bool { return t != TopicMap && t != TopicStatus }
 
 const (
 	replayFor    = time.Minute

@@ -66,6 +66,7 @@ var problems = map[string]struct {
 	"no_dns":             {404, "リゾルバーへの問い合わせはこの構成では数えていません。", "What resolvers are asked isn't counted here."},
 	"no_flows":           {404, "フローはこの構成では扱っていません。", "There are no flows here."},
 	"no_choice":          {404, "契約者の選択(同意・オプトアウト)はこの構成では扱っていません。", "Subscribers' choices aren't kept here."},
+	"no_routes":          {404, "経路の監視はこの構成では動いていません。", "Routes aren't watched here."},
 	"no_attacks":         {404, "攻撃の検知(フロー)はこの構成では動いていません。", "No flows are looked at for attacks here."},
 	"filter_masked":      {403, "アドレスでの検索は、攻撃に対処する権限(operator・network・legal・admin)でのみ行えます。", "Only who defends the network may search by address: operator, network, legal or admin."},
 	"own_review":         {403, "同じ人が二人分の判定はできません。登録や判定をしていない別の人が行ってください。", "Nobody is two people: somebody decides who neither added the entry nor judged it before."},

@@ -135,6 +135,25 @@ var permissions = map[string]console.Roles{
 	"POST /api/v1/ledger/verify":              lawyers,
 	"GET /api/v1/ledger/export":               lawyers,
 
+	"GET /api/v1/routes/incidents":                everyone,
+	"GET /api/v1/routes/incidents/{id}":           readers,
+	"GET /api/v1/routes/incidents/{id}/prefixes":  readers,
+	"GET /api/v1/routes/incidents/{id}/course":    readers,
+	"GET /api/v1/routes/incidents/{id}/lanes":     readers,
+	"GET /api/v1/routes/incidents/{id}/impact":    readers,
+	"GET /api/v1/routes/incidents/{id}/remedies":  readers,
+	"POST /api/v1/routes/incidents/{id}/announce": engineers,
+	"POST /api/v1/routes/acts/{id}/approve":       engineers,
+	"POST /api/v1/routes/acts/{id}/reject":        engineers,
+	"POST /api/v1/routes/acts/{id}/withdraw":      brakes,
+	"GET /api/v1/routes/watched":                  readers,
+	"GET /api/v1/routes/neighbors":                readers,
+	"GET /api/v1/routes/feeds":                    readers,
+	"GET /api/v1/routes/show":                     readers,
+	"GET /api/v1/routes/readiness":                readers,
+	"POST /api/v1/routes/drill":                   engineers,
+	"GET /api/v1/routes/drill/{id}":               readers,
+
 	"GET /api/v1/attacks":                    everyone, // a wall sees no address at all
 	"GET /api/v1/attacks/{id}":               readers,  // written down; addresses to defenders alone
 	"GET /api/v1/attacks/{id}/course":        readers,

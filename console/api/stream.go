@@ -33,7 +33,7 @@ func parseTopics(s string) (map[Topic]bool, error) {
 	topics := map[Topic]bool{}
 	for word := range strings.SplitSeq(s, ",") {
 		switch t := Topic(strings.TrimSpace(word)); t {
-		case TopicMap, TopicFindings, TopicJobs, TopicStatus, TopicAttacks:
+		case TopicMap, TopicFindings, TopicJobs, TopicStatus, TopicAttacks, TopicRoutes:
 			topics[t] = true
 		default:
 			return nil, fail("filter_invalid", word, "topics", "map,findings,jobs,status,attacks")
