@@ -428,6 +428,7 @@ func TestNewSaysWhatIsMissing(t *testing.T) {
 	w := newWorld(t, func(d *Deps) {
 		d.Findings, d.Jobs, d.Geo, d.Research, d.Rising, d.Static, d.Facts, d.People, d.Office, d.Notices = nil, nil, nil, nil, nil, nil, nil, nil, nil, nil
 		d.Attacks, d.Mitigations, d.Replays = nil, nil, nil
+		d.Incidents, d.Routes, d.Remedies = nil, nil, nil
 	})
 	without := 0
 	for pattern := range permissions {

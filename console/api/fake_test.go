@@ -318,6 +318,7 @@ type world struct {
 	office   *memoryOffice
 	blocking *memoryBlocking
 	attacks  *memoryAttacks
+	routes   *memoryRoutes
 	live     *Live
 	secrets  map[console.Roles]string // bearers
 	sessions map[console.Roles]string // of the user with that role, as a cookie
@@ -361,13 +362,14 @@ func newWorld(t *testing.T, change ...func(*Deps)) *world {
 	w.live = NewLive(c)
 	var office *Office
 	w.office, office = newOffice(t, c)
-	w.blocking, w.attacks = newBlocking(), newAttacks()
+	w.blocking, w.attacks, w.routes = newBlocking(), newAttacks(), newRoutes()
 	office.CNC, office.Zones, office.Lookups, office.Choices = w.blocking, w.blocking, w.blocking, w.blocking
 	d := Deps{
 		Office: office, Flows: w.flows, Exporters: w.flows,
 
 		Archive: w.archive, Inputs: w.inputs, Tokens: w.tokens, People: w.people, Notices: w.notices, Clock: c, Findings: w.findings, Jobs: w.jobs,
 		Attacks: w.attacks, Mitigations: w.attacks, Replays: w.attacks,
+		Incidents: w.routes, Routes: w.routes, Remedies: w.routes,
 		Geo: flatEarth{}, Research: oneSurvey{}, Rising: oneSurvey{}, Live: w.live, Own: ownAddr,
 		Facts: func() Facts {
 			return Facts{Dark: Dark{V4Addresses: 65536, V4Prefixes: 1, Hit: 9}, StoreBytes: 1 << 20, Attribution: []string{"geo data"}}
