@@ -34,7 +34,9 @@ type RemedyContact struct {
 	Name  string      `json:"name"`
 	Role  string      `json:"role" enum:"leaker,upstream,victim"`
 	Where string      `json:"where" doc:"as configured; empty: not known"`
+	Look  detect.Text `json:"look" doc:"where it can be looked up; nothing is fetched"`
 	Text  detect.Text `json:"text" doc:"to be sent by a person"`
+	Mail  detect.Text `json:"mail" doc:"the same as a message (RFC 5322)"`
 }
 
 // RemedyFilter is a filter as a router takes it.
@@ -45,6 +47,7 @@ type RemedyFilter struct {
 	Text        string      `json:"text"`
 	Checked     detect.Text `json:"checked" doc:"how its form was checked"`
 	Rejects     int         `json:"rejects" doc:"routes of the incident"`
+	Misses      int         `json:"misses" doc:"routes of the incident that it lets in"`
 	AlsoRejects int         `json:"also_rejects" doc:"ordinary routes that it would hit"`
 	Known       bool        `json:"known" doc:"false: what is ordinary isn't known, and also_rejects means nothing"`
 }
@@ -56,9 +59,11 @@ type RemedyMaxPrefix struct {
 	Now      int         `json:"now"`
 	Maximum  *int        `json:"maximum30d"`
 	Limit    int         `json:"limit"`
-	Warn     int         `json:"warn"`
+	Warn     int         `json:"warn" doc:"per cent of the limit"`
 	Known    bool        `json:"known"`
 	Why      detect.Text `json:"why"`
+
+	Lines map[string]string `json:"lines" doc:"for the router, by vendor"`
 }
 
 // RemedyMoreSpecific is an own prefix that would draw the traffic back.
@@ -137,6 +142,11 @@ func (s *Server) incidentRemedies(ctx context.Context, in *incidentInput) (*outp
 		return nil, err
 	}
 	l.Contacts, l.Filters, l.MaxPrefix, l.MoreSpecifics, l.Acts = filled(l.Contacts), filled(l.Filters), filled(l.MaxPrefix), filled(l.MoreSpecifics), filled(l.Acts)
+	for i := range l.MaxPrefix {
+		if l.MaxPrefix[i].Lines == nil {
+			l.MaxPrefix[i].Lines = map[string]string{}
+		}
+	}
 	for i := range l.MoreSpecifics {
 		l.MoreSpecifics[i].SideEffects = filled(l.MoreSpecifics[i].SideEffects)
 	}
