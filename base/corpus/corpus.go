@@ -5,6 +5,7 @@ package corpus
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -54,24 +55,49 @@ func root(t testing.TB) string {
 // Datagrams are the payloads of UDP of a capture, which must be whole.
 func Datagrams(t testing.TB, path string) (list [][]byte) {
 	t.Helper()
-	f, err := pcap.Open(path)
+	each(t, path, func(p *packet.Packet) {
+		if p.Proto == packet.UDP {
+			list = append(list, bytes.Clone(p.Payload))
+		}
+	})
+	return list
+}
+
+// each gives the packets of a capture, which must be whole.
+func each(t testing.TB, path string, f func(p *packet.Packet)) {
+	t.Helper()
+	r, err := pcap.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	defer r.Close()
 	var b packet.Block
 	var d packet.Decoder
 	var p packet.Packet
 	for err == nil {
-		err = f.ReadBlock(&b)
+		err = r.ReadBlock(&b)
 		for i, fr := range b.Frames {
-			if d.Decode(fr.Link, b.Bytes(i), fr.Orig, &p) == packet.OK && p.Proto == packet.UDP {
-				list = append(list, bytes.Clone(p.Payload))
+			if d.Decode(fr.Link, b.Bytes(i), fr.Orig, &p) == packet.OK {
+				f(&p)
 			}
 		}
 	}
 	if !errors.Is(err, io.EOF) {
 		t.Fatalf("%s: %v", path, err)
 	}
-	return list
+}
+
+// Streams are the payloads of TCP of a capture, those of each side of each connection
+// joined in the order of the capture. It is meant for captures made by hand, whose
+// sequence numbers don't add up.
+func Streams(t testing.TB, path string) map[string][]byte {
+	t.Helper()
+	said := map[string][]byte{}
+	each(t, path, func(p *packet.Packet) {
+		if p.Proto == packet.TCP && len(p.Payload) > 0 {
+			side := fmt.Sprint(p.Src, p.SrcPort, p.Dst, p.DstPort)
+			said[side] = append(said[side], p.Payload...)
+		}
+	})
+	return said
 }
