@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -56,6 +57,7 @@ var checks = map[string]check{
 	"consent":          {kinds: []Kind{Bool}, live: true, param: some, ask: consented},
 	"terms":            {kinds: []Kind{Bool}, live: true, param: aspect, ask: terms},
 	"window":           {param: none, ask: window},
+	"within":           {kinds: []Kind{List}, param: none, ask: within},
 	"features":         {param: none, ask: func(_ context.Context, q *inquiry, _ *Condition) answer { return shown(len(q.scope.Features) > 0) }},
 	"receiver":         {param: none, ask: func(_ context.Context, q *inquiry, _ *Condition) answer { return shown(len(q.scope.To) > 0) }},
 }
@@ -116,6 +118,29 @@ func among(_ context.Context, q *inquiry, c *Condition) answer {
 		}
 	}
 	return answer{holds: len(given) > 0}
+}
+
+// within holds where every prefix of the scope lies in one of the list, which is as it
+// was stated.
+func within(_ context.Context, q *inquiry, c *Condition) answer {
+	list, is := q.facts[c.Fact].([]string)
+	if !is || len(q.scope.Prefixes) == 0 {
+		return answer{}
+	}
+	var around []netip.Prefix
+	for _, s := range list {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return answer{why: textf("%s の %.40q はプレフィックスではありません", "%s names %.40q, which is no prefix", c.Fact, s)}
+		}
+		around = append(around, p)
+	}
+	for _, p := range q.scope.Prefixes {
+		if !slices.ContainsFunc(around, func(o netip.Prefix) bool { return o.Bits() <= p.Bits() && o.Contains(p.Addr()) }) {
+			return answer{why: textf("範囲の %[2]s は %[1]s の外です", "%[2]s of the scope lies outside of %[1]s", c.Fact, p)}
+		}
+	}
+	return answer{holds: true}
 }
 
 func declaredNow(_ context.Context, q *inquiry, c *Condition) answer {

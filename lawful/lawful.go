@@ -37,13 +37,14 @@ const (
 	ShareAnalysis  Measure = "share_analysis"  // share what an analysis of logs showed with providers on the path
 	AnalyseFlows   Measure = "analyse_flows"   // statistics of flows in ordinary times, to find likely C&C servers
 	ShareHistory   Measure = "share_history"   // give recorded histories to the certified association
+	Announce       Measure = "announce"        // announce own prefixes otherwise than usual
 )
 
 // Measures are all of them, in this order.
 func Measures() []Measure {
 	return []Measure{
 		NameSubscriber, ReadLogs, Notify, Block, Filter, Share, AnalyseTraffic, MatchNames, StoreHits, WarnAccess,
-		PassAttacker, ShareAnalysis, AnalyseFlows, ShareHistory,
+		PassAttacker, ShareAnalysis, AnalyseFlows, ShareHistory, Announce,
 	}
 }
 

@@ -16,6 +16,7 @@ var measures = map[Measure]Text{
 	ShareAnalysis:  {"経路上の事業者との分析結果の共有", "share an analysis with operators on the path"},
 	AnalyseFlows:   {"平時のフローの統計的分析", "analyse flows in ordinary times"},
 	ShareHistory:   {"認定協会への通信履歴の提供", "give histories to the certified association"},
+	Announce:       {"自網プレフィックスの通常と異なる広告", "announce own prefixes otherwise than usual"},
 }
 
 // Words is what a measure is for a person.

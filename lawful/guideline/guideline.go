@@ -21,7 +21,7 @@ import (
 var files embed.FS
 
 // order is in which order the files' rules are tried.
-var order = []string{"facts.yaml", "consent.yaml", "facilities.yaml", "joint.yaml"}
+var order = []string{"facts.yaml", "consent.yaml", "facilities.yaml", "joint.yaml", "routes.yaml"}
 
 // file is a file of rules, or of facts, or of both.
 type file struct {

@@ -85,6 +85,8 @@ func whole(g *lawful.Guideline, r *lawful.Rule, m lawful.Measure, now time.Time)
 			if kind(g, c.Fact) == lawful.List {
 				q.Facts[c.Fact] = strings.Fields(c.Param)
 			}
+		case "within":
+			q.Facts[c.Fact] = []string{"2001:db8::/32", "203.0.113.0/24"}
 		case "recent":
 			age, _ := time.ParseDuration(c.Param) // validated
 			q.Facts[c.Fact] = now.Add(-age)
@@ -319,5 +321,31 @@ func TestVocabulary(t *testing.T) {
 		if !used[f.Name] {
 			t.Errorf("no rule looks at the fact %s", f.Name)
 		}
+	}
+}
+
+// TestOwnSpaceOnly: own prefixes are announced, nobody else's, and nothing around them.
+func TestOwnSpaceOnly(t *testing.T) {
+	now := time.Date(2026, 11, 26, 3, 0, 0, 0, time.UTC)
+	g := accepted(t)
+	r, known := g.Rule("own-announcement")
+	if !known || !slices.Equal(r.FourEyes, []lawful.Measure{lawful.Announce}) {
+		t.Fatalf("%+v", r)
+	}
+	for scope, want := range map[string]bool{
+		"203.0.112.0/23": true, "203.0.112.0/22": true, "2001:db8:1::/48": true,
+		"203.0.116.0/24": false, "203.0.0.0/16": false, "2001:db9::/32": false,
+	} {
+		q, h := whole(&g, r, lawful.Announce, now)
+		q.Scope.Prefixes = []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix(scope)}
+		q.Facts["own_space"] = []string{"203.0.112.0/22", "2001:db8::/32"}
+		if _, err := ask(t, g, h, q, now); (err == nil) != want {
+			t.Errorf("%s: %v", scope, err)
+		}
+	}
+	q, h := whole(&g, r, lawful.Announce, now)
+	q.Facts["own_space"] = []string{"203.0.113.0/24", "ours"}
+	if _, err := ask(t, g, h, q, now); err == nil || !strings.Contains(err.Error(), `"ours"`) {
+		t.Error(err)
 	}
 }

@@ -36,15 +36,24 @@ type Neighbor struct {
 	Families     []Family
 	NextHop4     netip.Addr // of IPv4 routes to be discarded; zero: our own address in the session
 	NextHop6     netip.Addr // of IPv6 routes, such as 100::1 (RFC 6666)
-	Communities  []string   // on all that it gets, besides those of RTBH: "64500:666", "64500:1:666"
+	Communities  []string   // on all rules that it gets, besides those of RTBH: "64500:666", "64500:1:666"
+	Own          *Own       // it takes own prefixes, too, by its families of unicast; nil: it doesn't
 	Rules        int        // most rules at once; 0: 100
 	Routes       int        // most routes that it may send us, though we take none; 0: 1,000
+}
+
+// Own is how a router takes own prefixes: as routes to be passed on, which are no rules.
+type Own struct {
+	NextHop4    netip.Addr // that carries their traffic: never where routes to be discarded go
+	NextHop6    netip.Addr
+	Communities []string // by which its policy knows them
 }
 
 // Family is what a session carries.
 type Family string
 
-// The families. Those of unicast carry routes to be discarded (RTBH), and nothing else.
+// The families. Those of unicast carry routes to be discarded (RTBH), where it is set own
+// prefixes, and nothing else.
 const (
 	FlowSpec4 Family = "ipv4-flowspec"
 	FlowSpec6 Family = "ipv6-flowspec"
@@ -107,6 +116,11 @@ func (c Config) complete() (Config, error) {
 				return bad("peer %s: no family is called %q: %v", n.Name, f, Families())
 			}
 		}
+		if n.Own != nil {
+			if err := n.Own.check(n); err != nil {
+				return bad("peer %s: %w", n.Name, err)
+			}
+		}
 		for _, s := range n.Communities {
 			if !isCommunity(s) {
 				return bad("peer %s: %q is no community: write 64500:666, or 64500:1:666 for a large one", n.Name, s)
@@ -115,6 +129,28 @@ func (c Config) complete() (Config, error) {
 	}
 	return c, nil
 }
+
+// check tells what is wrong with how a peer takes own prefixes.
+func (o *Own) check(n *Neighbor) error {
+	four, six := slices.Contains(n.Families, Unicast4), slices.Contains(n.Families, Unicast6)
+	switch {
+	case !four && !six:
+		return errors.New("own prefixes need a family of unicast")
+	case four && !o.NextHop4.Is4(), six && !o.NextHop6.Is6():
+		return errors.New("own prefixes need a next hop of each family that carries their traffic: the router that has the rest of the space")
+	case four && o.NextHop4 == n.NextHop4, six && o.NextHop6 == n.NextHop6:
+		return errors.New("own prefixes would go where routes to be discarded go: another next hop")
+	}
+	for _, s := range o.Communities {
+		if !isCommunity(s) || s == blackhole {
+			return fmt.Errorf("%q is no community for own prefixes: write 64500:77, or 64500:1:77 for a large one", s)
+		}
+	}
+	return nil
+}
+
+// blackhole is the community of RFC 7999.
+const blackhole = "65535:666"
 
 // isCommunity: two numbers of 16 bits (RFC 1997), or three of 32 (RFC 8092).
 func isCommunity(s string) bool {

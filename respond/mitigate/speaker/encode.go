@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,6 +23,12 @@ type route struct {
 	text   string // for people
 	nlri   bgp.NLRI
 	attrs  []bgp.PathAttributeInterface // without what is a session's own
+	own    bool                         // an own prefix, and no rule
+}
+
+// goes tells whether a peer takes it.
+func (e *route) goes(n *Neighbor) bool {
+	return slices.Contains(n.Families, e.family) && (!e.own || n.Own != nil)
 }
 
 // families in GoBGP's words.
@@ -46,25 +53,33 @@ func encode(r mitigate.Rule) (route, error) {
 	if err != nil {
 		return route{}, err
 	}
+	err = e.name()
+	return e, err
+}
+
+// name says by family and bytes what a route is about.
+func (e *route) name() error {
 	b, err := e.nlri.Serialize()
-	if err != nil {
-		return route{}, err
-	}
 	e.key = string(e.family) + " " + string(b)
-	return e, nil
+	return err
 }
 
 // discard is a route to a prefix that whoever takes it throws away. Both communities are on it
 // from the start, whatever a session adds: BLACKHOLE, without which nobody takes a route longer
 // than /24 or /48, and NO_EXPORT, as RFC 7999, section 3.2, asks for.
 func (e *route) discard(to netip.Prefix) error {
+	e.does = string(mitigate.RTBH)
+	return e.unicast(to, bgp.NewPathAttributeCommunities([]uint32{uint32(bgp.COMMUNITY_BLACKHOLE), uint32(bgp.COMMUNITY_NO_EXPORT)}))
+}
+
+// unicast is a route to a prefix, with attributes besides those that it must have.
+func (e *route) unicast(to netip.Prefix, with ...bgp.PathAttributeInterface) error {
 	n, err := bgp.NewIPAddrPrefix(to)
 	if err != nil {
 		return err
 	}
-	e.nlri, e.does = n, string(mitigate.RTBH)
-	origin, communities := bgp.NewPathAttributeOrigin(0), bgp.NewPathAttributeCommunities([]uint32{uint32(bgp.COMMUNITY_BLACKHOLE), uint32(bgp.COMMUNITY_NO_EXPORT)})
-	e.family, e.attrs = Unicast6, []bgp.PathAttributeInterface{origin, communities}
+	e.nlri = n
+	e.family, e.attrs = Unicast6, append([]bgp.PathAttributeInterface{bgp.NewPathAttributeOrigin(0)}, with...)
 	hop := netip.IPv6Unspecified() // our own address in the session, where it says no other
 	if to.Addr().Is4() {
 		e.family, hop = Unicast4, netip.IPv4Unspecified()

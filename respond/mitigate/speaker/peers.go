@@ -27,8 +27,8 @@ type Peer struct {
 	Words    detect.Text  `json:"words"`
 	Since    time.Time    `json:"since"`    // it is in this state
 	Families []Family     `json:"families"` // that are agreed on; those of the configuration while it isn't connected
-	Held     int          `json:"held"`     // rules that it has been given and that stand; what it does with them it doesn't tell
-	Limit    int          `json:"limit"`    // of rules
+	Held     int          `json:"held"`     // rules, and own prefixes, that it has been given and that stand; what it does with them it doesn't tell
+	Limit    int          `json:"limit"`    // of them
 	Error    *detect.Text `json:"error"`    // what is wrong, or was last; nil nothing
 }
 
@@ -230,37 +230,49 @@ func (s *Speaker) given(p *sighting) map[string]bool {
 // Held is what stands now: for each act and each peer that takes one of its rules, how many it
 // has been given. 0 are with a peer that isn't connected, and gets them when it comes.
 func (s *Speaker) Held(ctx context.Context) ([]mitigate.Held, error) {
+	var list []mitigate.Held
+	err := s.held(ctx, false, func(id, peer string, given int, at time.Time) {
+		list = append(list, mitigate.Held{ID: id, Peer: peer, Rules: given, At: at})
+	})
+	slices.SortFunc(list, func(a, b mitigate.Held) int { return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Peer, b.Peer)) })
+	return list, err
+}
+
+// held calls f with each act of rules, or of own prefixes, and each peer that takes some of it.
+func (s *Speaker) held(ctx context.Context, own bool, f func(id, peer string, given int, at time.Time)) error {
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.out == nil {
-		return nil, ErrStopped
+		return ErrStopped
 	}
-	var list []mitigate.Held
 	for _, p := range s.seen.now() {
 		given := s.given(&p)
 		for id, a := range s.acts {
-			h, its := mitigate.Held{ID: id, Peer: p.Name, At: a.since}, 0
-			if h.At.Before(p.since) { // it was given them when it came
-				h.At = p.since
+			if a.own != own {
+				continue
+			}
+			at, its, has := a.since, 0, 0
+			if at.Before(p.since) { // it was given them when it came
+				at = p.since
 			}
 			for _, k := range a.routes {
-				if slices.Contains(p.Families, s.said[k].family) {
+				r := s.said[k]
+				if r.goes(p.Neighbor) {
 					its++
 				}
 				if given[k] {
-					h.Rules++
+					has++
 				}
 			}
 			if its > 0 {
-				list = append(list, h)
+				f(id, p.Name, has, at)
 			}
 		}
 	}
-	slices.SortFunc(list, func(a, b mitigate.Held) int { return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Peer, b.Peer)) })
-	return list, nil
+	return nil
 }
 
 // listener takes GoBGP's log: what an operator should read goes to ours, and why a connection

@@ -71,7 +71,11 @@ func (r *router) configure(ctx context.Context, c *Config, watch func() error) e
 // gets what we say ourselves in its own form.
 func (r *router) policies(ctx context.Context, c *Config) error {
 	var policies []*api.Policy
-	var err error
+	// Whatever has it is to be discarded, whatever hasn't is an own prefix: neither ever goes
+	// the other's way.
+	err := r.bgp.AddDefinedSet(ctx, &api.AddDefinedSetRequest{DefinedSet: &api.DefinedSet{
+		DefinedType: api.DefinedType_DEFINED_TYPE_COMMUNITY, Name: "discarded", List: []string{"^" + blackhole + "$"},
+	}})
 	for i := range c.Peers {
 		n := &c.Peers[i]
 		set := "peer " + n.Name
@@ -82,25 +86,19 @@ func (r *router) policies(ctx context.Context, c *Config) error {
 		for _, f := range n.Families {
 			// Of routes that we made ourselves: should one be taken from somebody against all
 			// intent, it still goes to nobody.
-			st := &api.Statement{Name: "to " + n.Name + " " + string(f), Conditions: &api.Conditions{
-				NeighborSet: &api.MatchSet{Type: api.MatchSet_TYPE_ANY, Name: set},
-				AfiSafiIn:   []*api.Family{family(f)},
-				RouteType:   api.Conditions_ROUTE_TYPE_LOCAL,
-			}, Actions: &api.Actions{RouteAction: api.RouteAction_ROUTE_ACTION_ACCEPT}}
-			plain, large := kinds(n.Communities)
-			if len(plain) > 0 {
-				st.Actions.Community = &api.CommunityAction{Type: api.CommunityAction_TYPE_ADD, Communities: plain}
-			}
-			if len(large) > 0 {
-				st.Actions.LargeCommunity = &api.CommunityAction{Type: api.CommunityAction_TYPE_ADD, Communities: large}
-			}
-			if f == Unicast4 && n.NextHop4.IsValid() {
-				st.Actions.Nexthop = &api.NexthopAction{Address: n.NextHop4.String()}
-			}
-			if f == Unicast6 && n.NextHop6.IsValid() {
-				st.Actions.Nexthop = &api.NexthopAction{Address: n.NextHop6.String()}
+			st := statement(n, set, f, n.Communities)
+			if f == Unicast4 || f == Unicast6 {
+				st.Conditions.CommunitySet = &api.MatchSet{Type: api.MatchSet_TYPE_ANY, Name: "discarded"}
+				hop(st, f, n.NextHop4, n.NextHop6)
 			}
 			p.Statements = append(p.Statements, st)
+			if n.Own != nil && (f == Unicast4 || f == Unicast6) {
+				st := statement(n, set, f, n.Own.Communities)
+				st.Name = "own " + st.Name
+				st.Conditions.CommunitySet = &api.MatchSet{Type: api.MatchSet_TYPE_INVERT, Name: "discarded"}
+				hop(st, f, n.Own.NextHop4, n.Own.NextHop6)
+				p.Statements = append(p.Statements, st)
+			}
 		}
 		err = errors.Join(err, r.bgp.AddPolicy(ctx, &api.AddPolicyRequest{Policy: p}))
 		policies = append(policies, &api.Policy{Name: p.Name})
@@ -117,6 +115,34 @@ func (r *router) policies(ctx context.Context, c *Config) error {
 		r.bgp.SetPolicyAssignment(ctx, &api.SetPolicyAssignmentRequest{Assignment: &api.PolicyAssignment{
 			Name: "global", Direction: api.PolicyDirection_POLICY_DIRECTION_IMPORT, Policies: []*api.Policy{{Name: "ours"}}, DefaultAction: api.RouteAction_ROUTE_ACTION_REJECT,
 		}}))
+}
+
+// statement accepts what we made ourselves for one peer and family, with communities of its own.
+func statement(n *Neighbor, set string, f Family, communities []string) *api.Statement {
+	st := &api.Statement{Name: "to " + n.Name + " " + string(f), Conditions: &api.Conditions{
+		NeighborSet: &api.MatchSet{Type: api.MatchSet_TYPE_ANY, Name: set},
+		AfiSafiIn:   []*api.Family{family(f)},
+		RouteType:   api.Conditions_ROUTE_TYPE_LOCAL,
+	}, Actions: &api.Actions{RouteAction: api.RouteAction_ROUTE_ACTION_ACCEPT}}
+	plain, large := kinds(communities)
+	if len(plain) > 0 {
+		st.Actions.Community = &api.CommunityAction{Type: api.CommunityAction_TYPE_ADD, Communities: plain}
+	}
+	if len(large) > 0 {
+		st.Actions.LargeCommunity = &api.CommunityAction{Type: api.CommunityAction_TYPE_ADD, Communities: large}
+	}
+	return st
+}
+
+// hop sets the next hop of a family's routes, where there is one.
+func hop(st *api.Statement, f Family, four, six netip.Addr) {
+	a := six
+	if f == Unicast4 {
+		a = four
+	}
+	if a.IsValid() {
+		st.Actions.Nexthop = &api.NexthopAction{Address: a.String()}
+	}
 }
 
 func kinds(communities []string) (plain, large []string) {

@@ -56,6 +56,7 @@ type act struct {
 	routes []string // keys, sorted
 	since  time.Time
 	until  time.Time
+	own    bool // of own prefixes
 }
 
 // standing is a route that the routers have been told, for one act or several.
@@ -140,6 +141,11 @@ func (s *Speaker) Announce(ctx context.Context, id string, rules []mitigate.Rule
 		}
 		routes[e.key] = e
 	}
+	return s.announce(ctx, id, routes, until, false)
+}
+
+// announce makes an act of rules or of own prefixes stand.
+func (s *Speaker) announce(ctx context.Context, id string, routes map[string]route, until time.Time, own bool) error {
 	if len(routes) == 0 {
 		return fmt.Errorf("%w: an act without rules: withdraw it instead", ErrRule)
 	}
@@ -158,8 +164,11 @@ func (s *Speaker) Announce(ctx context.Context, id string, rules []mitigate.Rule
 	}
 	keys := slices.Sorted(maps.Keys(routes))
 	before, known := s.acts[id]
+	if known && before.own != own {
+		return fmt.Errorf("%w: %s is another act's id", ErrConflict, id)
+	}
 	// From now on in the machine's own measure of time, as somebody may set its clock.
-	next := act{routes: keys, since: now, until: now.Add(left)}
+	next := act{routes: keys, since: now, until: now.Add(left), own: own}
 	if known {
 		next.since = before.since
 	}
@@ -214,7 +223,7 @@ func (s *Speaker) allowed(id string, routes map[string]route) error {
 			return fmt.Errorf("%w, in another act: %s", ErrConflict, r.text)
 		}
 		all[k] = r
-		takes := func(n Neighbor) bool { return slices.Contains(n.Families, r.family) }
+		takes := func(n Neighbor) bool { return r.goes(&n) }
 		if !slices.ContainsFunc(s.cfg.Peers, takes) {
 			return fmt.Errorf("%w: none has the family %s, which %s needs", ErrUnable, r.family, r.text)
 		}
@@ -229,7 +238,7 @@ func (s *Speaker) allowed(id string, routes map[string]route) error {
 	for _, n := range s.cfg.Peers {
 		count := 0
 		for _, r := range all {
-			if slices.Contains(n.Families, r.family) {
+			if r.goes(&n) {
 				count++
 			}
 		}
@@ -248,11 +257,13 @@ func (s *Speaker) allowed(id string, routes map[string]route) error {
 }
 
 // Withdraw ends an act. An act that isn't known has ended already.
-func (s *Speaker) Withdraw(ctx context.Context, id string) error {
+func (s *Speaker) Withdraw(ctx context.Context, id string) error { return s.withdraw(ctx, id, false) }
+
+func (s *Speaker) withdraw(ctx context.Context, id string, own bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a, ok := s.acts[id]
-	if !ok {
+	if !ok || a.own != own {
 		return nil
 	}
 	if err := s.release(a.routes); err != nil {

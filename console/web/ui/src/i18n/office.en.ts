@@ -226,7 +226,7 @@ export const legal = {
   measure: 'Measure',
   measures: {
     name_subscriber: 'Name a subscriber', read_logs: 'Analyse connection logs', notify: 'Notify', block: 'Block', filter: 'Filter an attack', share: 'Hand over an address', analyse_traffic: 'Analyse traffic', match_names: 'Match name requests', store_hits: 'Keep hits',
-    warn_access: 'Warn at access', pass_attacker: 'Pass on an attacker', share_analysis: 'Share an analysis', analyse_flows: 'Flow statistics', share_history: 'History to the association',
+    warn_access: 'Warn at access', pass_attacker: 'Pass on an attacker', share_analysis: 'Share an analysis', analyse_flows: 'Flow statistics', share_history: 'History to the association', announce: 'Announce own prefixes',
   },
   rule: 'Rule',
   purpose: 'Purpose',

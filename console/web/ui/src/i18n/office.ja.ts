@@ -226,7 +226,7 @@ export const legal = {
   measure: '措置',
   measures: {
     name_subscriber: '加入者の特定・表示', read_logs: '接続ログの解析', notify: '注意喚起', block: '遮断', filter: '攻撃に合致する通信の遮断', share: 'アドレスの提供', analyse_traffic: '通信の解析', match_names: '名前解決の照合', store_hits: '照合結果の保存',
-    warn_access: 'アクセス時の警告', pass_attacker: '攻撃元アドレスの提供', share_analysis: '分析結果の共有', analyse_flows: 'フローの統計分析', share_history: '認定協会への履歴の提供',
+    warn_access: 'アクセス時の警告', pass_attacker: '攻撃元アドレスの提供', share_analysis: '分析結果の共有', analyse_flows: 'フローの統計分析', share_history: '認定協会への履歴の提供', announce: '自網プレフィックスの広告',
   } as Record<string, string>,
   rule: '規則',
   purpose: '目的',

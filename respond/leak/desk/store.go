@@ -1,0 +1,271 @@
+package desk
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"embed"
+	"encoding/base32"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+	"time"
+
+	"sakimori/base/relation"
+	"sakimori/detect"
+)
+
+//go:embed migrations
+var migrations embed.FS
+
+// migrate prepares the tables.
+func migrate(ctx context.Context, db *relation.DB) error {
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	return db.Migrate(ctx, "route_act", files)
+}
+
+// Query selects acts; zero fields select everything.
+type Query struct {
+	State    State
+	Incident string
+	Grant    string
+	Live     bool  // not over, or something of it may still stand
+	Standing bool  // something of it may be with a router
+	Before   After // those proposed before this one, for a next page
+	Limit    int   // 0: all
+}
+
+// After is a place in a list, the newest first; zero the beginning.
+type After struct {
+	At time.Time `json:"at"`
+	ID string    `json:"id"`
+}
+
+// newID is 130 random bits.
+func newID() string {
+	var b [17]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return "R-" + base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(b[:])[:26]
+}
+
+// kept is an act as it is stored.
+type kept struct {
+	Act
+	version int64
+}
+
+// document is what of an act is stored as JSON: what has a table or is asked of others
+// isn't.
+type document struct {
+	Act
+	Tries int       `json:"tries"`
+	Due   time.Time `json:"due,omitzero"`
+}
+
+func (a *Act) document() (string, error) {
+	d := document{*a, a.tries, a.due}
+	d.Changes, d.Held = nil, nil
+	b, err := json.Marshal(d)
+	return string(b), err
+}
+
+func scan(row interface{ Scan(dest ...any) error }) (k kept, err error) {
+	var doc string
+	if err := row.Scan(&doc, &k.version); err != nil {
+		return k, err
+	}
+	var d document
+	if err := json.Unmarshal([]byte(doc), &d); err != nil {
+		return k, fmt.Errorf("a kept act can't be read: %w", err)
+	}
+	k.Act, k.tries, k.due = d.Act, d.Tries, d.Due
+	return k, nil
+}
+
+func list(ctx context.Context, a relation.Asker, q Query) (found []kept, err error) {
+	var where []string
+	var args []any
+	cond := func(text string, values ...any) {
+		for _, v := range values {
+			args = append(args, v)
+			text = strings.Replace(text, "?", "$"+strconv.Itoa(len(args)), 1)
+		}
+		where = append(where, text)
+	}
+	for _, c := range []struct{ column, value string }{{"state", string(q.State)}, {"incident", q.Incident}, {"grant_id", q.Grant}} {
+		if c.value != "" {
+			cond(c.column+" = ?", c.value)
+		}
+	}
+	if q.Live {
+		cond("(standing = 1 OR state IN (?, ?, ?, ?))", string(Proposed), string(Approved), string(Announced), string(Confirmed))
+	}
+	if q.Standing {
+		cond("standing = 1")
+	}
+	if q.Before.ID != "" {
+		cond("(proposed < ? OR proposed = ? AND id < ?)", q.Before.At.UnixNano(), q.Before.At.UnixNano(), q.Before.ID)
+	}
+	text := "SELECT doc, version FROM route_act"
+	if len(where) > 0 {
+		text += " WHERE " + strings.Join(where, " AND ")
+	}
+	text += " ORDER BY proposed DESC, id DESC"
+	if q.Limit > 0 {
+		text += " LIMIT " + strconv.Itoa(q.Limit)
+	}
+	rows, err := a.Query(ctx, text, args...)
+	if err != nil {
+		return nil, fmt.Errorf("read acts: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		k, err := scan(rows)
+		if err != nil {
+			return nil, fmt.Errorf("read acts: %w", err)
+		}
+		found = append(found, k)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read acts: %w", err)
+	}
+	return found, nil
+}
+
+func get(ctx context.Context, a relation.Asker, id string) (kept, error) {
+	k, err := scan(a.QueryRow(ctx, `SELECT doc, version FROM route_act WHERE id = $1`, id))
+	if errors.Is(err, sql.ErrNoRows) {
+		return k, fmt.Errorf("%w: %.40q", ErrUnknown, id)
+	}
+	if err != nil {
+		return k, fmt.Errorf("read an act: %w", err)
+	}
+	return k, nil
+}
+
+func bit(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func (a *Act) grantID() string {
+	if a.Grant == nil {
+		return ""
+	}
+	return a.Grant.ID
+}
+
+// insert writes a new act with its first change.
+func insert(ctx context.Context, tx *relation.Tx, a *Act, why detect.Text) error {
+	doc, err := a.document()
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, `INSERT INTO route_act (id, incident, state, grant_id, standing, prefixes, proposed, version, doc) VALUES ($1, $2, $3, $4, $5, $6, $7, 1, $8)`,
+		a.ID, a.Incident, string(a.State), a.grantID(), bit(a.Standing), len(a.Prefixes), a.ProposedAt.UnixNano(), doc)
+	if err != nil {
+		return fmt.Errorf("write an act: %w", err)
+	}
+	return note(ctx, tx, a.ID, Change{At: a.ProposedAt, To: a.State, Who: a.ProposedBy, Why: why})
+}
+
+// errRace says that somebody else changed an act meanwhile.
+var errRace = errors.New("the act was changed by somebody else at the same time: look again")
+
+// update writes an act that was read in a version, if it still is in that.
+func update(ctx context.Context, tx *relation.Tx, k *kept) error {
+	doc, err := k.document()
+	if err != nil {
+		return err
+	}
+	changed, err := tx.Exec(ctx, `UPDATE route_act SET state = $1, grant_id = $2, standing = $3, version = version + 1, doc = $4 WHERE id = $5 AND version = $6`,
+		string(k.State), k.grantID(), bit(k.Standing), doc, k.ID, k.version)
+	if err != nil {
+		return fmt.Errorf("write an act: %w", err)
+	}
+	if changed != 1 {
+		return errRace
+	}
+	return nil
+}
+
+func note(ctx context.Context, tx *relation.Tx, id string, c Change) error {
+	_, err := tx.Exec(ctx, `INSERT INTO route_act_change (act, n, made, before, after, who, ja, en) VALUES ($1, (SELECT count(*) + 1 FROM route_act_change WHERE act = $1), $2, $3, $4, $5, $6, $7)`,
+		id, c.At.UnixNano(), string(c.From), string(c.To), c.Who, c.Why.JA, c.Why.EN)
+	if err != nil {
+		return fmt.Errorf("write an act's history: %w", err)
+	}
+	return nil
+}
+
+func history(ctx context.Context, a relation.Asker, id string) (found []Change, err error) {
+	rows, err := a.Query(ctx, `SELECT made, before, after, who, ja, en FROM route_act_change WHERE act = $1 ORDER BY n`, id)
+	if err != nil {
+		return nil, fmt.Errorf("read an act's history: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var c Change
+		var made int64
+		if err := rows.Scan(&made, &c.From, &c.To, &c.Who, &c.Why.JA, &c.Why.EN); err != nil {
+			return nil, fmt.Errorf("read an act's history: %w", err)
+		}
+		c.At = time.Unix(0, made).UTC()
+		found = append(found, c)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read an act's history: %w", err)
+	}
+	return found, nil
+}
+
+// lease takes the right to announce, or keeps it: one process has it at a time. It is
+// written anew when half of it is over.
+func lease(ctx context.Context, db *relation.DB, holder string, now, until time.Time) (mine bool, err error) {
+	const ask = `SELECT holder, until FROM route_act_lease WHERE name = 'announce'`
+	var has string
+	var to int64
+	err = db.QueryRow(ctx, ask).Scan(&has, &to)
+	if err == nil && has == holder && to-now.UnixNano() > int64(until.Sub(now)/2) {
+		return true, nil
+	}
+	err = db.Tx(ctx, func(tx *relation.Tx) error {
+		mine = false
+		switch err := tx.QueryRow(ctx, ask).Scan(&has, &to); {
+		case errors.Is(err, sql.ErrNoRows):
+			_, err = tx.Exec(ctx, `INSERT INTO route_act_lease (name, holder, until) VALUES ('announce', $1, $2)`, holder, until.UnixNano())
+			mine = err == nil
+			return err
+		case err != nil:
+			return err
+		case has != holder && now.UnixNano() < to:
+			return nil
+		}
+		_, err := tx.Exec(ctx, `UPDATE route_act_lease SET holder = $1, until = $2 WHERE name = 'announce'`, holder, until.UnixNano())
+		mine = err == nil
+		return err
+	})
+	if relation.Unique(err) { // two began at once
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("the lease of announcing: %w", err)
+	}
+	return mine, nil
+}
+
+// release gives the right to announce back.
+func release(ctx context.Context, db *relation.DB, holder string) error {
+	return db.Tx(ctx, func(tx *relation.Tx) error {
+		_, err := tx.Exec(ctx, `DELETE FROM route_act_lease WHERE name = 'announce' AND holder = $1`, holder)
+		return err
+	})
+}
