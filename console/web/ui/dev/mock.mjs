@@ -9,6 +9,7 @@ import { attacks, findings as attackFindings, news } from './attacks.mjs';
 import * as d from './data.mjs';
 import { flows } from './flows.mjs';
 import { office } from './office.mjs';
+import { findings as routeFindings, news as routeNews, routes } from './routes.mjs';
 import { policy } from './rpz.mjs';
 
 const dist = fileURLToPath(new URL('../../dist/', import.meta.url));
@@ -19,8 +20,8 @@ const send = (event, data) => {
   for (const s of streams) s.write(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
 };
 
-const findings = () => [...attackFindings(), ...d.findings()];
-const work = () => [...attackFindings().map((f) => ({ finding: f, input: null, severity: f.severity, next: { ja: '攻撃の画面で緩和の案を確かめる', en: 'Look at the proposals on its page' } })), ...d.work()].sort((a, b) => a.severity - b.severity);
+const findings = () => [...attackFindings(), ...routeFindings(), ...d.findings()];
+const work = () => [...attackFindings().map((f) => ({ finding: f, input: null, severity: f.severity, next: { ja: '攻撃の画面で緩和の案を確かめる', en: 'Look at the proposals on its page' } })), ...routeFindings().map((f) => ({ finding: f, input: null, severity: f.severity, next: { ja: '本来の経路と比べ、連絡先と設定案を確かめる', en: 'Compare it with the usual path; whom to call and what to filter is on its page' } })), ...d.work()].sort((a, b) => a.severity - b.severity);
 
 const status = () => ({
   now: d.iso(Date.now()), data_time: d.iso(d.dataNow()), demo: true, speed: 60, roles: ['admin'], inputs: d.inputs(),
@@ -162,7 +163,7 @@ async function api(req, res, path, q, token) {
   } else {
     const { text = '' } = req.method === 'POST' ? await body(req) : {};
     const given = text.startsWith('{') ? JSON.parse(text) : {};
-    out = attacks(req.method, path, q, given) ?? flows(req.method, path, q, given) ?? policy(req.method, path, q, given, text) ?? office(req.method, path, q, given);
+    out = attacks(req.method, path, q, given) ?? routes(req.method, path, q, given) ?? flows(req.method, path, q, given) ?? policy(req.method, path, q, given, text) ?? office(req.method, path, q, given);
     if (!out) return problem(res, 'not-found', 404, 'no such route');
     if (out.refusal) return problem(res, out.refusal.code, out.refusal.status, req.headers['accept-language']?.startsWith('ja') ? out.refusal.ja : out.refusal.en);
     if (out.file) {
@@ -171,7 +172,7 @@ async function api(req, res, path, q, token) {
     }
   }
   if (q.get('format') === 'csv') {
-    const rows = out.rows ?? out.points ?? out.cases ?? out.entries ?? out.proofs ?? out.days ?? out.attacks ?? out.exporters ?? [];
+    const rows = out.rows ?? out.points ?? out.cases ?? out.entries ?? out.proofs ?? out.days ?? out.attacks ?? out.exporters ?? out.incidents ?? out.lanes ?? out.routes ?? [];
     res.writeHead(200, { 'Content-Type': 'text/csv; charset=utf-8', 'Content-Disposition': 'attachment; filename="sakimori.csv"' });
     return res.end([Object.keys(rows[0] ?? { none: 0 }).join(','), ...rows.map((r) => flat(r).join(','))].join('\r\n') + '\r\n');
   }
@@ -206,6 +207,7 @@ function frame() {
 /** Serves until the server that it returns is closed. */
 export function serve(port, token = process.env.SAKIMORI_TOKEN ?? '') {
   news(send);
+  routeNews(send);
   setInterval(frame, 100).unref();
   setInterval(() => send('status', status()), 1000).unref();
   setInterval(() => streams.forEach((s) => s.write(': hb\n\n')), 15_000).unref();

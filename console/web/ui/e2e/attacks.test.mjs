@@ -96,7 +96,7 @@ describe('the list', () => {
     await p.getByRole('link', { name: 'A flood' }).click();
     await p.locator('[data-mitigation]').first().waitFor();
     await visit(p, '/wall?scene=1');
-    assert.match(await p.locator('.floods').innerText(), /4[^]*under way[^]*± [\d.]+ [MGT]bps[^]*mitigation confirmed: 1/);
+    assert.match(await p.locator('[data-card=attacks]').innerText(), /4[^]*under way[^]*± [\d.]+ [MGT]bps[^]*mitigation confirmed: 1/);
     await p.done();
   });
   test('is changed by the stream', async () => {

@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { words as flood } from '../src/i18n/attacks.svelte';
 import { words as list } from '../src/i18n/cnc.svelte';
+import { words as route } from '../src/i18n/routes.svelte';
 
-const ja = { ...list.ja, ...flood.ja };
-const en = { ...list.en, ...flood.en };
+const ja = { ...list.ja, ...flood.ja, ...route.ja };
+const en = { ...list.en, ...flood.en, ...route.en };
 
 /** Every text with its path; functions are called with marks for arguments. */
 const texts = (node: unknown, path = ''): [string, string][] => {
@@ -31,7 +32,7 @@ describe('dictionaries', () => {
     for (const [k, v] of E) expect(han.test(v), `${k}: ${v}`).toBe(false);
   });
   it('Japanese is Japanese, but for names and units', () => {
-    const plain = new Set(['AS', 'CSV', 'pkt/s', '–', 'UDP', 'ICMP', 'TCP SYN', 'UTC / JST', 'IoT', '±', 'NAS', 'sakimori token add NAME --role operator', 'C&C', 'CSV', 'NDJSON', 'STIX 2.1', 'nftables', 'Suricata', 'Squid', 'FlowSpec', 'BIND', 'Unbound', 'PowerDNS Recursor', 'Knot Resolver', 'URL', 'AS', 'RTBH', 'iptables', 'NetFlow 5', 'NetFlow 9', 'IPFIX', 'sFlow 5']);
+    const plain = new Set(['AS', 'CSV', 'pkt/s', '–', 'UDP', 'ICMP', 'TCP SYN', 'UTC / JST', 'IoT', '±', 'NAS', 'sakimori token add NAME --role operator', 'C&C', 'CSV', 'NDJSON', 'STIX 2.1', 'nftables', 'Suricata', 'Squid', 'FlowSpec', 'BIND', 'Unbound', 'PowerDNS Recursor', 'Knot Resolver', 'URL', 'AS', 'RTBH', 'iptables', 'NetFlow 5', 'NetFlow 9', 'IPFIX', 'sFlow 5', 'Junos', 'IOS XR', 'BIRD', 'FRR', '↑', '↓', '↺', 'AS_SET']);
     for (const [k, v] of J) {
       if (k.startsWith('help.keys') && /\.0$/.test(k)) continue; // the keys themselves
       if (plain.has(v) || /^‹0›$|^1\/‹0›$/.test(v) || k === 'guide.of' || k === 'imports.progress') continue;

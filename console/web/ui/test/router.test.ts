@@ -19,6 +19,8 @@ describe('parseLocation', () => {
     ['/infections/C-2026-000123', 'infections', 'C-2026-000123'],
     ['/legal', 'legal', ''],
     ['/attacks', 'attacks', ''],
+    ['/routes', 'routes', ''],
+    ['/routes/incident-0c41', 'routes', 'incident-0c41'],
     ['/attacks/attack-0a41', 'attacks', 'attack-0a41'],
     ['/nowhere', 'situation', ''],
   ])('%s', (p, page, arg) => expect(parseLocation(p, '')).toMatchObject({ page, arg }));

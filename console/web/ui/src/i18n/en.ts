@@ -2,7 +2,7 @@ import type { ja } from './ja';
 
 export const en = {
   skip: 'Skip to content',
-  nav: { label: 'Pages', situation: 'Situation', darknet: 'Darknet', attacks: 'Attacks', infections: 'Infections', legal: 'Legal & reports', address: 'Address', account: 'My account', system: 'Sharing & system', welcome: 'Welcome', wall: 'Wall display', collapse: 'Collapse menu', expand: 'Expand menu', import: 'Import' },
+  nav: { label: 'Pages', situation: 'Situation', darknet: 'Darknet', attacks: 'Attacks', routes: 'Routes', infections: 'Infections', legal: 'Legal & reports', address: 'Address', account: 'My account', system: 'Sharing & system', welcome: 'Welcome', wall: 'Wall display', collapse: 'Collapse menu', expand: 'Expand menu', import: 'Import' },
   top: {
     search: 'Search',
     searchHint: 'Address, port, AS, region, case',
@@ -207,7 +207,7 @@ export const en = {
     subject: 'Subject',
     state: 'State',
     states: { opened: 'Opened', changed: 'Changed', closed: 'Closed' },
-    detectors: { infected: 'Suspected infection', ddos: 'DDoS victim', surge: 'Surge', rpz: 'Resolver deviates' },
+    detectors: { infected: 'Suspected infection', ddos: 'DDoS victim', surge: 'Surge', leak: 'Routing incident', rpz: 'Resolver deviates' },
     confidence: 'Confidence',
     why: 'Reasoning',
     evidence: 'Evidence',
@@ -228,6 +228,7 @@ export const en = {
       estimated_rate: 'Estimated attack rate', peak: 'Peak', expected: 'Usual', score: 'Score', duration: 'Duration', first: 'First', last: 'Last', floor: 'Detection floor', median: 'Median', mad: 'Median absolute deviation', country: 'Country or region', as: 'AS',
     },
     attack: 'Open its page in Attacks',
+    incident: 'Open its page in Routes',
     pages: 'See in Darknet',
   },
   imports: {
@@ -377,6 +378,7 @@ export const en = {
       ['g s', 'Go to Situation'],
       ['g d', 'Go to Darknet'],
       ['g a', 'Go to Attacks'],
+      ['g r', 'Go to Routes'],
       ['g i', 'Go to Infections'],
       ['g l', 'Go to Legal & reports'],
       ['g t', 'To Sharing & system (admins)'],
@@ -386,7 +388,7 @@ export const en = {
       ['x', 'Select a case or not'],
       ['n', 'Note on a case; reject a C&C server'],
       ['y', 'Agree to block one (review)'],
-      ['[ ]', 'Period before, after'],
+      ['[ ]', 'Period before, after; time of an incident'],
       ['t', 'Time range'],
       ['u', 'UTC / JST'],
       ['p', 'Pause or resume updates'],
@@ -416,6 +418,6 @@ export const en = {
     import: 'Import a capture',
     show: 'Open it',
   },
-  wall: { title: 'Wall display', exit: 'Leave the wall display', scenes: ['World map', 'Packets and hosts', 'Leaders and inputs'], findings: 'Needs attention', today: 'Today', running: 'under way', answered: (n: string) => `mitigation confirmed: ${n}`, updated: 'Last update', waiting: 'Waiting for a connection', lost: 'Reconnecting', hide: 'Esc to leave' },
+  wall: { title: 'Wall display', exit: 'Leave the wall display', scenes: ['World map', 'Packets and hosts', 'Leaders and inputs'], findings: 'Needs attention', today: 'Today', running: 'under way', answered: (n: string) => `mitigation confirmed: ${n}`, routed: (n: string) => `prefixes: ${n}`, own: (n: string) => `of them ours: ${n}`, updated: 'Last update', waiting: 'Waiting for a connection', lost: 'Reconnecting', hide: 'Esc to leave' },
   demo: 'Sample data',
 } satisfies typeof ja;

@@ -2,7 +2,7 @@
 
 export const ja = {
   skip: '本文へ移動',
-  nav: { label: '画面', situation: '状況', darknet: '観測', attacks: '攻撃', infections: '感染対応', legal: '法令・報告', address: 'アドレス', account: 'アカウント', system: '共有・設定', welcome: 'ようこそ', wall: '壁面表示', collapse: 'メニューをたたむ', expand: 'メニューをひらく', import: '取り込み' },
+  nav: { label: '画面', situation: '状況', darknet: '観測', attacks: '攻撃', routes: '経路', infections: '感染対応', legal: '法令・報告', address: 'アドレス', account: 'アカウント', system: '共有・設定', welcome: 'ようこそ', wall: '壁面表示', collapse: 'メニューをたたむ', expand: 'メニューをひらく', import: '取り込み' },
   top: {
     search: '検索',
     searchHint: 'アドレス、ポート、AS、国・地域、案件',
@@ -207,7 +207,7 @@ export const ja = {
     subject: '対象',
     state: '状態',
     states: { opened: '発生', changed: '更新', closed: '終了' } as Record<string, string>,
-    detectors: { infected: '感染の疑い', ddos: 'DDoS 被害', surge: '急増', rpz: 'リゾルバーの不一致' } as Record<string, string>,
+    detectors: { infected: '感染の疑い', ddos: 'DDoS 被害', surge: '急増', leak: '経路異常', rpz: 'リゾルバーの不一致' } as Record<string, string>,
     confidence: '確度',
     why: '判断の理由',
     evidence: '根拠',
@@ -228,6 +228,7 @@ export const ja = {
       estimated_rate: '推定攻撃規模', peak: '最大', expected: '平常値', score: '強さ', duration: '継続', first: '初回', last: '最終', floor: '検出下限', median: '中央値', mad: '中央絶対偏差', country: '国・地域', as: 'AS',
     } as Record<string, string>,
     attack: '攻撃の画面を開く',
+    incident: '経路の画面を開く',
     pages: '観測で見る',
   },
   imports: {
@@ -377,6 +378,7 @@ export const ja = {
       ['g s', '状況へ'],
       ['g d', '観測へ'],
       ['g a', '攻撃へ'],
+      ['g r', '経路へ'],
       ['g i', '感染対応へ'],
       ['g l', '法令・報告へ'],
       ['g t', '共有・設定へ(管理)'],
@@ -386,7 +388,7 @@ export const ja = {
       ['x', '案件を選ぶ・外す'],
       ['n', '案件に記載、C&Cを却下'],
       ['y', 'C&Cの遮断に賛成(確認待ち)'],
-      ['[ ]', '前・次の期間'],
+      ['[ ]', '前・次の期間、障害の時刻'],
       ['t', '表示期間'],
       ['u', 'UTC / JST'],
       ['p', '更新の停止・再開'],
@@ -416,6 +418,6 @@ export const ja = {
     import: 'キャプチャを取り込む',
     show: '開いて見る',
   },
-  wall: { title: '壁面表示', exit: '壁面表示を終える', scenes: ['世界地図', 'パケットとホスト', '上位と入力'], findings: '対応が必要', today: '本日', running: '件が継続中', answered: (n: string) => `うち効果を確認した緩和 ${n}`, updated: '最終更新', waiting: '接続を待っています', lost: '再接続しています', hide: 'Esc で戻る' },
+  wall: { title: '壁面表示', exit: '壁面表示を終える', scenes: ['世界地図', 'パケットとホスト', '上位と入力'], findings: '対応が必要', today: '本日', running: '件が継続中', answered: (n: string) => `うち効果を確認した緩和 ${n}`, routed: (n: string) => `${n} 経路`, own: (n: string) => `うち自網・顧客 ${n}`, updated: '最終更新', waiting: '接続を待っています', lost: '再接続しています', hide: 'Esc で戻る' },
   demo: '見本データ',
 };

@@ -121,6 +121,8 @@ class App {
       }
       case 'attack':
       case 'mitigation':
+      case 'incident':
+      case 'route_act':
         if (!this.paused) for (const hear of this.#ears) hear(m);
         break;
     }
@@ -140,7 +142,7 @@ class App {
     return () => this.#frames.delete(take);
   }
 
-  /** Hears of attacks and of what is done against them, at most once a second for
+  /** Hears of attacks, of incidents of routing and of what is done against them, at most once a second for
    *  each, until the returned function is called. */
   hear(take: (m: Message) => void): () => void {
     this.#ears.add(take);

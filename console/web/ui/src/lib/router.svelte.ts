@@ -1,17 +1,17 @@
 // The address bar is the state. Times in it are absolute and in UTC, so that a
 // link shows a colleague in another zone the same thing.
 
-export type Page = 'situation' | 'darknet' | 'attacks' | 'infections' | 'legal' | 'address' | 'wall' | 'system' | 'account' | 'welcome';
+export type Page = 'situation' | 'darknet' | 'attacks' | 'routes' | 'infections' | 'legal' | 'address' | 'wall' | 'system' | 'account' | 'welcome';
 export type Route = { page: Page; arg: string; query: URLSearchParams };
 
-const paths: Record<string, Page> = { '': 'situation', darknet: 'darknet', attacks: 'attacks', infections: 'infections', legal: 'legal', address: 'address', wall: 'wall', system: 'system', account: 'account', welcome: 'welcome' };
+const paths: Record<string, Page> = { '': 'situation', darknet: 'darknet', attacks: 'attacks', routes: 'routes', infections: 'infections', legal: 'legal', address: 'address', wall: 'wall', system: 'system', account: 'account', welcome: 'welcome' };
 
 /** Reads a location; an unknown path is the first page. */
 export const parseLocation = (pathname: string, search: string): Route => {
   const [head = '', ...rest] = pathname.split('/').filter(Boolean);
   const page = paths[head] ?? 'situation';
   let arg = '';
-  if (page === 'address' || page === 'infections' || page === 'attacks') {
+  if (page === 'address' || page === 'infections' || page === 'attacks' || page === 'routes') {
     try {
       arg = decodeURIComponent(rest.join('/'));
     } catch {

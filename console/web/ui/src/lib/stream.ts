@@ -4,7 +4,7 @@ import { url } from './api';
 // to a host, and six open tabs would leave none for anything else. The tab that
 // holds the lock listens and tells the others.
 
-export const topics = ['map', 'finding', 'job', 'status', 'attack', 'mitigation'] as const;
+export const topics = ['map', 'finding', 'job', 'status', 'attack', 'mitigation', 'incident', 'route_act'] as const;
 export type Topic = (typeof topics)[number];
 export type Message = { topic: Topic; data: unknown } | { topic: 'up' | 'down'; data: null };
 
@@ -29,7 +29,7 @@ export const listen = (take: (m: Message) => void): (() => void) => {
 
   const connect = (share: boolean): void => {
     if (stopped) return;
-    source = new EventSource(url('/stream', { topics: 'map,findings,jobs,status,attacks' }));
+    source = new EventSource(url('/stream', { topics: 'map,findings,jobs,status,attacks,routes' }));
     source.onopen = () => {
       wait = first;
       tell({ topic: 'up', data: null }, share);
