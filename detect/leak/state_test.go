@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sakimori/base/yaml"
 	"sakimori/detect"
 	"sakimori/detect/leak"
 	"sakimori/observe"
@@ -160,6 +161,32 @@ func TestConfig(t *testing.T) {
 		if _, err := leak.New(c, leak.Ports{}, leak.Sinks{}); err == nil {
 			t.Errorf("%+v is taken", c)
 		}
+	}
+}
+
+// What an operator writes down is read as it stands in the documentation.
+func TestWrittenDown(t *testing.T) {
+	t.Parallel()
+	var c leak.Config
+	if err := yaml.Decode([]byte(`
+as: [64500]
+own:
+  - {prefix: 192.0.2.0/24, origins: [64500], name: "Example Shop", customer: true}
+neighbors:
+  - {as: 64501, relation: provider, name: "Upstream"}
+no_transit: [64502]
+siblings: [[64500, 64503]]
+blackholes: ["64500:666"]
+anycast: [198.51.100.0/24]
+maintenance:
+  - {from: 2026-11-02T00:00:00Z, to: 2026-11-02T06:00:00Z, prefix: 192.0.2.0/24, why: "moves house"}
+open: 0.7
+quiet: 600
+`), &c); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := leak.New(c, leak.Ports{}, leak.Sinks{}); err != nil || c.Open != 0.7 || c.Quiet != 600 || c.Own[0].Prefix.String() != "192.0.2.0/24" || c.Maintenance[0].To.Hour() != 6 {
+		t.Errorf("%v %+v", err, c)
 	}
 }
 
