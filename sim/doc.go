@@ -14,6 +14,9 @@
 // A FlowScene is what passes an operator's routers, and how they tell of it: attacks,
 // the busy and the ordinary, as NetFlow, IPFIX and sFlow, and a FlowTruth.
 //
+// A RouteScene is a small Internet's routing: ASes that choose and pass on, leaks, hijacks
+// and what only looks like one, as MRT files and BMP, and a RouteTruth.
+//
 // Everything is synthetic. Who plays a role by name (infected subscribers,
 // victims, research scanners) lives in documentation and benchmark ranges
 // (RFC 5737, RFC 2544, RFC 3849); the mass of sources is drawn at random from

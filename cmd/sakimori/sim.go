@@ -52,7 +52,7 @@ ever sent. Scenes: ` + strings.Join(sim.Names(), ", ") + `
 			return os.WriteFile(truth, b, 0o600)
 		},
 	}
-	c.AddCommand(newSimSubscribers(), newSimCamera(), newSimFlow())
+	c.AddCommand(newSimSubscribers(), newSimCamera(), newSimFlow(), newSimRoute())
 	c.Flags().StringVar(&out, "out", "sim.pcap", "capture to write")
 	c.Flags().StringVar(&truth, "truth", "", "JSON file for the truth")
 	c.Flags().Uint64Var(&seed, "seed", 1, "the same seed gives the same bytes")

@@ -3,7 +3,7 @@
 // Bench measures sakimori on the machine at hand, side by side with the tools
 // of the field: whole imports (A), live capture (B), the console's questions (C),
 // where the time of an import goes (D), who had which address (E), the ledger (F), the C&C list on its way (G),
-// how soon floods are found (H) and what it costs to take flow records (I).
+// how soon floods are found (H), what it costs to take flow records (I), and routes (J).
 // `make bench` runs it.
 package main
 
@@ -67,7 +67,7 @@ func command(ctx context.Context, args []string, out, errs io.Writer) error {
 	fl.Uint64Var(&o.long, "long", 30_000_000, "size of a longer capture, which only sakimori and tcpdump read; 0 none")
 	fl.IntVar(&o.rounds, "rounds", 3, "how often each command runs, in turn with the others")
 	fl.DurationVar(&o.timeout, "timeout", 10*time.Minute, "longest time for one command")
-	fl.StringVar(&o.parts, "parts", "ABCDEFGHI", "A imports, B live, C console, D profile, E attribution, F ledger, G the C&C list, H floods, I flows")
+	fl.StringVar(&o.parts, "parts", "ABCDEFGHIJ", "A imports, B live, C console, D profile, E attribution, F ledger, G the C&C list, H floods, I flows, J routes")
 	fl.Uint64Var(&o.rules, "rules", 1_000_000, "rules of part G's zone, and rows of its feed")
 	fl.Uint64Var(&o.kept, "kept", 10_000_000, "records that part E keeps")
 	fl.StringVar(&o.keep, "keep", "", "only keep so many records in this folder, and say what it took: part E runs itself so")
@@ -90,10 +90,10 @@ func command(ctx context.Context, args []string, out, errs io.Writer) error {
 		o.kept, o.rules, o.changes = min(o.kept, 200_000), min(o.rules, 20_000), 2
 	}
 	o.parts = strings.ToUpper(o.parts)
-	if strings.Trim(o.parts, "ABCDEFGHI") != "" || o.parts == "" || fl.NArg() > 0 || o.packets < 10_000 || o.rounds < 1 || o.hourDays < 2 || o.kept < 1000 || o.rules < 10_000 {
-		return errors.New("usage: bench [-parts ABCDEFGHI] [-packets N ≥ 10000] [-rounds N] [-hour-days N ≥ 2] [-year DIR] [-kept N ≥ 1000] [-rules N ≥ 10000] [-quick] [-write]")
+	if strings.Trim(o.parts, "ABCDEFGHIJ") != "" || o.parts == "" || fl.NArg() > 0 || o.packets < 10_000 || o.rounds < 1 || o.hourDays < 2 || o.kept < 1000 || o.rules < 10_000 {
+		return errors.New("usage: bench [-parts ABCDEFGHIJ] [-packets N ≥ 10000] [-rounds N] [-hour-days N ≥ 2] [-year DIR] [-kept N ≥ 1000] [-rules N ≥ 10000] [-quick] [-write]")
 	}
-	if o.write && (o.quick || o.parts != "ABCDEFGHI") {
+	if o.write && (o.quick || o.parts != "ABCDEFGHIJ") {
 		return errors.New("-write needs a whole run: leave -quick and -parts away")
 	}
 	if o.keep != "" {
@@ -130,7 +130,7 @@ func measure(ctx context.Context, o *options, out io.Writer) (*report, error) {
 	for _, p := range []struct {
 		name string
 		run  func(context.Context, *options, *report) (section, error)
-	}{{"A", imports}, {"B", live}, {"D", profile}, {"C", console}, {"E", attribution}, {"F", books}, {"G", names}, {"H", floods}, {"I", flows}} {
+	}{{"A", imports}, {"B", live}, {"D", profile}, {"C", console}, {"E", attribution}, {"F", books}, {"G", names}, {"H", floods}, {"I", flows}, {"J", routes}} {
 		if !strings.Contains(o.parts, p.name) {
 			continue
 		}

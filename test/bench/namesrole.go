@@ -45,6 +45,8 @@ func play(ctx context.Context, args []string, in io.Reader, out io.Writer) error
 		return serveZone(ctx, args[1], args[2:], in, out)
 	case len(args) == 2 && args[0] == "tap":
 		return takeTap(ctx, args[1], in, out)
+	case len(args) == 4 && args[0] == "routes":
+		return routesRole(ctx, args[1], args[2], args[3], out)
 	case len(args) == 4 && args[0] == "flows":
 		packets, err1 := strconv.ParseFloat(args[2], 64)
 		quiet, err2 := strconv.Atoi(args[3])

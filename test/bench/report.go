@@ -36,6 +36,7 @@ type report struct {
 
 	detecting detecting
 	flows     flowsTold
+	routes    routesFigures
 	faults    []string // results that aren't true
 }
 
@@ -130,6 +131,7 @@ func (r *report) verdict() string {
 	r.subscribers(&v, met)
 	r.listed(&v, met)
 	r.flooded(&v, met)
+	r.routed(&v, met)
 	m := r.machine
 	v.note("測定中、ほかのプログラムが CPU の %.0f %%、仮想化基盤が %.0f %% を使った。/ Meanwhile other programs took %.0f %% of the processors, the hypervisor %.0f %%; load average %s at the start, %s at the end.",
 		100*m.others, 100*m.steal, 100*m.others, 100*m.steal, m.load0, m.load1)
@@ -202,7 +204,7 @@ func (r *report) page() string {
 `)
 	b.WriteString(r.machine.text())
 	b.WriteString(r.verdict())
-	for _, name := range []string{"A.", "B.", "C.", "D.", "E.", "F.", "G.", "H.", "I."} {
+	for _, name := range []string{"A.", "B.", "C.", "D.", "E.", "F.", "G.", "H.", "I.", "J."} {
 		if i := slices.IndexFunc(r.sections, func(s section) bool { return strings.HasPrefix(s.title, name) }); i >= 0 {
 			b.WriteString(r.sections[i].text())
 		}
