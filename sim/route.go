@@ -87,20 +87,10 @@ func (s RouteScene) Play(out RouteSink) (RouteTruth, error) {
 }
 
 func (s *RouteScene) play(out RouteSink) (RouteTruth, error) {
-	if s.Duration <= 0 || s.Start.Year() < 1980 || s.Start.Year() > 2100 {
-		return RouteTruth{}, errors.New("it needs a start between 1980 and 2100 and a duration above zero")
-	}
-	n, err := newRouteNet(s)
+	n, err := s.set()
 	if err != nil {
 		return RouteTruth{}, err
 	}
-	for i, e := range s.Events {
-		r := rng(mix(s.Seed, uint64(i)+0xb69))
-		if err := e.cast(n, &r); err != nil {
-			return RouteTruth{}, fmt.Errorf("event %d (%T): %w", i, e, err)
-		}
-	}
-	n.freeze()
 	for _, f := range n.thens {
 		if err := f(); err != nil {
 			return RouteTruth{}, err
@@ -110,6 +100,25 @@ func (s *RouteScene) play(out RouteSink) (RouteTruth, error) {
 		return RouteTruth{}, err
 	}
 	return n.tell(out)
+}
+
+// set makes the world and casts the events into it.
+func (s *RouteScene) set() (*routeNet, error) {
+	if s.Duration <= 0 || s.Start.Year() < 1980 || s.Start.Year() > 2100 {
+		return nil, errors.New("it needs a start between 1980 and 2100 and a duration above zero")
+	}
+	n, err := newRouteNet(s)
+	if err != nil {
+		return nil, err
+	}
+	for i, e := range s.Events {
+		r := rng(mix(s.Seed, uint64(i)+0xb69))
+		if err := e.cast(n, &r); err != nil {
+			return nil, fmt.Errorf("event %d (%T): %w", i, e, err)
+		}
+	}
+	n.freeze()
+	return n, nil
 }
 
 // routeNet is a route scene at work.

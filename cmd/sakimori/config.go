@@ -47,6 +47,7 @@ type config struct {
 	CNC        cncConfig        `yaml:"cnc"`
 	Flow       flowConfig       `yaml:"flow"`
 	DDoS       ddosConfig       `yaml:"ddos"`
+	Route      routeConfig      `yaml:"route"`
 	Mitigation mitigationConfig `yaml:"mitigation"`
 	Geo        geoConfig        `yaml:"geo"`
 	Retention  retention        `yaml:"retention"`
@@ -127,6 +128,7 @@ func defaultConfig() config {
 		Resolvers: defaultResolvers(),
 		Flow:      flowConfig{Keep: defaultKeep()},
 		DDoS:      ddosConfig{Thresholds: ddos.DefaultThresholds()},
+		Route:     defaultRoutes(),
 		Retention: retention{Minutes: 7 * 24 * time.Hour, Hours: 92 * 24 * time.Hour, Events: 92 * 24 * time.Hour, Addresses: 183 * 24 * time.Hour},
 	}
 }
@@ -303,6 +305,9 @@ func (c *config) check() error {
 	if _, _, err := feedComponent(c, nil, slog.New(slog.DiscardHandler)); err != nil {
 		return err
 	}
+	if err := c.Route.check(); err != nil {
+		return err
+	}
 	if err := c.Flow.check(); err != nil {
 		return err
 	}
@@ -375,6 +380,15 @@ telescope:
 #   thresholds:
 #     address: {packets: 20000, bits: 1000000000, flows: 3500}  # a second / 毎秒
 #     customers: [{name: shop, prefixes: [203.0.113.64/28], address: {packets: 50000}}]
+
+# route:                     # BGP routes / BGP 経路の監視(docs/route.md)
+#   bmp: {listen: ["0.0.0.0:11019"], routers: [{name: edge1, prefix: 192.0.2.1}]}
+#   rpki: {rtr: [{name: cache1, address: "192.0.2.5:3323"}]}
+#   relations: /var/lib/sakimori/as-rel.txt.bz2
+#   leak:
+#     as: [64500]
+#     own: [{prefix: 203.0.113.0/24, origins: [64500]}]
+#     neighbors: [{as: 64501, relation: provider}, {as: 64502, relation: peer}]
 
 # mitigation:                # a rehearsal until announce is set / announce を設定するまで演習
 #   announce: true

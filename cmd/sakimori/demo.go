@@ -102,6 +102,12 @@ func (d *demo) run(ctx context.Context, out, errs io.Writer) error {
 	now := &paced{}
 	cfg.clock, cfg.speed = now, d.speed
 	sampleFloodsConfig(&cfg, now)
+	moment := scene.Start.Add(d.ahead)
+	after := max(scene.Duration-d.ahead, 0) + 12*time.Hour
+	happens := sampleRoutesScene(d.seed, moment, after)
+	if err := sampleRoutesConfig(&cfg, happens); err != nil {
+		return err
+	}
 	if err := errors.Join(sampleNotices(ctx, &cfg, dir), sampleRules(&cfg, dir)); err != nil {
 		return err
 	}
@@ -138,8 +144,14 @@ func (d *demo) run(ctx context.Context, out, errs io.Writer) error {
 	if err := s.house.cliToken(ctx, filepath.Join(cfg.Data, cliTokenFile)); err != nil {
 		return errors.Join(err, s.close())
 	}
-	moment := scene.Start.Add(d.ahead)
-	floods, err := openFloods(ctx, s, now, d.seed, moment, max(scene.Duration-d.ahead, 0)+12*time.Hour)
+	floods, err := openFloods(ctx, s, now, d.seed, moment, after)
+	if err != nil {
+		return errors.Join(err, s.close())
+	}
+	routes, err := openRoutes(ctx, s, now, happens)
+	if err == nil {
+		err = routes.past(ctx, moment)
+	}
 	if err != nil {
 		return errors.Join(err, s.close())
 	}
@@ -163,7 +175,7 @@ func (d *demo) run(ctx context.Context, out, errs io.Writer) error {
 	if !d.noOpen {
 		open(ctx, url)
 	}
-	all, err := s.components(ctx, run.Component{Name: "subscribers", Run: subscribers.run}, run.Component{Name: "lookups", Run: subscribers.callers.run}, run.Component{Name: "flows", Run: floods.run}, run.Component{Name: "replay", Run: p.run})
+	all, err := s.components(ctx, run.Component{Name: "subscribers", Run: subscribers.run}, run.Component{Name: "lookups", Run: subscribers.callers.run}, run.Component{Name: "flows", Run: floods.run}, run.Component{Name: "routes", Run: routes.run}, run.Component{Name: "announcements", Run: s.office.remedies.follow}, run.Component{Name: "replay", Run: p.run})
 	if err != nil {
 		return errors.Join(err, s.close())
 	}

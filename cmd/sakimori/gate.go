@@ -118,6 +118,12 @@ func (k known) Open(ctx context.Context, id string) (lawful.Finding, error) {
 		}
 		return k.h.attacks.Open(ctx, id)
 	}
+	if strings.HasPrefix(id, incidentPrefix) {
+		if k.h.incidents == nil {
+			return lawful.Finding{}, errNoFloods
+		}
+		return k.h.incidents.Open(ctx, id)
+	}
 	c, _, signs, err := k.h.desk.Get(ctx, id)
 	if isUnknown(err) {
 		return lawful.Finding{}, nil

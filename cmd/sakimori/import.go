@@ -25,7 +25,7 @@ import (
 
 func newImport() *cobra.Command {
 	c := &cobra.Command{Use: "import", Short: "Take in captures and logs / キャプチャと記録を取り込む"}
-	c.AddCommand(newImportTelescope(), newImportSubscriber(), newImportPeople(), newImportReports(), newImportDNS(), newImportFlow(), newImportFeed(openCommandList))
+	c.AddCommand(newImportTelescope(), newImportSubscriber(), newImportPeople(), newImportReports(), newImportDNS(), newImportFlow(), newImportRoute(), newImportFeed(openCommandList))
 	return c
 }
 

@@ -194,9 +194,9 @@ func (f *flowFlags) run(c *cobra.Command, files []string) error {
 	return nil
 }
 
-// each reads the files one after the other. What stands before an error counts, and the
-// next file is read.
-func (i *flowImport) each(c *cobra.Command, progressForm string, files []string, read func(r io.Reader) error) error {
+// eachFile reads the files one after the other, "-" the standard input. What stands before
+// an error counts; the error joins those that are wrong, and the next file is read.
+func eachFile(c *cobra.Command, progressForm string, files []string, wrong *[]string, read func(name string, r io.Reader) error) error {
 	bar := newProgress(c.ErrOrStderr(), progressForm)
 	defer bar.end()
 	for _, name := range files {
@@ -205,7 +205,7 @@ func (i *flowImport) each(c *cobra.Command, progressForm string, files []string,
 		if name != "-" {
 			file, err := os.Open(name)
 			if err != nil {
-				i.doc.Errors = append(i.doc.Errors, fmt.Sprintf("%v: %s", err, say("キャプチャの場所を指定してください", "give the path of a capture")))
+				*wrong = append(*wrong, fmt.Sprintf("%v: %s", err, say("ファイルの場所を指定してください", "give the path of a file")))
 				continue
 			}
 			if info, err := file.Stat(); err == nil {
@@ -214,11 +214,11 @@ func (i *flowImport) each(c *cobra.Command, progressForm string, files []string,
 			defer file.Close()
 			in = file
 		}
-		if err := read(&readThrough{r: in, told: func(done int64) { bar.show(progress{File: name, Step: "import", Done: done, Total: total}) }}); err != nil {
+		if err := read(name, &readThrough{r: in, told: func(done int64) { bar.show(progress{File: name, Step: "import", Done: done, Total: total}) }}); err != nil {
 			if errors.Is(err, context.Canceled) {
 				return err
 			}
-			i.doc.Errors = append(i.doc.Errors, fmt.Sprintf("%s: %v", name, err))
+			*wrong = append(*wrong, fmt.Sprintf("%s: %v", name, err))
 		}
 	}
 	return nil
@@ -253,7 +253,7 @@ func (i *flowImport) exported(c *cobra.Command, f *flowFlags, cfg *config, clock
 	}
 	collector := dir.Collector(i.take)
 	collector.Each(i.run.until)
-	err = i.each(c, f.progress, files, func(r io.Reader) error {
+	err = eachFile(c, f.progress, files, &i.doc.Errors, func(_ string, r io.Reader) error {
 		n, err := flow.ReadFrom(c.Context(), collector, r, from)
 		if err == nil && n.Datagrams == 0 {
 			err = errors.New(say("フローの記録がありません(通信そのもののキャプチャなら --packets)", "there is no export of flows in it (of a capture of traffic itself: --packets)"))
@@ -289,7 +289,7 @@ func (i *flowImport) mirrored(c *cobra.Command, f *flowFlags, files []string) er
 	if err != nil {
 		return err
 	}
-	err = i.each(c, f.progress, files, func(r io.Reader) error {
+	err = eachFile(c, f.progress, files, &i.doc.Errors, func(_ string, r io.Reader) error {
 		capture, err := pcap.NewReader(r)
 		if err != nil {
 			return err

@@ -19,6 +19,7 @@ import (
 	"sakimori/detect/register"
 	"sakimori/observe"
 	flowrecord "sakimori/observe/flow/record"
+	routerecord "sakimori/observe/route/record"
 	"sakimori/observe/telescope/record"
 )
 
@@ -30,6 +31,7 @@ type keeper struct {
 	store    *store.Store
 	record   *record.Record
 	flows    *flowrecord.Record
+	routes   *routerecord.Record
 	register *register.Register
 
 	mu      sync.Mutex
@@ -49,6 +51,9 @@ func openKeeper(ctx context.Context, dir string) (*keeper, error) {
 	}
 	if err == nil {
 		k.flows, err = flowrecord.New(ctx, s)
+	}
+	if err == nil {
+		k.routes, err = routerecord.New(ctx, s)
 	}
 	if err == nil {
 		k.own, err = readOwn(filepath.Join(dir, ownFile))

@@ -120,6 +120,7 @@ func (a *asking) inside(ctx context.Context, cfg *config, k *keeper, known api.P
 		Archive: archive{k.record}, Inputs: stored{c: k}, Tokens: tokens, People: known, Notices: told, Clock: clock.System{}, Findings: findings{k}, Flows: k.flows,
 		Geo: places{table}, Research: research, IoT: api.IoT{Dated: telescope.IoTDated.Format(time.DateOnly), Ports: telescope.IoTKeys()},
 		Attacks: attackPort{register: k.register, table: table}, Replays: &whatIf{cfg: cfg, kept: k.flows, table: table},
+		Incidents: incidentPort{register: k.register, names: asNames{cfg.Route.House.Book, table}, flows: trafficOf{flows: k.flows}}, Routes: &routePort{cfg: cfg, names: asNames{cfg.Route.House.Book, table}, kept: k.routes, register: k.register, drills: &drills{}},
 		Reference: reference(), Version: versionOf(), Local: func(console.Token) (string, bool) { return whoAmI(), true },
 	})
 	if err != nil {

@@ -90,7 +90,7 @@ func usage(format string, args ...any) error {
 
 // commands is the table of all commands, in the order of the help.
 var commands = []func() *cobra.Command{
-	newDemo, newServe, newImport, newStats, newFlow, newFinding, newAttack, newReplay, newExplain, newCase, newNotify, newCNC, newRPZ, newSubscriber, newLawful, newConsent, newLedger, newDoctor, newSim, newUser, newToken, newConfig, newDocs, newVersion,
+	newDemo, newServe, newImport, newStats, newFlow, newFinding, newAttack, newReplay, newRoute, newIncident, newExplain, newCase, newNotify, newCNC, newRPZ, newSubscriber, newLawful, newConsent, newLedger, newDoctor, newSim, newUser, newToken, newConfig, newDocs, newVersion,
 }
 
 func newRoot() *cobra.Command {

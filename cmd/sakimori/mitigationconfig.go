@@ -66,6 +66,14 @@ type peerConfig struct {
 	NextHop6     string           `yaml:"next_hop6"`
 	Communities  []string         `yaml:"communities"`
 	Rules        int              `yaml:"rules"`
+	Own          *ownPeerConfig   `yaml:"own"` // it takes own prefixes against an incident of routing, too; none: it does not
+}
+
+// ownPeerConfig is how a router takes own prefixes.
+type ownPeerConfig struct {
+	NextHop4    string   `yaml:"next_hop4"`
+	NextHop6    string   `yaml:"next_hop6"`
+	Communities []string `yaml:"communities"`
 }
 
 type hookConfig struct {
@@ -154,6 +162,11 @@ func (c *bgpConfig) speaker(now clock.Clock, log *slog.Logger) (*speaker.Speaker
 				return nil, fmt.Errorf("mitigation.bgp: peer %s: %s %q: write an address", p.Name, x.what, x.word)
 			}
 		}
+		if p.Own != nil {
+			if n.Own, err = p.Own.speaker(); err != nil {
+				return nil, fmt.Errorf("mitigation.bgp: peer %s: own.%w", p.Name, err)
+			}
+		}
 		if len(n.Families) == 0 {
 			n.Families = usualFamilies(&n)
 		}
@@ -164,6 +177,26 @@ func (c *bgpConfig) speaker(now clock.Clock, log *slog.Logger) (*speaker.Speaker
 		return nil, fmt.Errorf("mitigation.bgp: %w", err)
 	}
 	return s, nil
+}
+
+// speaker is how the router takes own prefixes.
+func (c *ownPeerConfig) speaker() (*speaker.Own, error) {
+	o := &speaker.Own{Communities: c.Communities}
+	for _, x := range []struct {
+		word string
+		to   *netip.Addr
+		what string
+	}{{c.NextHop4, &o.NextHop4, "next_hop4"}, {c.NextHop6, &o.NextHop6, "next_hop6"}} {
+		if x.word == "" {
+			continue
+		}
+		a, err := netip.ParseAddr(x.word)
+		if err != nil {
+			return nil, fmt.Errorf("%s %q: write an address", x.what, x.word)
+		}
+		*x.to = a
+	}
+	return o, nil
 }
 
 // usualFamilies are those of a peer that names none. IPv6 routes to be discarded need a

@@ -300,15 +300,18 @@ func (m *mitigations) follow(ctx context.Context, news []detect.Attack, course f
 
 // Withdraw takes back what stands on a grant that has ended, when the gate says so.
 func (w mitigationEnds) Withdraw(ctx context.Context, end lawful.Decision) error {
-	m := w.h.acts
-	if m == nil {
-		return nil
-	}
 	why := detect.Text(end.Why)
 	if why == (detect.Text{}) {
 		why = detect.Text{JA: "許可が終わりました", EN: "the grant has ended"}
 	}
-	return m.desk.Ended(ctx, end.ID, why)
+	var err error
+	if m := w.h.acts; m != nil {
+		err = m.desk.Ended(ctx, end.ID, why)
+	}
+	if r := w.h.remedies; r != nil {
+		err = errors.Join(err, r.desk.Ended(ctx, end.ID, why))
+	}
+	return err
 }
 
 // mitigationEnds is what the gate tells of ends.

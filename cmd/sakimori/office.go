@@ -73,6 +73,9 @@ type office struct {
 	acts    *mitigations    // against floods; nil: none
 	attacks lawful.Findings // floods, for the gate; nil: nobody looks for them here
 
+	remedies  *remedies       // against incidents of routing; nil: none
+	incidents lawful.Findings // for the gate; nil: nobody looks for them here
+
 	counts []telemetry.Metric // of what comes off the network
 	listed dns.Policy         // the list of C&C names in memory; nil: none
 }

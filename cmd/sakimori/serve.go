@@ -93,6 +93,20 @@ func serve(ctx context.Context, cfg config, check bool, out, errs io.Writer) err
 		}
 		inputs = append(inputs, f.components()...)
 	}
+	if sp := s.office.acts; !cfg.Flow.on() && sp != nil && sp.speaker != nil {
+		inputs = append(inputs, run.Component{Name: "bgp", Run: sp.speaker.Run})
+	}
+	if cfg.Route.on() {
+		r, err := newRouting(ctx, s)
+		if err != nil {
+			return errors.Join(err, s.close())
+		}
+		more, err := r.components()
+		if err != nil {
+			return errors.Join(err, s.close())
+		}
+		inputs = append(inputs, more...)
+	}
 	if len(cfg.DNS.Sources) > 0 {
 		r, err := newResolvers(ctx, s)
 		if err != nil {
@@ -256,7 +270,7 @@ func (s *station) metrics() []telemetry.Metric {
 		return func() float64 {
 			var n uint64
 			for _, in := range s.Inputs() {
-				if in.Name != flowInput { // its records aren't packets
+				if in.Name != flowInput && in.Name != routeInput { // their records aren't packets
 					n += f(in)
 				}
 			}

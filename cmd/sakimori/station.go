@@ -36,9 +36,11 @@ type station struct {
 	engine   telescope.Config
 	live     *api.Live
 	feed     *mapFeed
+	pulse    darkPulse
 	jobs     *jobs
 	bots     bots
 	flowing  *flowing // nil: no flows are taken
+	routing  *routing // nil: no routes are taken
 	house    *house
 	office   *office
 	findings chan detect.Finding // for the office
@@ -95,15 +97,25 @@ func newStation(ctx context.Context, cfg config, log *slog.Logger, demo bool, sp
 	}
 	s.live = api.NewLive(clock.System{})
 	s.feed = newMapFeed(s.table)
-	s.engine.Glance = s.feed.see
+	for _, d := range s.engine.Dark {
+		s.pulse.dark = append(s.pulse.dark, d.Prefix)
+	}
+	s.engine.Glance = func(second telescope.Second) {
+		s.feed.see(second)
+		s.pulse.see(second)
+	}
 	s.jobs = newJobs(s)
 	// The gate asks it whether attacks last, also of grants of before.
-	s.office.attacks = keptAttacks{s.keeper.register}
-	if cfg.Flow.on() || demo {
+	s.office.attacks, s.office.incidents = keptAttacks{s.keeper.register}, keptIncidents{s.keeper.register}
+	if cfg.Flow.on() || cfg.Route.Announce.Live || demo {
 		if s.office.acts, err = s.office.openMitigations(ctx, &s.cfg, s.keeper.register, log); err != nil {
 			return nil, errors.Join(err, s.close())
 		}
 		s.office.acts.desk.Baseline = &usualFlows{kept: s.keeper.flows}
+	}
+	names := asNames{cfg.Route.House.Book, s.table}
+	if s.office.remedies, err = s.office.openRemedies(ctx, &s.cfg, s.keeper.register, names.ASName, log, s.routes); err != nil {
+		return nil, errors.Join(err, s.close())
 	}
 	office, err := s.office.ports(&s.cfg)
 	if err != nil {
@@ -115,6 +127,8 @@ func newStation(ctx context.Context, cfg config, log *slog.Logger, demo bool, sp
 		Geo: places{s.table}, Research: s.research, Rising: rises{s}, Live: s.live, Log: log, Facts: s.facts, Own: s.keeper.isOwn,
 		Static: web.FS(), IoT: api.IoT{Dated: telescope.IoTDated.Format(time.DateOnly), Ports: telescope.IoTKeys()}, Reference: reference(),
 		Attacks: attackPort{s.keeper.register, s.house.book, s.table, s.office.acts}, Mitigations: s.office.filters(), Replays: &whatIf{cfg: &s.cfg, kept: s.keeper.flows, table: s.table}, Exporters: s.exporters(),
+		Incidents: incidentPort{s.keeper.register, names, s.office.remedies, s.traffic()}, Remedies: s.office.remedies,
+		Routes:  &routePort{cfg: &s.cfg, names: names, kept: s.keeper.routes, register: s.keeper.register, live: s.routes, drills: &drills{}},
 		Version: versionOf(), Demo: demo, Speed: speed, Hosts: cfg.hosts(), Secret: key,
 		Secure: strings.HasPrefix(cfg.PublicURL, "https://"), Proxies: proxies,
 	})
@@ -237,6 +251,38 @@ func (s *station) exporters() api.Exporters {
 	return lateExporters{s}
 }
 
+// routes is the live input of routes; nil where there is none.
+func (s *station) routes() *routing {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.routing
+}
+
+// traffic tells what became of the traffic of an incident.
+func (s *station) traffic() trafficOf {
+	t := trafficOf{flows: s.keeper.flows, now: func() time.Time { return s.cfg.now().Now() }}
+	t.link = func(exporter, index uint32) (string, uint64) {
+		s.mu.Lock()
+		l := s.flowing
+		s.mu.Unlock()
+		if l == nil {
+			return "", 0
+		}
+		for _, x := range l.dir.Exporters() {
+			if x.Number != exporter {
+				continue
+			}
+			for _, i := range x.Interfaces {
+				if i.Index == index {
+					return i.Name, i.Capacity
+				}
+			}
+		}
+		return "", 0
+	}
+	return t
+}
+
 // witness tells who looks at flows of a victim that the telescope saw answer.
 func (s *station) witness(f *detect.Finding) {
 	if f.Detector != "ddos" || strings.HasPrefix(f.ID, attackPrefix) {
@@ -348,6 +394,11 @@ func (s *station) tidy(ctx context.Context, at time.Time) {
 	}
 	if _, err := s.keeper.flows.Retain(ctx, at, s.cfg.Flow.Keep.policy()); err != nil {
 		s.log.ErrorContext(ctx, "retention of flows failed", slog.Any("error", err))
+	}
+	if keep := s.cfg.Route.Keep; keep > 0 {
+		if _, err := s.keeper.routes.Retain(ctx, at.Add(-keep)); err != nil {
+			s.log.ErrorContext(ctx, "retention of routes failed", slog.Any("error", err))
+		}
 	}
 	day := at.UTC().Truncate(24 * time.Hour).Add(-24 * time.Hour)
 	if err := s.keeper.record.Cluster(ctx, day); err != nil {
