@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,18 +27,22 @@ func builtin(t testing.TB) *geo.Table {
 		}
 		t.Skip("SKIPPED, NOT PASSED: no geography is built in; run: npm ci --prefix geodata && go run ./base/geo/compile")
 	}
-	start := time.Now()
-	table, err := geo.Load(geo.Options{Builtin: true})
+	table, err := unpacked()
 	if err != nil {
 		t.Fatal(err)
 	}
-	loaded := time.Since(start)
-	if err := table.Prepare(); err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("loaded in %v, with positions in %v, %.1f MB", loaded.Round(time.Millisecond), time.Since(start).Round(time.Millisecond), float64(table.Bytes())/1e6)
+	t.Logf("%.1f MB", float64(table.Bytes())/1e6)
 	return table
 }
+
+// unpacked is the table with its positions, made once for all tests: none of them changes it.
+var unpacked = sync.OnceValues(func() (*geo.Table, error) {
+	table, err := geo.Load(geo.Options{Builtin: true})
+	if err == nil {
+		err = table.Prepare()
+	}
+	return table, err
+})
 
 func packaged(t testing.TB, name string) (string, *maxminddb.Reader) {
 	t.Helper()

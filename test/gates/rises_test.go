@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -127,21 +128,37 @@ func hosts(t *testing.T, s sim.Scene, keys map[string]bool) map[hourOf]map[netip
 	t.Helper()
 	out := map[hourOf]map[netip.Addr]struct{}{}
 	table := places(t)
+	// Millions of packets, of few ports and sources: each is named once.
+	type port struct {
+		number   uint16
+		protocol uint8
+	}
+	ofPort, ofSource := map[port]string{}, map[netip.Addr][2]string{}
+	count := func(l *sim.Label, key string) {
+		if !keys[key] {
+			return
+		}
+		k := hourOf{l.Time / int64(time.Hour), key}
+		if out[k] == nil {
+			out[k] = map[netip.Addr]struct{}{}
+		}
+		out[k][l.Source] = struct{}{}
+	}
 	s.Label = func(l sim.Label) {
 		if l.Class == sim.Apart {
 			return
 		}
-		p := table.Lookup(packet.FromNetip(l.Source))
-		for _, key := range []string{fmt.Sprintf("%d/%s", l.Port, telescope.ProtocolName(l.Protocol)), string(p.Country[:]), fmt.Sprintf("AS%d", p.ASN)} {
-			if !keys[key] {
-				continue
-			}
-			k := hourOf{l.Time / int64(time.Hour), key}
-			if out[k] == nil {
-				out[k] = map[netip.Addr]struct{}{}
-			}
-			out[k][l.Source] = struct{}{}
+		asked := port{l.Port, l.Protocol}
+		if _, known := ofPort[asked]; !known {
+			ofPort[asked] = fmt.Sprintf("%d/%s", l.Port, telescope.ProtocolName(l.Protocol))
 		}
+		if _, known := ofSource[l.Source]; !known {
+			p := table.Lookup(packet.FromNetip(l.Source))
+			ofSource[l.Source] = [2]string{string(p.Country[:]), fmt.Sprintf("AS%d", p.ASN)}
+		}
+		count(&l, ofPort[asked])
+		count(&l, ofSource[l.Source][0])
+		count(&l, ofSource[l.Source][1])
 	}
 	if _, err := s.Write(nowhere{}); err != nil {
 		t.Fatal(err)
@@ -153,10 +170,13 @@ type nowhere struct{}
 
 func (nowhere) WriteFrame(int64, []byte) error { return nil }
 
+// builtin is unpacked once for all scenes.
+var builtin = sync.OnceValues(func() (*geo.Table, error) { return geo.Load(geo.Options{Builtin: true}) })
+
 // places is the geography that the binary was built with.
 func places(t *testing.T) *geo.Table {
 	t.Helper()
-	table, err := geo.Load(geo.Options{Builtin: true})
+	table, err := builtin()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,16 +6,17 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"sakimori/base/store"
 	"sakimori/base/wire/packet"
 	"sakimori/base/wire/pcap"
 	"sakimori/detect"
+	"sakimori/detect/register"
 	"sakimori/observe/telescope"
 	"sakimori/sim"
 	"sakimori/test/peers"
@@ -85,29 +86,31 @@ func play(t *testing.T, s sim.Scene) outcome {
 	return o
 }
 
-// begins asks when each finding's first version was made.
+// begins looks when each finding's first version was made: no command tells it of all.
 func (o *outcome) begins(ctx context.Context, t *testing.T, data string) {
 	t.Helper()
 	if len(o.findings) == 0 {
 		return
 	}
-	s, err := program.Serve(ctx, data, "", nil, nil)
+	s, err := store.Open(ctx, data, store.Options{MemoryLimit: 384 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() {
-		if err := s.Stop(); err != nil {
+		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
 	}()
+	kept, err := register.New(ctx, s)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, f := range o.findings {
-		var x struct {
-			History []detect.Finding `json:"history"`
+		_, history, err := kept.Get(ctx, f.ID)
+		if err != nil || len(history) == 0 {
+			t.Fatal(f.ID, history, err)
 		}
-		if err := s.Get(ctx, "/api/v1/findings/"+url.PathEscape(f.ID), &x); err != nil {
-			t.Fatal(err)
-		}
-		for _, h := range x.History {
+		for _, h := range history {
 			if at, ok := o.first[f.ID]; !ok || h.Changed.Before(at) {
 				o.first[f.ID] = h.Changed
 			}

@@ -5,6 +5,7 @@ import { violations } from './axe.mjs';
 import { mkdirSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
+import { after, before } from 'node:test';
 import { chromium } from 'playwright-core';
 import { serve } from '../dev/mock.mjs';
 
@@ -62,7 +63,10 @@ export const page = async ({ lang = 'ja', theme = 'dark', zone = 'jst', guided =
   p.on('pageerror', (e) => p.problems.push(String(e.stack ?? e)));
   p.on('console', (m) => m.type() === 'error' && !/Failed to load resource/.test(m.text()) && p.problems.push(m.text()));
   for (const [pattern, handler] of Object.entries(routes)) await p.route(pattern, handler);
-  p.done = () => c.close();
+  p.done = async () => {
+    await p.unrouteAll({ behavior: 'ignoreErrors' }); // an answer to a page that was left is nobody's error
+    await c.close();
+  };
   return p;
 };
 
@@ -71,7 +75,16 @@ export const visit = async (p, path) => {
   await p.goto(path, { waitUntil: 'load' });
   await p.waitForSelector('main');
   await p.waitForFunction(() => !document.querySelector('[aria-busy=true]') && (document.querySelector('[data-panel], .wallpage') ?? false));
-  await p.waitForTimeout(400);
+  await p.waitForTimeout(200);
+};
+
+/** One window for all tests of a suite that only look: each new one would load and compile
+ *  everything anew. A test takes it by calling what is given. */
+export const shared = (settings) => {
+  let p;
+  before(async () => (p = await page(settings)));
+  after(() => p.done());
+  return () => ((p.problems.length = 0), p);
 };
 
 /** Saves what is seen, where SAKIMORI_SHOTS names a folder. */
@@ -109,8 +122,22 @@ export const as = (user, ...roles) => ({ '**/session': json({ user, roles: ['vie
 /** What the API answers to a path. */
 export const ask = async (p, path) => (await p.request.get(`/api/v1${path}`)).json();
 
-/** How many pixels the page, and its middle, are wider than the window. */
-export const sideways = (p) => p.evaluate(() => [document.documentElement.scrollWidth - innerWidth, document.querySelector('main').scrollWidth - document.querySelector('main').clientWidth]);
+/** Nothing scrolls sideways, neither the page nor its middle, in windows of these sizes. */
+export const upright = async (p, picture, ...sizes) => {
+  const over = () => p.evaluate(() => [document.documentElement.scrollWidth - innerWidth, document.querySelector('main').scrollWidth - document.querySelector('main').clientWidth]);
+  const before = p.viewportSize();
+  for (const [width, height] of sizes) {
+    await p.setViewportSize({ width, height });
+    let wide = await over();
+    for (let tries = 0; wide.some((n) => n > 1) && tries < 20; tries++) { // what follows a size follows it within a frame or two
+      await p.waitForTimeout(50);
+      wide = await over();
+    }
+    assert.ok(wide.every((n) => n <= 1), `${picture} at ${width}: ${wide} px too wide`);
+    await shot(p, `${picture}-${width}`);
+  }
+  await p.setViewportSize(before);
+};
 
 /** Nothing that axe finds, nothing that the page complains of; then a picture. */
 export const fine = async (p, picture) => {

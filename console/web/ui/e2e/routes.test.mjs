@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { after, before, describe, test } from 'node:test';
 import { routes as answer } from '../dev/routes.mjs';
-import { as, close, fine, han, json, open, page, shot, sideways, visit } from './browser.mjs';
+import { as, close, fine, han, json, open, page, shot, upright, visit } from './browser.mjs';
 
 // Incidents of routing, what is watched, neighbours, look-up, feeds, readiness, drills. The
 // pages are looked at with what the server has; what a test would change, or a server may
@@ -66,16 +66,7 @@ describe('each page, in languages and lights, at 390, 1280 and 1920 and at 200 %
         assert.ok(words.length > 8, `${name}: only ${words.length} words`);
         if (lang === 'en') assert.deepEqual(words.filter((s) => han.test(s)), [], name);
         await fine(p, `routes-${name}-${lang}-${theme}`);
-        for (const [width, height] of [[390, 844], [720, 450], [1280, 800], [1920, 1080]]) {
-          await p.setViewportSize({ width, height });
-          let over = await sideways(p);
-          for (let tries = 0; over.some((n) => n > 1) && tries < 20; tries++) {
-            await p.waitForTimeout(50);
-            over = await sideways(p);
-          }
-          assert.ok(over.every((n) => n <= 1), `${name} at ${width}: ${over} px too wide`);
-          await shot(p, `routes-${name}-${lang}-${width}`);
-        }
+        await upright(p, `routes-${name}-${lang}`, [390, 844], [720, 450], [1280, 800], [1920, 1080]);
       }
       await p.done();
     });
