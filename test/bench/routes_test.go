@@ -20,7 +20,7 @@ func TestQuickRoutes(t *testing.T) {
 	}
 	text := s.text()
 	for _, want := range []string{
-		"\n| table   | bgpdump -m", "  sakimori, decode |", " sakimori, text as bgpdump -m |", " GoBGP's packages, decode |",
+		" bgpdump -m |", "  sakimori, decode |", " sakimori, text as bgpdump -m |", " GoBGP's packages, decode |",
 		" sakimori, into the table |", "\n| drill   | sakimori, table and detectors", "was named",
 	} {
 		if !strings.Contains(text, want) {
