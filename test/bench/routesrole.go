@@ -227,7 +227,7 @@ func (told *routesTold) take(ctx context.Context, dir string, judged bool) error
 	t.Flush()
 	told.TableCPU, told.TableRSS, told.Entries = spent()-began, resident(), n.Elements
 	c := t.Counts()
-	told.Routes, told.Prefixes = int(c.Routes), int(c.Prefixes)
+	told.Routes, told.Prefixes = c.Routes, c.Prefixes
 	began = spent()
 	if n, err = route.Read(ctx, t, filepath.Join(dir, updatesFile), route.ReadOptions{Feed: "sim", Each: each}); err != nil {
 		return err
