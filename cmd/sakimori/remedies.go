@@ -373,6 +373,7 @@ func (r *remedies) follow(ctx context.Context, ready func()) error {
 		r.log.ErrorContext(ctx, "announcements of before couldn't be put right; it is tried again", slog.Any("error", err))
 	}
 	ready()
+	told := map[string]time.Time{} // which version of an incident the desk knows
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
 	for {
@@ -385,9 +386,16 @@ func (r *remedies) follow(ctx context.Context, ready func()) error {
 				continue
 			}
 			for _, i := range l.run.all() {
-				if err := r.desk.Incident(ctx, &i); err != nil && ctx.Err() == nil {
-					r.log.ErrorContext(ctx, "announcements", slog.String("incident", i.ID), slog.Any("error", err))
+				if told[i.ID].Equal(i.Changed) {
+					continue
 				}
+				if err := r.desk.Incident(ctx, &i); err != nil {
+					if ctx.Err() == nil {
+						r.log.ErrorContext(ctx, "announcements", slog.String("incident", i.ID), slog.Any("error", err))
+					}
+					continue
+				}
+				told[i.ID] = i.Changed
 			}
 			if _, err := r.desk.Tick(ctx); err != nil && ctx.Err() == nil {
 				r.log.ErrorContext(ctx, "announcements", slog.Any("error", err))

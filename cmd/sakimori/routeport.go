@@ -193,7 +193,7 @@ func (p *routePort) Neighbors(context.Context) ([]api.RouteNeighbor, error) {
 			}
 			x[family(m.V6)] = m
 		}
-		held := perPeer(t)
+		held := l.perPeer(t, now)
 		t.Peers(func(x *observe.RoutePeer) {
 			n := api.RouteNeighbor{
 				AS: x.AS, Name: asNameOf(p.names, x.AS), Address: x.Address.String(), Feed: x.Feed, View: x.View.String(), Up: x.Up, Since: momentOrNull(x.Since), Last: momentOrNull(x.Last),
@@ -226,8 +226,15 @@ func family(v6 bool) int {
 	return 0
 }
 
-// perPeer is how many prefixes each peer announces.
-func perPeer(t *route.Table) map[uint32]api.RouteCount {
+// countedFor is how long the numbers of prefixes by peer and family are good: counting them
+// looks at the whole table.
+const countedFor = 30 * time.Second
+
+// perPeer is how many prefixes each peer announces; the table is held.
+func (l *routing) perPeer(t *route.Table, now time.Time) map[uint32]api.RouteCount {
+	if l.held != nil && now.Sub(l.counted) < countedFor && !now.Before(l.counted) {
+		return l.held
+	}
 	held := map[uint32]api.RouteCount{}
 	t.All(func(n uint32) bool {
 		four := t.Prefix(n).Addr().Is4()
@@ -243,6 +250,7 @@ func perPeer(t *route.Table) map[uint32]api.RouteCount {
 		})
 		return true
 	})
+	l.held, l.counted = held, now
 	return held
 }
 

@@ -50,7 +50,7 @@ func (l *routing) session() (*session.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("route.bgp.router_id %q: give an IPv4 address", c.RouterID)
 	}
-	cfg := session.Config{AS: c.AS, RouterID: id, Listen: at, Held: l.held}
+	cfg := session.Config{AS: c.AS, RouterID: id, Listen: at, Held: l.routesOf}
 	for i := range c.Neighbors {
 		n := &c.Neighbors[i]
 		a, err := netip.ParseAddr(n.Address)
@@ -62,8 +62,8 @@ func (l *routing) session() (*session.Listener, error) {
 	return session.New(cfg, l.live, l.s.cfg.now(), l.s.log)
 }
 
-// held is how many routes the table has of a feed.
-func (l *routing) held(feed string) (n int) {
+// routesOf is how many routes the table has of a feed.
+func (l *routing) routesOf(feed string) (n int) {
 	l.live.Do(func(t *route.Table) {
 		t.Peers(func(p *observe.RoutePeer) {
 			if p.Feed == feed {

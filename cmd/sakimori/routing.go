@@ -39,16 +39,18 @@ type routing struct {
 	relations relation.Either
 	learnt    atomic.Int64 // links that were learnt
 
-	mu     sync.Mutex
-	rights []rpki.Change // that nobody was told of yet
-	urgent bool          // an incident began or ended: it is to be kept at once
-	told   map[string]time.Time
-	saving atomic.Bool
-	saved  time.Time
-	habits time.Time // when what is usual was kept last
-	looked time.Time // when relations were learnt last
-	newest atomic.Int64
-	moment atomic.Int64 // Unix seconds up to which a demo was judged; 0: the clock's own
+	mu      sync.Mutex
+	rights  []rpki.Change // that nobody was told of yet
+	urgent  bool          // an incident began or ended: it is to be kept at once
+	told    map[string]time.Time
+	saving  atomic.Bool
+	saved   time.Time
+	habits  time.Time                 // when what is usual was kept last
+	held    map[uint32]api.RouteCount // prefixes by peer, with the table's lock
+	counted time.Time                 // when
+	looked  time.Time                 // when relations were learnt last
+	newest  atomic.Int64
+	moment  atomic.Int64 // Unix seconds up to which a demo was judged; 0: the clock's own
 }
 
 // now is the time at which feeds are judged.

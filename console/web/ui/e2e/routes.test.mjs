@@ -95,7 +95,7 @@ describe('the list', () => {
     const p = await page({ lang: 'en', routes: network });
     await visit(p, '/routes');
     const asked = p.waitForRequest((r) => /\/routes\/incidents\?.*kind=hijack/.test(r.url()));
-    await p.getByRole('button', { name: 'Hijack' }).click();
+    await p.getByRole('button', { name: 'Hijack', exact: true }).click();
     await asked;
     assert.match(p.url(), /kind=hijack/);
     const ours = p.waitForRequest((r) => /own=true/.test(r.url()));
