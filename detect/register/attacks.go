@@ -144,29 +144,12 @@ var ErrNoAttack = errors.New("no attack has this id: see sakimori attack list")
 // Attacks is a page of attacks: under way first, then by when they were opened, the
 // latest first. next is "" on the last page.
 func (r *Register) Attacks(ctx context.Context, q AttackQuery) (out []detect.Attack, next string, err error) {
-	if q.Limit < 1 || q.Limit > 500 {
-		return nil, "", fmt.Errorf("register of attacks: the limit of a page is 1 to 500, not %d", q.Limit)
-	}
-	for after := q.After; len(out) <= q.Limit; {
-		page, more, err := r.attackPage(ctx, q, after)
-		if err != nil {
-			return nil, "", err
-		}
-		for i := range page {
-			if !q.Within.IsValid() || page[i].Object.Prefix.IsValid() && q.Within.Overlaps(page[i].Object.Prefix) {
-				out = append(out, page[i])
-			}
-		}
-		if !more {
-			break
-		}
-		after = lifeMark(page[len(page)-1].State, page[len(page)-1].Opened, page[len(page)-1].ID)
-	}
-	if len(out) > q.Limit {
-		out = out[:q.Limit]
-		next = lifeMark(out[q.Limit-1].State, out[q.Limit-1].Opened, out[q.Limit-1].ID)
-	}
-	return out, next, nil
+	return pageOf(q.Limit, q.After,
+		func(after string) ([]detect.Attack, bool, error) { return r.attackPage(ctx, q, after) },
+		func(a *detect.Attack) bool {
+			return !q.Within.IsValid() || a.Object.Prefix.IsValid() && q.Within.Overlaps(a.Object.Prefix)
+		},
+		func(a *detect.Attack) string { return lifeMark(a.State, a.Opened, a.ID) })
 }
 
 func (r *Register) attackPage(ctx context.Context, q AttackQuery, after string) (out []detect.Attack, more bool, err error) {

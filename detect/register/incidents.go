@@ -130,32 +130,11 @@ var ErrNoIncident = errors.New("no incident has this id: see sakimori incident l
 // Incidents is a page of incidents: open ones first, then by when they were opened, the
 // latest first. next is "" on the last page.
 func (r *Register) Incidents(ctx context.Context, q IncidentQuery) (out []detect.Incident, next string, err error) {
-	if q.Limit < 1 || q.Limit > 500 {
-		return nil, "", fmt.Errorf("register of incidents: the limit of a page is 1 to 500, not %d", q.Limit)
-	}
-	for after := q.After; len(out) <= q.Limit; {
-		page, more, err := r.incidentPage(ctx, q, after)
-		if err != nil {
-			return nil, "", err
-		}
-		for i := range page {
-			if !q.Within.IsValid() || touches(&page[i], q.Within) {
-				out = append(out, page[i])
-			}
-		}
-		if !more {
-			break
-		}
-		after = incidentMark(&page[len(page)-1])
-	}
-	if len(out) > q.Limit {
-		out = out[:q.Limit]
-		next = incidentMark(&out[q.Limit-1])
-	}
-	return out, next, nil
+	return pageOf(q.Limit, q.After,
+		func(after string) ([]detect.Incident, bool, error) { return r.incidentPage(ctx, q, after) },
+		func(i *detect.Incident) bool { return !q.Within.IsValid() || touches(i, q.Within) },
+		func(i *detect.Incident) string { return lifeMark(i.State, i.Opened, i.ID) })
 }
-
-func incidentMark(i *detect.Incident) string { return lifeMark(i.State, i.Opened, i.ID) }
 
 // touches tells whether a prefix of the incident shares an address with p.
 func touches(i *detect.Incident, p netip.Prefix) bool {

@@ -96,6 +96,34 @@ func lastVersions(table string) string {
 		ORDER BY changed, ` + stage
 }
 
+// pageOf collects a page of those that fit out of pages of the store; next is the mark of
+// its last one, "" on the last page.
+func pageOf[T any](limit int, after string, stored func(after string) (list []T, more bool, err error), fits func(*T) bool, mark func(*T) string) (out []T, next string, err error) {
+	if limit < 1 || limit > 500 {
+		return nil, "", fmt.Errorf("register: the limit of a page is 1 to 500, not %d", limit)
+	}
+	for len(out) <= limit {
+		list, more, err := stored(after)
+		if err != nil {
+			return nil, "", err
+		}
+		for i := range list {
+			if fits(&list[i]) {
+				out = append(out, list[i])
+			}
+		}
+		if !more {
+			break
+		}
+		after = mark(&list[len(list)-1])
+	}
+	if len(out) > limit {
+		out = out[:limit]
+		next = mark(&out[limit-1])
+	}
+	return out, next, nil
+}
+
 // lifeMark marks where a page of things ended that lists what is open first, then what
 // was opened last.
 func lifeMark(state detect.State, opened time.Time, id string) string {
