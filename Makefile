@@ -66,7 +66,7 @@ test: ## install what the tests need, build, and run every test
 	@scripts/debian-packages test
 	@$(MAKE) --no-print-directory GOFLAGS='$(GOFLAGS) -pgo=off' build
 	@$(MAKE) --no-print-directory GOFLAGS='$(GOFLAGS) -pgo=off' -j 3 --output-sync=target web-test vet e2e
-	SAKIMORI_BUILT=1 SAKIMORI_BINARY=$(CURDIR)/bin/sakimori TMPDIR=$(QUICK) go test -pgo=off -vet=off -p 4 -timeout 20m ./test/... ./cmd/... ./...
+	SAKIMORI_BUILT=1 SAKIMORI_BINARY=$(CURDIR)/bin/sakimori TMPDIR=$(QUICK) go test -pgo=off -vet=off -p 3 -timeout 20m ./test/... ./cmd/... ./...
 
 web-test: $(UI)/node_modules/.package-lock.json
 	cd $(UI) && npm run --silent check && npm test --silent

@@ -32,7 +32,7 @@ func (d *Desk) Tick(ctx context.Context) (t Tally, err error) {
 	d.acting.Lock()
 	defer d.acting.Unlock()
 	now := d.Clock.Now().UTC()
-	mine, err := lease(ctx, d.DB, d.holder, now, now.Add(d.Policy.Lease))
+	mine, err := d.lease().Take(ctx, d.holder, now, now.Add(d.Policy.Lease))
 	if err != nil {
 		return t, err
 	}
@@ -87,7 +87,7 @@ func (d *Desk) Close(ctx context.Context) error {
 	defer d.acting.Unlock()
 	_, err := d.drop(ctx)
 	d.mine = false
-	return errors.Join(err, release(ctx, d.DB, d.holder))
+	return errors.Join(err, d.lease().Release(ctx, d.holder))
 }
 
 // holding is what one announcer holds, by the id of the mitigation; nil where it can't

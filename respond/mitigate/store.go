@@ -236,46 +236,7 @@ func history(ctx context.Context, a relation.Asker, id string) (found []Change, 
 	return found, nil
 }
 
-// lease takes the right to announce, or keeps it: one process has it at a time. It is
-// written anew when half of it is over.
-func lease(ctx context.Context, db *relation.DB, holder string, now, until time.Time) (mine bool, err error) {
-	var has string
-	var to int64
-	err = db.QueryRow(ctx, `SELECT holder, until FROM mitigation_lease WHERE name = 'announce'`).Scan(&has, &to)
-	if err == nil && has == holder && to-now.UnixNano() > int64(until.Sub(now)/2) {
-		return true, nil
-	}
-	err = db.Tx(ctx, func(tx *relation.Tx) error {
-		mine = false
-		var has string
-		var to int64
-		switch err := tx.QueryRow(ctx, `SELECT holder, until FROM mitigation_lease WHERE name = 'announce'`).Scan(&has, &to); {
-		case errors.Is(err, sql.ErrNoRows):
-			_, err = tx.Exec(ctx, `INSERT INTO mitigation_lease (name, holder, until) VALUES ('announce', $1, $2)`, holder, until.UnixNano())
-			mine = err == nil
-			return err
-		case err != nil:
-			return err
-		case has != holder && now.UnixNano() < to:
-			return nil
-		}
-		_, err := tx.Exec(ctx, `UPDATE mitigation_lease SET holder = $1, until = $2 WHERE name = 'announce'`, holder, until.UnixNano())
-		mine = err == nil
-		return err
-	})
-	if relation.Unique(err) { // two began at once
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("the lease of announcing: %w", err)
-	}
-	return mine, nil
-}
-
-// release gives the right to announce back.
-func release(ctx context.Context, db *relation.DB, holder string) error {
-	return db.Tx(ctx, func(tx *relation.Tx) error {
-		_, err := tx.Exec(ctx, `DELETE FROM mitigation_lease WHERE name = 'announce' AND holder = $1`, holder)
-		return err
-	})
+// lease is the right to announce: one process has it at a time.
+func (d *Desk) lease() relation.Lease {
+	return relation.Lease{DB: d.DB, Table: "mitigation_lease", Name: "announce"}
 }

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"sakimori/base/daemon"
 )
 
 func families(list []string) (v4, v6 []string) {
@@ -30,7 +32,7 @@ func each(format string, list ...string) string {
 func goBGP(t testing.TB, r *Router) {
 	t.Helper()
 	l := &r.Link
-	r.api = Port(t, r.Addr.Addr())
+	r.api = daemon.Port(t, r.Addr.Addr())
 	conf := fmt.Sprintf(`[global.config]
 as = %d
 router-id = "192.0.2.4"
@@ -56,7 +58,7 @@ local-address = %q
 	if l.BMP.IsValid() {
 		conf += fmt.Sprintf("[[bmp-servers]]\n[bmp-servers.config]\naddress = %q\nport = %d\nroute-monitoring-policy = \"all\"\nstatistics-timeout = 15\n", l.BMP.Addr(), l.BMP.Port())
 	}
-	r.name, r.args = "gobgpd", []string{"-f", r.write(t, "gobgpd.toml", conf), "--api-hosts", r.api.String(), "--pprof-disable"}
+	r.Name, r.Args = "gobgpd", []string{"-f", r.Write(t, "gobgpd.toml", conf), "--api-hosts", r.api.String(), "--pprof-disable"}
 }
 
 // bird is BIRD 2.
@@ -79,7 +81,7 @@ protocol bgp sakimori {
 	ipv6 { import none; export where source = RTS_STATIC; next hop address 2001:db8::2; };
 }
 `, each("route %s blackhole; ", v4...), each("route %s blackhole; ", v6...), r.Addr.Addr(), r.Addr.Port(), l.AS, l.Neighbor.Addr(), l.Neighbor.Port(), l.NeighborAS, l.Hold, password)
-	r.name, r.args = "bird", []string{"-f", "-c", r.write(t, "bird.conf", conf), "-s", filepath.Join(r.dir, "bird.ctl"), "-P", filepath.Join(r.dir, "bird.pid")}
+	r.Name, r.Args = "bird", []string{"-f", "-c", r.Write(t, "bird.conf", conf), "-s", filepath.Join(r.Dir, "bird.ctl"), "-P", filepath.Join(r.Dir, "bird.pid")}
 }
 
 // frr is FRR's bgpd alone: without zebra, so that nothing gets near the kernel's routes.
@@ -120,10 +122,10 @@ func frr(t testing.TB, r *Router) {
 		conf += each("  bmp monitor %s\n", "ipv4 unicast pre-policy", "ipv4 unicast post-policy", "ipv6 unicast pre-policy", "ipv6 unicast post-policy") + " exit\n"
 	}
 	conf += "exit\nroute-map hop permit 10\n set ip next-hop 192.0.2.3\n set ipv6 next-hop global 2001:db8::3\n"
-	r.name = "bgpd"
-	r.args = append(modules,
-		"-Z", "-S", "-n", "-P", "0", "-p", fmt.Sprint(r.Addr.Port()), "-l", r.Addr.Addr().String(), "--vty_socket", r.dir,
-		"-f", r.write(t, "bgpd.conf", conf), "-i", filepath.Join(r.dir, "bgpd.pid"), "--log", "stdout")
+	r.Name = "bgpd"
+	r.Args = append(modules,
+		"-Z", "-S", "-n", "-P", "0", "-p", fmt.Sprint(r.Addr.Port()), "-l", r.Addr.Addr().String(), "--vty_socket", r.Dir,
+		"-f", r.Write(t, "bgpd.conf", conf), "-i", filepath.Join(r.Dir, "bgpd.pid"), "--log", "stdout")
 }
 
 // exaBGP tells whatever it is told to: its routes are in its own words.
@@ -143,6 +145,6 @@ func exaBGP(t testing.TB, r *Router) {
 	static { %s}
 }
 `, l.Neighbor.Addr(), r.Addr.Addr(), l.AS, l.NeighborAS, l.Hold, l.Neighbor.Port(), more, each("route %s; ", l.Announce...))
-	r.name, r.args = "exabgp", []string{r.write(t, "exabgp.conf", conf)}
-	r.env = []string{"exabgp.tcp.bind=" + r.Addr.Addr().String(), fmt.Sprintf("exabgp.tcp.port=%d", r.Addr.Port()), "exabgp.api.cli=false", "exabgp.daemon.drop=false"}
+	r.Name, r.Args = "exabgp", []string{r.Write(t, "exabgp.conf", conf)}
+	r.Env = []string{"exabgp.tcp.bind=" + r.Addr.Addr().String(), fmt.Sprintf("exabgp.tcp.port=%d", r.Addr.Port()), "exabgp.api.cli=false", "exabgp.daemon.drop=false"}
 }

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"sakimori/base/clock"
+	"sakimori/base/daemon"
 	"sakimori/base/wire/bmp"
-	"sakimori/observe/route/routertest"
 	"sakimori/observe/route/session"
 )
 
@@ -99,7 +99,7 @@ func TestLimit(t *testing.T) {
 		t.Errorf("too early it ends with %q", got)
 	}
 	held.Store(0)
-	routertest.Eventually(t, 5*time.Second, "it may come back", func() error {
+	daemon.Await(t, 5*time.Second, "it may come back", func() error {
 		if st := l.Neighbors()[0]; st.State != session.Waiting {
 			return fmt.Errorf("%+v", st)
 		}
@@ -112,7 +112,7 @@ func TestLimit(t *testing.T) {
 func TestPassword(t *testing.T) {
 	t.Parallel()
 	list := []session.Neighbor{
-		{Feed: "four", Address: routertest.Loopback(41), AS: 64501, PasswordFile: secret(t, "word")},
+		{Feed: "four", Address: daemon.Loopback(41), AS: 64501, PasswordFile: secret(t, "word")},
 		{Feed: "six", Address: netip.MustParseAddr("::1"), AS: 64501},
 	}
 	out := &sink{t: t}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sakimori/base/clock"
+	"sakimori/base/daemon"
 	"sakimori/observe/route/routertest"
 	"sakimori/observe/route/session"
 )
@@ -21,10 +22,10 @@ func TestRouters(t *testing.T) {
 	t.Parallel()
 	kinds := []routertest.Kind{routertest.GoBGP, routertest.BIRD, routertest.FRR, routertest.ExaBGP}
 	routertest.Needs(t, kinds...)
-	c := session.Config{Listen: routertest.Port(t, us)}
+	c := session.Config{Listen: daemon.Port(t, us)}
 	for i, k := range kinds {
 		c.Neighbors = append(c.Neighbors, session.Neighbor{
-			Feed: string(k), Address: routertest.Loopback(uint8(11 + i)), AS: 4200000001 + uint32(i), Hold: 9 * time.Second, PasswordFile: secret(t, "of-"+string(k)),
+			Feed: string(k), Address: daemon.Loopback(uint8(11 + i)), AS: 4200000001 + uint32(i), Hold: 9 * time.Second, PasswordFile: secret(t, "of-"+string(k)),
 		})
 	}
 	out := &sink{t: t}
@@ -71,7 +72,7 @@ func TestRouters(t *testing.T) {
 		r.Kill()
 	}
 	for i, n := range c.Neighbors {
-		routertest.Eventually(t, 12*time.Second, n.Feed+" is gone", func() error {
+		daemon.Await(t, 12*time.Second, n.Feed+" is gone", func() error {
 			if got := out.events(n.Feed); len(got) != 2 || !strings.HasPrefix(got[0], fmt.Sprintf("up AS%d %s ", n.AS, n.Address)) || got[1] != "down 4" {
 				return fmt.Errorf("%q", got)
 			}
@@ -89,8 +90,8 @@ func TestAttributes(t *testing.T) {
 	t.Parallel()
 	routertest.Needs(t, routertest.ExaBGP)
 	out := &sink{t: t}
-	l, _ := run(t, session.Config{Neighbors: []session.Neighbor{{Feed: "exa", Address: routertest.Loopback(21), AS: 64501, AddPath: true}}}, out)
-	routertest.New(t, routertest.ExaBGP, routertest.Loopback(21), routertest.Link{Neighbor: l.Addr(), NeighborAS: ours, AS: 64501, AddPath: true, Announce: []string{
+	l, _ := run(t, session.Config{Neighbors: []session.Neighbor{{Feed: "exa", Address: daemon.Loopback(21), AS: 64501, AddPath: true}}}, out)
+	routertest.New(t, routertest.ExaBGP, daemon.Loopback(21), routertest.Link{Neighbor: l.Addr(), NeighborAS: ours, AS: 64501, AddPath: true, Announce: []string{
 		"198.51.100.0/24 next-hop 192.0.2.5 path-information 0.0.0.1 as-path [ 64501 701 15169 ] community [ 65535:666 ] attribute [0x23 0xc0 0x0000fbf5]",
 		"203.0.113.0/24 next-hop 192.0.2.6 path-information 0.0.0.2 as-path [ 64501 4200000000 ] attribute [0xfe 0xc0 0x010203]",
 	}})

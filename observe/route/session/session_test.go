@@ -17,9 +17,9 @@ import (
 	"time"
 
 	"sakimori/base/clock"
+	"sakimori/base/daemon"
 	"sakimori/base/wire/bgp"
 	"sakimori/base/wire/bmp"
-	"sakimori/observe/route/routertest"
 	"sakimori/observe/route/session"
 )
 
@@ -149,7 +149,7 @@ func key(p *bgp.Prefix) string {
 // waits until a feed has just these routes.
 func (s *sink) waits(t *testing.T, feed string, want ...string) {
 	t.Helper()
-	routertest.Eventually(t, 20*time.Second, feed+" has told its routes", func() error {
+	daemon.Await(t, 20*time.Second, feed+" has told its routes", func() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		var got []string
@@ -172,7 +172,7 @@ func (s *sink) events(feed string) []string {
 
 func (s *sink) happens(t *testing.T, feed string, want ...string) {
 	t.Helper()
-	routertest.Eventually(t, 15*time.Second, feed+" goes up and down", func() error {
+	daemon.Await(t, 15*time.Second, feed+" goes up and down", func() error {
 		if got := s.events(feed); !slices.Equal(got, want) {
 			return fmt.Errorf("%q, want %q", got, want)
 		}
@@ -332,7 +332,7 @@ func (p *peer) notified() string {
 // neighbors are 127.0.0.x of AS 64501, each with its own name.
 func neighbors(n int) (list []session.Neighbor) {
 	for i := range n {
-		list = append(list, session.Neighbor{Feed: fmt.Sprint("n", i), Address: routertest.Loopback(uint8(31 + i)), AS: 64501})
+		list = append(list, session.Neighbor{Feed: fmt.Sprint("n", i), Address: daemon.Loopback(uint8(31 + i)), AS: 64501})
 	}
 	return list
 }
@@ -385,7 +385,7 @@ func TestFaults(t *testing.T) {
 			want = []string{fmt.Sprintf("up AS64501 %s id 192.0.2.7", list[i].Address), map[string]string{"a type that isn't": "down 1", "a notification": "down 3", "the end": "down 4"}[c.name]}
 		}
 		out.happens(t, list[i].Feed, want...)
-		routertest.Eventually(t, 5*time.Second, "the reason is told", func() error {
+		daemon.Await(t, 5*time.Second, "the reason is told", func() error {
 			if st := l.Neighbors()[i]; st.State != session.Waiting || st.Error == nil || st.Error.JA == "" || st.Error.EN == "" {
 				return fmt.Errorf("%+v", st)
 			}
@@ -442,11 +442,11 @@ func TestSession(t *testing.T) {
 	r.establish(opening(4, 64501, 0, someID, as4...)) // for ever
 	out.happens(t, "n2", fmt.Sprintf("up AS64501 %s id 192.0.2.7", list[2].Address))
 
-	stranger := dial(t, l, routertest.Loopback(99))
+	stranger := dial(t, l, daemon.Loopback(99))
 	if stranger.next() != nil {
 		t.Error("a stranger is spoken to")
 	}
-	if list, _ := l.Refused(); len(list) != 1 || list[0].Address != routertest.Loopback(99) || list[0].Count != 1 {
+	if list, _ := l.Refused(); len(list) != 1 || list[0].Address != daemon.Loopback(99) || list[0].Count != 1 {
 		t.Errorf("%+v", list)
 	}
 

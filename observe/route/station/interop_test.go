@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"sakimori/base/daemon"
 	"sakimori/base/wire/bgp"
 	"sakimori/base/wire/bmp"
 	"sakimori/observe/route/routertest"
@@ -94,7 +95,7 @@ func (s *sink) views(t *testing.T, who string) (routes, events []string) {
 
 func (s *sink) tells(t *testing.T, who string, routes []string, events ...string) {
 	t.Helper()
-	routertest.Eventually(t, 20*time.Second, who+" tells it", func() error {
+	daemon.Await(t, 20*time.Second, who+" tells it", func() error {
 		r, e := s.views(t, who)
 		for _, w := range routes {
 			if !slices.Contains(r, w) {
@@ -113,7 +114,7 @@ func (s *sink) tells(t *testing.T, who string, routes []string, events ...string
 func TestRealRouters(t *testing.T) {
 	t.Parallel()
 	routertest.Needs(t, routertest.FRR, routertest.GoBGP)
-	atFRR, atGo := routertest.Loopback(52), routertest.Loopback(51)
+	atFRR, atGo := daemon.Loopback(52), daemon.Loopback(51)
 	outFRR, outGo := &sink{}, &sink{}
 	call := func(out *sink) *station.Station {
 		s, _ := run(t, station.Config{Routers: []station.Router{{Feed: "real", Address: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}}}}, out)
@@ -133,13 +134,13 @@ func TestRealRouters(t *testing.T) {
 	outGo.tells(t, who, []string{mirror + " in 203.0.113.0/24", mirror + " in-post 203.0.113.0/24", "router loc 203.0.113.0/24"}, "up "+mirror)
 
 	gobgp.Withdraw(t, "198.51.100.0/24")
-	routertest.Eventually(t, 10*time.Second, "FRR tells the withdrawal", func() error {
+	daemon.Await(t, 10*time.Second, "FRR tells the withdrawal", func() error {
 		if r, _ := outFRR.views(t, who); slices.Contains(r, peer+" in 198.51.100.0/24") || slices.Contains(r, peer+" in-post 198.51.100.0/24") {
 			return fmt.Errorf("%q", r)
 		}
 		return nil
 	})
-	routertest.Eventually(t, 5*time.Second, "FRR's statistics come", func() error {
+	daemon.Await(t, 5*time.Second, "FRR's statistics come", func() error {
 		st := status(sFRR, "real")
 		if i := slices.IndexFunc(st.Peers, func(p station.Peer) bool { return p.Address == atGo }); i < 0 || len(st.Peers[i].Stats) == 0 || !st.Peers[i].Up {
 			return fmt.Errorf("%+v", st)
@@ -154,7 +155,7 @@ func TestRealRouters(t *testing.T) {
 	}
 
 	gobgp.Kill()
-	routertest.Eventually(t, 15*time.Second, "FRR tells that its peer is down", func() error {
+	daemon.Await(t, 15*time.Second, "FRR tells that its peer is down", func() error {
 		if _, e := outFRR.views(t, who); len(e) != 2 || !strings.HasPrefix(e[1], "down "+peer+" ") {
 			return fmt.Errorf("%q", e)
 		}
@@ -163,7 +164,7 @@ func TestRealRouters(t *testing.T) {
 	// It never said that its own table is up: that it isn't told any more is said all the same.
 	outGo.tells(t, who, nil, "up "+mirror, "down "+mirror+" 5", "down invalid IP AS4200000001 5")
 	frr.Kill()
-	routertest.Eventually(t, 5*time.Second, "FRR is gone", func() error {
+	daemon.Await(t, 5*time.Second, "FRR is gone", func() error {
 		if st := status(sFRR, "real"); st.Connected || st.Ended == nil {
 			return fmt.Errorf("%+v", st)
 		}

@@ -5,23 +5,17 @@ package routertest
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net"
 	"net/netip"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
-	"sakimori/base/clock"
+	"sakimori/base/daemon"
 	"sakimori/respond/leak"
 )
 
@@ -40,28 +34,8 @@ var programs = map[Kind][]string{BIRD: {"bird", "birdc"}, FRR: {"bgpd", "vtysh"}
 func Needs(t testing.TB, kinds ...Kind) {
 	t.Helper()
 	for _, k := range kinds {
-		for _, name := range programs[k] {
-			if path(name) != "" {
-				continue
-			}
-			why := "needs " + name + ": see scripts/debian-packages test"
-			if os.Getenv("CI") == "true" {
-				t.Fatal(why)
-			}
-			t.Skip("SKIPPED, NOT TESTED: " + why)
-		}
+		daemon.Needs(t, programs[k]...)
 	}
-}
-
-// path finds a program also where only root, or only FRR, has it in the PATH.
-func path(name string) string {
-	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/lib/frr") {
-		p := filepath.Join(dir, name)
-		if s, err := os.Stat(p); err == nil && !s.IsDir() {
-			return p
-		}
-	}
-	return ""
 }
 
 // Session is one neighbour of the router.
@@ -74,13 +48,11 @@ type Session struct {
 
 // Router is one that runs.
 type Router struct {
+	*daemon.Program
+
 	Kind     Kind
 	Addr     netip.AddrPort
 	sessions []Session
-	dir      string
-
-	mu   sync.Mutex
-	said bytes.Buffer
 }
 
 // New starts a router of an AS with a text in its configuration: definitions, functions,
@@ -88,27 +60,19 @@ type Router struct {
 func New(t testing.TB, k Kind, as uint32, text string, sessions ...Session) *Router {
 	t.Helper()
 	Needs(t, k)
-	r := &Router{Kind: k, sessions: sessions, dir: t.TempDir()}
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Addr = netip.MustParseAddrPort(l.Addr().String())
-	_ = l.Close()
-	var args []string
-	name := "bird"
+	r := &Router{Program: daemon.New(t, "bird"), Kind: k, sessions: sessions, Addr: daemon.Port(t, netip.MustParseAddr("127.0.0.1"))}
 	if k == BIRD {
 		conf := r.reads(t, r.bird(as, text))
-		args = []string{"-f", "-c", conf, "-s", r.control(), "-P", filepath.Join(r.dir, "bird.pid")}
+		r.Args = []string{"-f", "-c", conf, "-s", r.control(), "-P", filepath.Join(r.Dir, "bird.pid")}
 	} else {
-		name = "bgpd"
 		conf := r.reads(t, r.frr(as, text))
-		args = []string{
-			"-Z", "-S", "-n", "-P", "0", "-p", fmt.Sprint(r.Addr.Port()), "-l", r.Addr.Addr().String(), "--vty_socket", r.dir,
-			"-f", conf, "-i", filepath.Join(r.dir, "bgpd.pid"), "--log", "stdout",
+		r.Name, r.Args = "bgpd", []string{
+			"-Z", "-S", "-n", "-P", "0", "-p", fmt.Sprint(r.Addr.Port()), "-l", r.Addr.Addr().String(), "--vty_socket", r.Dir,
+			"-f", conf, "-i", filepath.Join(r.Dir, "bgpd.pid"), "--log", "stdout",
 		}
 	}
-	r.start(t, name, args)
+	r.Start(t)
+	daemon.Await(t, 20*time.Second, r.Name+" listens", func() error { return r.Up(t, r.Addr) })
 	return r
 }
 
@@ -116,59 +80,28 @@ func New(t testing.TB, k Kind, as uint32, text string, sessions ...Session) *Rou
 func Reads(t testing.TB, k Kind, text string) {
 	t.Helper()
 	Needs(t, k)
-	(&Router{Kind: k, dir: t.TempDir()}).reads(t, text)
+	(&Router{Program: daemon.New(t, ""), Kind: k}).reads(t, text)
 }
 
 // reads has the router check a configuration, and gives its file.
 func (r *Router) reads(t testing.TB, text string) string {
 	t.Helper()
-	conf := r.write(t, string(r.Kind)+".conf", text)
+	conf := r.Write(t, string(r.Kind)+".conf", text)
 	if r.Kind == BIRD {
-		if out, err := r.ask("bird", "-p", "-c", conf); err != nil {
+		if out, err := daemon.Ask("bird", "-p", "-c", conf); err != nil {
 			t.Fatalf("BIRD doesn't read it: %v\n%s\n%s", err, out, text)
 		}
 		return conf
 	}
 	// What it can't read it names by line, and goes on.
-	out, err := r.ask("bgpd", "-C", "-Z", "-S", "-n", "-f", conf, "-i", filepath.Join(r.dir, "check.pid"), "--vty_socket", r.dir)
+	out, err := daemon.Ask("bgpd", "-C", "-Z", "-S", "-n", "-f", conf, "-i", filepath.Join(r.Dir, "check.pid"), "--vty_socket", r.Dir)
 	if err != nil || bytes.Contains(out, []byte("line ")) {
 		t.Fatalf("FRR doesn't read it: %v\n%s\n%s", err, out, text)
 	}
 	return conf
 }
 
-func (r *Router) start(t testing.TB, name string, args []string) {
-	t.Helper()
-	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), path(name), args...) // #nosec G204 -- what the test wrote
-	cmd.Dir, cmd.Stdout, cmd.Stderr = r.dir, writer{r}, writer{r}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() { _ = cmd.Wait(); close(done) }()
-	t.Cleanup(func() {
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		<-done
-		if t.Failed() {
-			t.Logf("%s said:\n%s", name, r.heard())
-		}
-	})
-	eventually(t, name+" listens", func() error {
-		select {
-		case <-done:
-			t.Fatalf("%s ended: %s", name, r.heard())
-		default:
-		}
-		c, err := new(net.Dialer).DialContext(t.Context(), "tcp", r.Addr.String())
-		if err == nil {
-			_ = c.Close()
-		}
-		return err
-	})
-}
-
-func (r *Router) control() string { return filepath.Join(r.dir, "bird.ctl") }
+func (r *Router) control() string { return filepath.Join(r.Dir, "bird.ctl") }
 
 func (r *Router) bird(as uint32, text string) string {
 	var b strings.Builder
@@ -218,7 +151,7 @@ func (r *Router) Feed(t testing.TB, routes [][]leak.Offered) []map[netip.Prefix]
 		}
 	}
 	var took []map[netip.Prefix]bool
-	eventually(t, "all routes are seen", func() error {
+	daemon.Await(t, 20*time.Second, "all routes are seen", func() error {
 		tables := r.tableBIRD
 		if r.Kind == FRR {
 			tables = r.tableFRR
@@ -259,7 +192,7 @@ func (r *Router) tableBIRD() (all, accepted []map[netip.Prefix]bool, err error) 
 var firstPrefix = regexp.MustCompile(`(?m)^([0-9a-f:.]+/\d+) `)
 
 func (r *Router) shown(args ...string) (map[netip.Prefix]bool, error) {
-	out, err := r.ask("birdc", append([]string{"-r", "-s", r.control()}, args...)...)
+	out, err := daemon.Ask("birdc", append([]string{"-r", "-s", r.control()}, args...)...)
 	if err != nil {
 		return nil, fmt.Errorf("birdc: %w: %s", err, out)
 	}
@@ -272,7 +205,7 @@ func (r *Router) shown(args ...string) (map[netip.Prefix]bool, error) {
 
 // tableFRR asks everything with one command line, which is what costs.
 func (r *Router) tableFRR() (all, accepted []map[netip.Prefix]bool, err error) {
-	args := []string{"--vty_socket", r.dir, "-d", "bgpd"}
+	args := []string{"--vty_socket", r.Dir, "-d", "bgpd"}
 	for _, s := range r.sessions {
 		for _, f := range []string{"ipv4", "ipv6"} {
 			for _, what := range []string{"received-routes", "routes"} {
@@ -280,7 +213,7 @@ func (r *Router) tableFRR() (all, accepted []map[netip.Prefix]bool, err error) {
 			}
 		}
 	}
-	out, err := r.ask("vtysh", args...)
+	out, err := daemon.Ask("vtysh", args...)
 	if err != nil {
 		return nil, nil, fmt.Errorf("vtysh: %w: %s", err, out)
 	}
@@ -305,50 +238,4 @@ func (r *Router) tableFRR() (all, accepted []map[netip.Prefix]bool, err error) {
 		all, accepted = append(all, seen), append(accepted, took)
 	}
 	return all, accepted, nil
-}
-
-func (r *Router) ask(name string, args ...string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	return exec.CommandContext(ctx, path(name), args...).CombinedOutput() // #nosec G204 -- what the test wrote
-}
-
-func (r *Router) write(t testing.TB, name, text string) string {
-	t.Helper()
-	file := filepath.Join(r.dir, name)
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return file
-}
-
-func (r *Router) heard() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	s := r.said.String()
-	return s[max(0, len(s)-3000):]
-}
-
-type writer struct{ r *Router }
-
-func (w writer) Write(b []byte) (int, error) {
-	w.r.mu.Lock()
-	defer w.r.mu.Unlock()
-	return w.r.said.Write(b)
-}
-
-// eventually tries until it is so.
-func eventually(t testing.TB, what string, is func() error) {
-	t.Helper()
-	begin := clock.System{}.Now()
-	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 200*time.Millisecond) {
-		err := is()
-		if err == nil {
-			return
-		}
-		if now := (clock.System{}).Now(); now.Sub(begin) > 20*time.Second {
-			t.Fatalf("%s: not within 20 s: %v", what, err)
-		}
-		<-time.NewTimer(wait).C
-	}
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"sakimori/base/clock"
+	"sakimori/base/daemon"
 	"sakimori/respond/mitigate/speaker"
 	"sakimori/respond/mitigate/speakertest"
 )
@@ -103,13 +104,13 @@ func routers(t *testing.T, hold int) ([]*speakertest.Router, speaker.Config) {
 	t.Helper()
 	speakertest.Needs(t, speakertest.Kinds()...)
 	var list []*speakertest.Router
-	c := speaker.Config{Listen: speakertest.Port(t, us)}
+	c := speaker.Config{Listen: daemon.Port(t, us)}
 	for i, k := range speakertest.Kinds() {
 		l := speakertest.Link{Us: netip.AddrPortFrom(us, 0), OurAS: ours, AS: as[k], Password: "of-" + string(k), Hold: hold}
 		if k == speakertest.ExaBGP {
 			l.Us = c.Listen
 		}
-		r := speakertest.New(t, k, speakertest.Loopback(uint8(2+i)), l)
+		r := speakertest.New(t, k, daemon.Loopback(uint8(2+i)), l)
 		list, c.Peers = append(list, r), append(c.Peers, neighbor(t, r))
 	}
 	return list, c
@@ -174,7 +175,7 @@ func run(t *testing.T, c speaker.Config) (s *speaker.Speaker, stop func()) {
 // connected waits until all peers are.
 func connected(t *testing.T, s *speaker.Speaker) time.Duration {
 	t.Helper()
-	return speakertest.Eventually(t, 25*time.Second, "the sessions come up", func() error {
+	return daemon.Eventually(t, 25*time.Second, "the sessions come up", func() error {
 		for _, p := range s.Peers() {
 			if p.State != speaker.Established {
 				return fmt.Errorf("%s is %s: %+v", p.Name, p.State, p.Error)

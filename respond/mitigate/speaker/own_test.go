@@ -11,6 +11,7 @@ import (
 	"github.com/osrg/gobgp/v4/pkg/packet/bgp"
 
 	"sakimori/base/clock"
+	"sakimori/base/daemon"
 	"sakimori/respond/mitigate"
 	"sakimori/respond/mitigate/speaker"
 	"sakimori/respond/mitigate/speakertest"
@@ -22,8 +23,8 @@ import (
 func TestOwn(t *testing.T) {
 	t.Parallel()
 	speakertest.Needs(t, speakertest.BIRD)
-	edge := speakertest.New(t, speakertest.BIRD, speakertest.Loopback(21), speakertest.Link{Us: netip.AddrPortFrom(us, 0), OurAS: ours, AS: 64502})
-	other := newFar(t, speakertest.Loopback(22), 64512, bgp.RF_IPv4_UC)
+	edge := speakertest.New(t, speakertest.BIRD, daemon.Loopback(21), speakertest.Link{Us: netip.AddrPortFrom(us, 0), OurAS: ours, AS: 64502})
+	other := newFar(t, daemon.Loopback(22), 64512, bgp.RF_IPv4_UC)
 	n := neighbor(t, edge)
 	n.Own = &speaker.Own{NextHop4: netip.MustParseAddr("192.0.2.77"), NextHop6: netip.MustParseAddr("2001:db8::77"), Communities: []string{"64500:77", "64500:1:77"}}
 	s, _ := run(t, speaker.Config{Peers: []speaker.Neighbor{n, other.as("other", 64512, speaker.Unicast4)}})
@@ -37,7 +38,7 @@ func TestOwn(t *testing.T) {
 	if err := s.Announce(t.Context(), "M-1", hole, later(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	speakertest.Eventually(t, 15*time.Second, "BIRD has them", func() error {
+	daemon.Eventually(t, 15*time.Second, "BIRD has them", func() error {
 		four, err := edge.Show("ipv4-unicast")
 		six, failed := edge.Show("ipv6-unicast")
 		if err = errors.Join(err, failed); err != nil {
@@ -100,7 +101,7 @@ func TestOwn(t *testing.T) {
 	if err := own.Announce(t.Context(), "R-1", prefixes, later(300*time.Millisecond)); err != nil {
 		t.Error(err)
 	}
-	speakertest.Eventually(t, 10*time.Second, "BIRD has lost them", func() error { return hasNone(edge, "203.0.", "2001:db8:4::") })
+	daemon.Eventually(t, 10*time.Second, "BIRD has lost them", func() error { return hasNone(edge, "203.0.", "2001:db8:4::") })
 	other.waits(t, bgp.RF_IPv4_UC, 1)
 }
 

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"sakimori/base/daemon"
 	"sakimori/base/wire/packet"
 	"sakimori/respond/mitigate"
 	"sakimori/respond/mitigate/speaker"
@@ -128,7 +129,7 @@ func each(t *testing.T, list []*speakertest.Router, what string, most time.Durat
 	var all sync.WaitGroup
 	for i, r := range list {
 		all.Go(func() {
-			took[i] = speakertest.Eventually(t, most, string(r.Kind)+" "+what, func() error { return is(r) })
+			took[i] = daemon.Eventually(t, most, string(r.Kind)+" "+what, func() error { return is(r) })
 		})
 	}
 	all.Wait()
@@ -188,7 +189,7 @@ func TestRouters(t *testing.T) {
 	for _, r := range list {
 		r.Kill()
 	}
-	speakertest.Eventually(t, 15*time.Second, "they are missed", func() error {
+	daemon.Eventually(t, 15*time.Second, "they are missed", func() error {
 		for _, p := range s.Peers() {
 			if p.State == speaker.Established || p.Held != 0 || p.Error == nil {
 				return fmt.Errorf("%+v", p)
@@ -236,7 +237,7 @@ func TestEnds(t *testing.T) {
 		wrong.Peers[i].PasswordFile = secret(t, "of somebody else")
 	}
 	s, stop := run(t, wrong)
-	speakertest.Eventually(t, 12*time.Second, "those that we call are told to be unreachable", func() error {
+	daemon.Eventually(t, 12*time.Second, "those that we call are told to be unreachable", func() error {
 		for _, p := range s.Peers() {
 			if p.State == speaker.Established {
 				t.Fatalf("%s let us in with another password", p.Name)

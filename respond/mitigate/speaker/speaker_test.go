@@ -22,9 +22,9 @@ import (
 	"github.com/osrg/gobgp/v4/pkg/server"
 
 	"sakimori/base/clock"
+	"sakimori/base/daemon"
 	"sakimori/respond/mitigate"
 	"sakimori/respond/mitigate/speaker"
-	"sakimori/respond/mitigate/speakertest"
 )
 
 // far is a router in this process, which counts what it is told and may tell us of routes.
@@ -43,7 +43,7 @@ func from(at netip.Addr) netip.Addr {
 
 func newFar(t *testing.T, at netip.Addr, as uint32, families ...bgp.Family) *far {
 	t.Helper()
-	f := &far{bgp: server.NewBgpServer(), addr: speakertest.Port(t, at)}
+	f := &far{bgp: server.NewBgpServer(), addr: daemon.Port(t, at)}
 	served := make(chan struct{})
 	go func() { f.bgp.Serve(); close(served) }()
 	t.Cleanup(func() { f.bgp.Stop(); <-served })
@@ -102,7 +102,7 @@ func (f *far) has(t *testing.T, x bgp.Family) (list []string) {
 
 func (f *far) waits(t *testing.T, x bgp.Family, n int) {
 	t.Helper()
-	speakertest.Eventually(t, 15*time.Second, fmt.Sprintf("the router has %d of %s", n, x), func() error {
+	daemon.Eventually(t, 15*time.Second, fmt.Sprintf("the router has %d of %s", n, x), func() error {
 		if got := f.has(t, x); len(got) != n {
 			return fmt.Errorf("%q", got)
 		}
@@ -138,8 +138,8 @@ func drop(to string, port ...uint16) mitigate.Rule {
 // An act is told once, and stands while it should and no longer.
 func TestActs(t *testing.T) {
 	t.Parallel()
-	edge := newFar(t, speakertest.Loopback(12), 64511, bgp.RF_FS_IPv4_UC, bgp.RF_IPv4_UC)
-	up := newFar(t, speakertest.Loopback(13), 64512, bgp.RF_IPv4_UC) // it agrees on no flowspec, though we would
+	edge := newFar(t, daemon.Loopback(12), 64511, bgp.RF_FS_IPv4_UC, bgp.RF_IPv4_UC)
+	up := newFar(t, daemon.Loopback(13), 64512, bgp.RF_IPv4_UC) // it agrees on no flowspec, though we would
 	c := speaker.Config{Rules: 4, Peers: []speaker.Neighbor{
 		edge.as("edge", 64511, speaker.FlowSpec4, speaker.Unicast4),
 		up.as("up", 64512, speaker.FlowSpec4, speaker.Unicast4),
@@ -223,7 +223,7 @@ func TestActs(t *testing.T) {
 	ok("e", ntp)
 	edge.waits(t, bgp.RF_FS_IPv4_UC, 2)
 	ok("b", limited)
-	speakertest.Eventually(t, 15*time.Second, "the action is another", func() error {
+	daemon.Eventually(t, 15*time.Second, "the action is another", func() error {
 		if got := edge.has(t, bgp.RF_FS_IPv4_UC); len(got) != 2 || !strings.Contains(strings.Join(got, ""), "rate: 1000") {
 			return fmt.Errorf("%q", got)
 		}
@@ -241,7 +241,7 @@ func TestActs(t *testing.T) {
 	}
 	edge.waits(t, bgp.RF_IPv4_UC, 0)
 	up.waits(t, bgp.RF_IPv4_UC, 0)
-	speakertest.Eventually(t, 15*time.Second, "two acts are over", func() error {
+	daemon.Eventually(t, 15*time.Second, "two acts are over", func() error {
 		if s.Expired() != 2 {
 			return fmt.Errorf("%d", s.Expired())
 		}
@@ -294,8 +294,8 @@ func (l *leap) Now() time.Time { return clock.System{}.Now().Add(time.Duration(l
 // Nobody's routes are taken or passed on, and who sends too many is shut out, for a while.
 func TestTakesNothing(t *testing.T) {
 	t.Parallel()
-	loud := newFar(t, speakertest.Loopback(14), 64513, bgp.RF_IPv4_UC)
-	other := newFar(t, speakertest.Loopback(15), 64514, bgp.RF_IPv4_UC)
+	loud := newFar(t, daemon.Loopback(14), 64513, bgp.RF_IPv4_UC)
+	other := newFar(t, daemon.Loopback(15), 64514, bgp.RF_IPv4_UC)
 	loud.tells(t, 5)
 	clk := &leap{}
 	c := speaker.Config{AS: ours, RouterID: id, Peers: []speaker.Neighbor{loud.as("loud", 64513, speaker.Unicast4), other.as("other", 64514, speaker.Unicast4)}}
@@ -318,7 +318,7 @@ func TestTakesNothing(t *testing.T) {
 		t.Errorf("the other holds %+v", s.Peers()[1])
 	}
 	loud.tells(t, 11)
-	speakertest.Eventually(t, 15*time.Second, "it is shut out", func() error {
+	daemon.Eventually(t, 15*time.Second, "it is shut out", func() error {
 		if p := s.Peers()[0]; p.State != speaker.Down || p.Error == nil || !strings.Contains(p.Error.EN, "more than 10 routes") {
 			return fmt.Errorf("%+v", p)
 		}
@@ -338,8 +338,8 @@ func TestTakesNothing(t *testing.T) {
 // Who isn't configured gets no session; without a place to listen there is none.
 func TestStrangers(t *testing.T) {
 	t.Parallel()
-	c := speaker.Config{Listen: speakertest.Port(t, us), Peers: []speaker.Neighbor{{
-		Name: "known", Address: netip.AddrPortFrom(speakertest.Loopback(20), 0), AS: 64511, Passive: true, Families: []speaker.Family{speaker.FlowSpec4},
+	c := speaker.Config{Listen: daemon.Port(t, us), Peers: []speaker.Neighbor{{
+		Name: "known", Address: netip.AddrPortFrom(daemon.Loopback(20), 0), AS: 64511, Passive: true, Families: []speaker.Family{speaker.FlowSpec4},
 	}}}
 	_, stop := run(t, c)
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 21)}}

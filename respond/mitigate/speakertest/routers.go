@@ -4,17 +4,18 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"sakimori/base/daemon"
 )
 
 // goBGP is GoBGP's daemon.
 func goBGP(t testing.TB, r *Router) {
 	t.Helper()
-	api := Port(t, r.Addr.Addr())
+	api := daemon.Port(t, r.Addr.Addr())
 	conf := fmt.Sprintf(`[global.config]
 as = %d
 router-id = "192.0.2.4"
@@ -33,9 +34,9 @@ local-address = %q
 `, r.Link.AS, r.Addr.Port(), r.Addr.Addr(), r.Link.Us.Addr(), r.Link.OurAS, r.Link.Password, r.Link.Hold, r.Addr.Addr())
 	conf += each("[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = %q\n", "ipv4-unicast", "ipv6-unicast", "ipv4-flowspec", "ipv6-flowspec")
 	line := func(args ...string) ([]byte, error) {
-		return r.ask("gobgp", append([]string{"-u", api.Addr().String(), "-p", fmt.Sprint(api.Port())}, args...)...)
+		return daemon.Ask("gobgp", append([]string{"-u", api.Addr().String(), "-p", fmt.Sprint(api.Port())}, args...)...)
 	}
-	r.name, r.args = "gobgpd", []string{"-f", r.write(t, "gobgpd.toml", conf), "--api-hosts", api.String(), "--pprof-disable"}
+	r.Name, r.Args = "gobgpd", []string{"-f", r.Write(t, "gobgpd.toml", conf), "--api-hosts", api.String(), "--pprof-disable"}
 	r.show = func(family string) ([]byte, error) {
 		return line("global", "rib", "-a", strings.TrimSuffix(family, "-unicast"))
 	}
@@ -74,11 +75,11 @@ protocol bgp sakimori {
 	flow6 { table flowtab6; import all; export none; };
 }
 `, routes.String(), r.Addr.Addr(), r.Addr.Port(), r.Link.AS, r.Link.Us.Addr(), r.Link.OurAS, r.Link.Hold, password)
-	control := filepath.Join(r.dir, "bird.ctl")
-	r.name, r.args = "bird", []string{"-f", "-c", r.write(t, "bird.conf", conf), "-s", control, "-P", filepath.Join(r.dir, "bird.pid")}
+	control := filepath.Join(r.Dir, "bird.ctl")
+	r.Name, r.Args = "bird", []string{"-f", "-c", r.Write(t, "bird.conf", conf), "-s", control, "-P", filepath.Join(r.Dir, "bird.pid")}
 	r.show = func(family string) ([]byte, error) {
 		table := map[string]string{"ipv4-unicast": "master4", "ipv6-unicast": "master6", "ipv4-flowspec": "flowtab4", "ipv6-flowspec": "flowtab6"}[family]
-		return r.ask("birdc", "-r", "-s", control, "show", "route", "table", table, "protocol", "sakimori", "all")
+		return daemon.Ask("birdc", "-r", "-s", control, "show", "route", "table", table, "protocol", "sakimori", "all")
 	}
 }
 
@@ -100,10 +101,10 @@ func frr(t testing.TB, r *Router) {
  neighbor %[2]s timers %[4]d %[5]d
 %[6]s`, r.Link.AS, us, r.Link.OurAS, max(1, r.Link.Hold/3), r.Link.Hold, password)
 	conf += each(" address-family %s\n  neighbor "+us.String()+" activate\n exit-address-family\n", "ipv4 unicast", "ipv6 unicast", "ipv4 flowspec", "ipv6 flowspec")
-	r.name = "bgpd"
-	r.args = []string{
-		"-Z", "-S", "-n", "-P", "0", "-p", fmt.Sprint(r.Addr.Port()), "-l", r.Addr.Addr().String(), "--vty_socket", r.dir,
-		"-f", r.write(t, "bgpd.conf", conf), "-i", filepath.Join(r.dir, "bgpd.pid"), "--log", "stdout",
+	r.Name = "bgpd"
+	r.Args = []string{
+		"-Z", "-S", "-n", "-P", "0", "-p", fmt.Sprint(r.Addr.Port()), "-l", r.Addr.Addr().String(), "--vty_socket", r.Dir,
+		"-f", r.Write(t, "bgpd.conf", conf), "-i", filepath.Join(r.Dir, "bgpd.pid"), "--log", "stdout",
 	}
 	r.show = func(family string) ([]byte, error) {
 		afi, safi, _ := strings.Cut(family, "-")
@@ -111,7 +112,7 @@ func frr(t testing.TB, r *Router) {
 		if safi == "unicast" {
 			what = fmt.Sprintf("show bgp %s unicast community 65535:666", afi)
 		}
-		return r.ask("vtysh", "--vty_socket", r.dir, "-d", "bgpd", "-c", what)
+		return daemon.Ask("vtysh", "--vty_socket", r.Dir, "-d", "bgpd", "-c", what)
 	}
 }
 
@@ -127,7 +128,7 @@ func exaBGP(t testing.TB, r *Router) {
 		call = fmt.Sprintf("connect %d;", p)
 	}
 	// Its own output stays open, or ExaBGP takes it for dead; it is started before ExaBGP gives up root.
-	sink := r.write(t, "sink.sh", "exec cat 3>&1 >&2\n")
+	sink := r.Write(t, "sink.sh", "exec cat 3>&1 >&2\n")
 	conf := fmt.Sprintf(`process sink { run /bin/sh %s; encoder json; }
 neighbor %s {
 	router-id 192.0.2.5; local-address %s; local-as %d; peer-as %d; hold-time %d; %s %s
@@ -135,8 +136,8 @@ neighbor %s {
 	api { processes [ sink ]; neighbor-changes; receive { parsed; update; } }
 }
 `, sink, r.Link.Us.Addr(), r.Addr.Addr(), r.Link.AS, r.Link.OurAS, r.Link.Hold, call, password)
-	r.name, r.args = "exabgp", []string{r.write(t, "exabgp.conf", conf)}
-	r.env = []string{"exabgp.tcp.bind=" + r.Addr.Addr().String(), fmt.Sprintf("exabgp.tcp.port=%d", r.Addr.Port()), "exabgp.api.cli=false", "exabgp.daemon.drop=false"}
+	r.Name, r.Args = "exabgp", []string{r.Write(t, "exabgp.conf", conf)}
+	r.Env = []string{"exabgp.tcp.bind=" + r.Addr.Addr().String(), fmt.Sprintf("exabgp.tcp.port=%d", r.Addr.Port()), "exabgp.api.cli=false", "exabgp.daemon.drop=false"}
 	r.show = func(family string) ([]byte, error) { return []byte(table(r.Said(), family)), nil }
 }
 
@@ -176,6 +177,3 @@ func table(said, family string) string {
 	}
 	return strings.Join(slices.Sorted(maps.Values(stands)), "")
 }
-
-// Loopback is address number n of loopback, from 2 on: one for each router of a test.
-func Loopback(n uint8) netip.Addr { return netip.AddrFrom4([4]byte{127, 0, 0, n}) }
