@@ -41,7 +41,7 @@ func apiExporter(h *flow.Health, now time.Time) api.Exporter {
 	x := api.Exporter{
 		Number: h.Number, Name: h.Name, Address: h.Address, Domain: h.Domain, Version: h.Protocol, State: string(state), Words: exporterWords[state],
 		First: momentOrNull(h.First), Last: momentOrNull(h.Last), Datagrams: h.Datagrams, Records: h.Records, Packets: h.Packets, Bytes: h.Bytes, Samples: h.Samples,
-		RateUnknown: h.RateUnknown, Gaps: detect.Measure{N: float64(h.Gaps)}, UnknownTemplate: h.UnknownTemplate, Waiting: uint64(max(h.Waiting, 0)), //nolint:gosec // a count
+		RateUnknown: h.RateUnknown, Gaps: detect.Measure{N: float64(h.Gaps)}, UnknownTemplate: h.UnknownTemplate, Waiting: uint64(max(h.Waiting, 0)),
 		WaitedLost: h.WaitedLost, ClockIgnored: h.ClockIgnored > 0, Limited: h.Limited, Late: h.Late, RecordsS: h.RecordsPerSecond,
 	}
 	for _, a := range h.Advice() {

@@ -103,12 +103,11 @@ type flowExporter struct {
 
 // flowImport is an import under way.
 type flowImport struct {
-	doc     flowDocument
-	run     *floods
-	v4, v6  sketch.Set
-	first   int64
-	last    int64
-	samples uint64
+	doc    flowDocument
+	run    *floods
+	v4, v6 sketch.Set
+	first  int64
+	last   int64
 }
 
 func (i *flowImport) take(batch []observe.Flow) {

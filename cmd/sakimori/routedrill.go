@@ -102,7 +102,6 @@ type drill struct {
 	policy *policy.Drill
 	first  int64 // of the first update that is news
 	named  *leak.Result
-	alarm  time.Duration
 	open   bool // there was no policy
 }
 

@@ -39,7 +39,7 @@ func TestImpactByFlows(t *testing.T) {
 		ID: "incident-1", State: detect.Changed, Opened: begin, Last: begin.Add(14 * time.Minute), Addresses: 256,
 		Own: []detect.OwnSpace{{Prefix: netip.MustParsePrefix("203.0.113.0/24"), Name: "shop"}},
 	}
-	link := func(exporter, index uint32) (string, uint64) { return "et-0/0/7", 1_000_000 }
+	link := func(_, _ uint32) (string, uint64) { return "et-0/0/7", 1_000_000 }
 	got, err := trafficOf{flows: towards{begin: begin.Truncate(time.Minute)}, link: link}.impact(t.Context(), &i)
 	if err != nil || !got.Known || len(got.Customers) != 1 || len(got.Links) != 2 {
 		t.Fatalf("%v %+v", err, got)

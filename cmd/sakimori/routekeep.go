@@ -2,12 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"io"
 	"os"
-
-	"crypto/sha256"
 
 	"sakimori/base/store"
 	"sakimori/observe"

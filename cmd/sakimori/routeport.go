@@ -193,13 +193,17 @@ func (p *routePort) Neighbors(context.Context) ([]api.RouteNeighbor, error) {
 			}
 			x[family(m.V6)] = m
 		}
-		held := l.perPeer(t, now)
+		held, passes := l.perPeer(t, now)
 		t.Peers(func(x *observe.RoutePeer) {
 			n := api.RouteNeighbor{
 				AS: x.AS, Name: asNameOf(p.names, x.AS), Address: x.Address.String(), Feed: x.Feed, View: x.View.String(), Up: x.Up, Since: momentOrNull(x.Since), Last: momentOrNull(x.Last),
 				Resets: x.Resets, Relation: observe.ASUnknown.String(), Prefixes: held[x.Number],
 			}
 			n.Relation, n.RelationSource, n.Score = l.relationOf(home, x.AS)
+			if c := held[x.Number]; c.V4+c.V6 > 0 {
+				others := passes[x.Number]
+				n.Transit = &others
+			}
 			if m := most[x.AS]; m != nil && m[0].Most+m[1].Most > 0 {
 				n.Maximum = &api.RouteCount{V4: m[0].Most, V6: m[1].Most}
 				n.MaxPrefix = prefixLimits(x.AS, m)
@@ -230,15 +234,20 @@ func family(v6 bool) int {
 // looks at the whole table.
 const countedFor = 30 * time.Second
 
-// perPeer is how many prefixes each peer announces; the table is held.
-func (l *routing) perPeer(t *route.Table, now time.Time) map[uint32]api.RouteCount {
+// perPeer is how many prefixes each peer announces, and which pass on those of others; the
+// table is held.
+func (l *routing) perPeer(t *route.Table, now time.Time) (map[uint32]api.RouteCount, map[uint32]bool) {
 	if l.held != nil && now.Sub(l.counted) < countedFor && !now.Before(l.counted) {
-		return l.held
+		return l.held, l.passes
 	}
-	held := map[uint32]api.RouteCount{}
+	held, passes := map[uint32]api.RouteCount{}, map[uint32]bool{}
 	t.All(func(n uint32) bool {
 		four := t.Prefix(n).Addr().Is4()
-		t.Of(n, func(peer, _ uint32) bool {
+		t.Of(n, func(peer, path uint32) bool {
+			if !passes[peer] {
+				origin := t.Path(path).Origin
+				passes[peer] = origin != 0 && origin != t.Peer(peer).AS
+			}
 			c := held[peer]
 			if four {
 				c.V4++
@@ -250,8 +259,8 @@ func (l *routing) perPeer(t *route.Table, now time.Time) map[uint32]api.RouteCou
 		})
 		return true
 	})
-	l.held, l.counted = held, now
-	return held
+	l.held, l.passes, l.counted = held, passes, now
+	return held, passes
 }
 
 // limits are what max-prefix should be.

@@ -47,6 +47,7 @@ type routing struct {
 	saved   time.Time
 	habits  time.Time                 // when what is usual was kept last
 	held    map[uint32]api.RouteCount // prefixes by peer, with the table's lock
+	passes  map[uint32]bool           // who of them passes on routes of others
 	counted time.Time                 // when
 	looked  time.Time                 // when relations were learnt last
 	newest  atomic.Int64
@@ -202,12 +203,12 @@ func (l *routing) tellRights(ctx context.Context) {
 	l.mu.Unlock()
 	for i := range list {
 		c := &list[i]
-		l.s.log.Warn("RPKI: "+c.Words.EN, slog.String("kind", string(c.Kind)), slog.String("source", c.Source))
+		l.s.log.WarnContext(ctx, "RPKI: "+c.Words.EN, slog.String("kind", string(c.Kind)), slog.String("source", c.Source))
 		if err := l.s.raise(ctx, detect.Finding{
 			ID: fmt.Sprintf("rpki-%s-%d", c.Kind, c.At.UnixNano()), Detector: leakDetector, Subject: rightsOf(c), State: detect.Opened, Severity: detect.Soon, Confidence: 1,
 			Opened: c.At, Changed: c.At, Title: detect.Text(c.Words), Why: detect.Text(c.Words),
 		}); err != nil {
-			l.s.log.Error("an alarm about RPKI couldn't be kept", slog.Any("error", err))
+			l.s.log.ErrorContext(ctx, "an alarm about RPKI couldn't be kept", slog.Any("error", err))
 		}
 	}
 	if len(list) > 0 {

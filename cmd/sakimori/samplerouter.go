@@ -115,7 +115,7 @@ func (x *standingRules) drops(f *observe.Flow) bool {
 	s := detect.Sample{
 		Src: f.Src.Netip(), Dst: f.Dst.Netip(), SrcPort: f.SrcPort, DstPort: f.DstPort, Proto: f.Proto, Flags: f.TCPFlags,
 		NoFlags: f.Marks&observe.FlowNoFlags != 0, Later: f.Marks&observe.FlowFragment != 0, Single: f.Seen == 1,
-		Length: uint16(min(f.Bytes/max(f.Packets, 1), 65535)), //nolint:gosec // bounded
+		Length: uint16(min(f.Bytes/max(f.Packets, 1), 65535)),
 	}
 	if (f.Proto == packet.UDP || f.Proto == packet.TCP) && f.SrcPort == 0 && f.DstPort == 0 {
 		s.Later = true

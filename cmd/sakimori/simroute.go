@@ -106,7 +106,11 @@ func writeRoutes(s sim.RouteScene, dir string) (t sim.RouteTruth, err error) {
 		name  string
 		write func(io.Writer) error
 	}{
-		{"relations.txt", t.WriteRelations}, {"siblings.txt", t.WriteSiblings}, {"roas.csv", t.WriteROAs}, {"rpki.json", t.WriteRPKI}, {"own.txt", t.WriteOwn},
+		{"relations.txt", t.WriteRelations},
+		{"siblings.txt", t.WriteSiblings},
+		{"roas.csv", t.WriteROAs},
+		{"rpki.json", t.WriteRPKI},
+		{"own.txt", t.WriteOwn},
 		{"truth.json", func(w io.Writer) error {
 			e := json.NewEncoder(w)
 			e.SetIndent("", "  ")

@@ -72,7 +72,7 @@ func (w *whatIf) run(ctx context.Context, x *api.Replay, r observe.Range, a, b *
 		b.takeTimed(batch)
 		if n := len(batch); n > 0 {
 			w.mu.Lock()
-			x.Flows += uint64(n) //nolint:gosec // a length
+			x.Flows += uint64(n)
 			x.Done = min(max(float64(batch[n-1].Last-r.From.UnixNano())/float64(r.To.Sub(r.From)), x.Done), 1)
 			w.mu.Unlock()
 		}
@@ -116,8 +116,10 @@ func compare(mine, other []ddos.Result, a, b *floods) (same, fresh, gone []api.R
 
 // replayed is a result in the words of the API.
 func (f *floods) replayed(r *ddos.Result) api.ReplayAttack {
-	out := api.ReplayAttack{Target: r.Target, Direction: r.Direction, Opened: r.First, Confidence: r.Confidence,
-		Peak: detect.Rate{Packets: detect.Measure{N: r.PeakPPS}, Bits: detect.Measure{N: r.PeakBPS}}}
+	out := api.ReplayAttack{
+		Target: r.Target, Direction: r.Direction, Opened: r.First, Confidence: r.Confidence,
+		Peak: detect.Rate{Packets: detect.Measure{N: r.PeakPPS}, Bits: detect.Measure{N: r.PeakBPS}},
+	}
 	for _, v := range r.Vectors {
 		out.Vectors = append(out.Vectors, v.Name)
 	}
