@@ -104,6 +104,21 @@ func newCursor(query string, r observe.Range) cursor {
 	return cursor{Query: query, From: r.From.UnixNano(), To: r.To.UnixNano()}
 }
 
+// placed is where a page of a query begins: where its cursor says, and else at the
+// beginning of the span that is asked for; without one, of everything.
+func (s *Server) placed(text string, span SpanQuery, query string) (c cursor, err error) {
+	if text != "" {
+		return s.seal.openCursor(text, query)
+	}
+	var r observe.Range
+	if span.From != "" || span.To != "" {
+		if r, _, err = s.span(span); err != nil {
+			return c, err
+		}
+	}
+	return newCursor(query, r), nil
+}
+
 func (s *sealer) cursor(c cursor) *string {
 	raw, err := json.Marshal(c)
 	if err != nil { // a struct of numbers and strings

@@ -322,21 +322,11 @@ func (s *Server) incidents(ctx context.Context, in *incidentsInput) (*output[*in
 		q.Open = &open
 	}
 	id := queryDigest("incidents", in.State, in.Kind, strconv.FormatBool(in.Own), in.Q, in.From, in.To)
-	var at cursor
-	if in.Cursor != "" {
-		if at, err = s.seal.openCursor(in.Cursor, id); err != nil {
-			return nil, err
-		}
-		q.Range = at.span()
-	} else {
-		if in.From != "" || in.To != "" {
-			if q.Range, _, err = s.span(in.SpanQuery); err != nil {
-				return nil, err
-			}
-		}
-		at = newCursor(id, q.Range)
+	at, err := s.placed(in.Cursor, in.SpanQuery, id)
+	if err != nil {
+		return nil, err
 	}
-	q.After = at.After
+	q.Range, q.After = at.span(), at.After
 	list, running, next, err := d.Incidents(ctx, q)
 	if err != nil {
 		return nil, err
