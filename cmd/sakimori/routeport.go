@@ -20,6 +20,7 @@ import (
 	"sakimori/observe"
 	"sakimori/observe/route"
 	"sakimori/observe/route/record"
+	"sakimori/observe/route/rpki"
 	remedy "sakimori/respond/leak"
 )
 
@@ -344,10 +345,20 @@ func (p *routePort) Feeds(context.Context) (out api.RouteFeeds, err error) {
 		}
 		out.RPKI.VRPs, out.RPKI.ASPAs = l.rpki.Table().Len()
 	}
+	if t, fixed := l.run.set.rpki.(*rpki.Table); fixed { // of a demo: made with its scene
+		out.RPKI.VRPs, out.RPKI.ASPAs = t.Len()
+		out.RPKI.Sources = []api.RouteRPKISource{{
+			Name: sampleFeed, Kind: "json", State: "ok", VRPs: out.RPKI.VRPs, ASPAs: out.RPKI.ASPAs, Words: detect.Text{JA: "見本のデータ(更新されません)", EN: "sample data, never renewed"},
+		}}
+	}
 	if f := l.run.set.relations; f != nil {
 		out.Relations.Links = f.Links()
 		if p.cfg.Route.Relations != "" {
 			out.Relations.File = &p.cfg.Route.Relations
+		}
+		if l.cfg.sample != nil {
+			name := sampleFeed
+			out.Relations.File = &name
 		}
 		out.Relations.Dated = momentOrNull(f.Date())
 	}

@@ -303,7 +303,7 @@ type (
 	}
 	drillInput struct {
 		Body struct {
-			Scene  string `json:"scene" enum:"leak-2017" default:"leak-2017"`
+			Scene  string `json:"scene" enum:"leak-2017,leak-2017-full" default:"leak-2017"`
 			Policy string `json:"policy,omitempty" maxLength:"262144" doc:"YAML, as docs/route.md says; empty: the configured one"`
 		}
 	}

@@ -19,6 +19,7 @@ import (
 
 	"sakimori/base/clock"
 	"sakimori/base/corpus"
+	"sakimori/base/daemon"
 	"sakimori/base/wire/rtr"
 	"sakimori/observe"
 	"sakimori/observe/route/rpki"
@@ -493,13 +494,8 @@ func TestTwo(t *testing.T) {
 // Debian's stayrtr, in each version, with its notifications.
 func TestStayrtr(t *testing.T) {
 	t.Parallel()
-	program, err := exec.LookPath("stayrtr")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("stayrtr isn't there: scripts/debian-packages test")
-		}
-		t.Skip("SKIPPED, NOT TESTED: stayrtr isn't there: scripts/debian-packages test")
-	}
+	daemon.Needs(t, "stayrtr")
+	program := daemon.Path("stayrtr")
 	text, err := os.ReadFile(filepath.Join(corpus.Folder(t, "bgp", "rpki"), "test.rpki.json"))
 	if err != nil {
 		t.Fatal(err)
