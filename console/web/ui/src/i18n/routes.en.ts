@@ -387,8 +387,8 @@ export const drill = {
   note: 'It is worked out on paper: neither configuration nor routes change. It tells how many routes would have been accepted, and when max-prefix would have cut a session.',
   scene: 'Scene',
   scenes: {
-    'leak-2017': 'A leak like that of 25 August 2017, small (synthetic, 3,200 prefixes)',
-    'leak-2017-full': 'The same at its full size (synthetic, 160,000 prefixes; half a minute)',
+    'leak-2017': 'Like 25 August 2017 (synthetic), 3,200 prefixes',
+    'leak-2017-full': 'The same, 160,000 prefixes; half a minute',
   } as Words,
   policy: 'Import policy (YAML)',
   policyHint: '# empty: the configured one',
