@@ -104,25 +104,26 @@ func portOf(p *packet.Packet, k observe.Kind) uint16 {
 	return p.DstPort
 }
 
-// spoofHint tells whether the source address may be forged. None of these is
-// proof (corsaro3's filters; reference of the telescope §8): a host part of 0
-// or 255, the target's own address, port 0, or a start TTL of 255, which no
-// system's TCP uses but raw-socket programs do.
+// spoofHint tells whether the source address of a packet may be forged; so does
+// forged, of all packets of a source. None of these is proof (corsaro3's filters;
+// reference of the telescope §8): a host part of 0 or 255, the target's own
+// address, port 0, or a start TTL of 255, which no system's TCP uses but
+// raw-socket programs do.
 func spoofHint(p *packet.Packet, k observe.Kind, named bool) bool {
-	if p.Src == p.Dst {
-		return true
-	}
-	if p.Src.Is4() {
-		v := p.Src.V4()
-		if o := v & 0xff; o == 0 || o == 255 {
-			return true
-		}
-		if v>>24 == 0 || v>>24 == 127 || v>>24 == 10 || v>>28 >= 14 || v>>20 == 0xac1 || v>>16 == 0xc0a8 {
-			return true // not routed on the Internet (RFC 6890), or multicast
-		}
-	}
-	if (p.Proto == packet.TCP || p.Proto == packet.UDP) && p.Flags&packet.NoTransport == 0 && (p.SrcPort == 0 || p.DstPort == 0) {
+	if (p.SrcPort == 0 || p.DstPort == 0) && (p.Proto == packet.TCP || p.Proto == packet.UDP) && p.Flags&packet.NoTransport == 0 || p.Src == p.Dst {
 		return true
 	}
 	return k == observe.KindTCPSyn && p.TTL >= 200 && !named
+}
+
+func forged(src packet.Addr) bool {
+	if !src.Is4() {
+		return false
+	}
+	v := src.V4()
+	if o := v & 0xff; o == 0 || o == 255 {
+		return true
+	}
+	// Not routed on the Internet (RFC 6890), or multicast.
+	return v>>24 == 0 || v>>24 == 127 || v>>24 == 10 || v>>28 >= 14 || v>>20 == 0xac1 || v>>16 == 0xc0a8
 }

@@ -15,10 +15,10 @@ func KindOf(p *packet.Packet) observe.Kind { return kindOf(p) }
 // PortOf is the port by which an event of this packet is keyed.
 func PortOf(p *packet.Packet) uint16 { return portOf(p, kindOf(p)) }
 
-// SpoofHint is spoofHint as the engine calls it.
+// SpoofHint is spoofHint and forged as the engine calls them for a first packet.
 func SpoofHint(p *packet.Packet) bool {
 	k := kindOf(p)
-	return spoofHint(p, k, mask(p, k, allRules)&^irregular1 != 0)
+	return spoofHint(p, k, mask(p, k, allRules)&^irregular1 != 0) || forged(p.Src)
 }
 
 // Fits tells whether a packet fits rule i of Rules, as the engine asks it.

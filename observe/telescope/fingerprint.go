@@ -3,6 +3,7 @@ package telescope
 import (
 	"encoding/binary"
 	"math"
+	"math/bits"
 	"time"
 
 	"sakimori/base/wire/packet"
@@ -184,9 +185,9 @@ func mask(p *packet.Packet, k observe.Kind, asked uint16) uint16 {
 	case len(p.TCPOptions) == 4 && binary.BigEndian.Uint32(p.TCPOptions) == mss1460:
 		form = MSS1460
 	}
-	rules := rulesOf[k][form]
+	rules := &rulesOf[k][form]
 	switch {
-	case rules == nil || asked == 0:
+	case rules.all&asked == 0:
 		return 0
 	case k == observe.KindTCPSyn:
 		// Nearly all systems send several options from a usual TTL: this spares
@@ -198,9 +199,9 @@ func mask(p *packet.Packet, k observe.Kind, asked uint16) uint16 {
 		return 0
 	}
 	var m uint16
-	for i := range rules {
-		if rules[i].bit&asked != 0 && rules[i].match(p) {
-			m |= rules[i].bit
+	for rest := rules.all & asked; rest != 0; rest &= rest - 1 {
+		if i := bits.TrailingZeros16(rest); rules.match[i](p) {
+			m |= 1 << i
 		}
 	}
 	return m
@@ -209,18 +210,20 @@ func mask(p *packet.Packet, k observe.Kind, asked uint16) uint16 {
 // allRules is the set of all.
 const allRules = math.MaxUint16
 
-type ruleOf struct {
-	bit   uint16
-	match func(p *packet.Packet) bool
+// ruleSet are the rules that one kind of packet can fit.
+type ruleSet struct {
+	all   uint16 // of their bits
+	match [16]func(p *packet.Packet) bool
 }
 
 // rulesOf are the rules for each kind of packet, and form of its options.
-var rulesOf = func() (of [observe.Kinds][MSS1460 + 1][]ruleOf) {
+var rulesOf = func() (of [observe.Kinds][MSS1460 + 1]ruleSet) {
 	for i := range Rules {
 		for _, k := range Rules[i].Kinds {
 			for form := range of[k] {
 				if o := Rules[i].Options; o == AnyOptions || int(o) == form {
-					of[k][form] = append(of[k][form], ruleOf{1 << i, Rules[i].match})
+					of[k][form].all |= 1 << i
+					of[k][form].match[i] = Rules[i].match
 				}
 			}
 		}

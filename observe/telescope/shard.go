@@ -41,6 +41,8 @@ type shard struct {
 	closed []observe.Event
 	swept  uint32 // minute of the last sweep
 
+	patience int64 // the shortest time-out of an event, in nanoseconds
+
 	pending []item // see counted
 }
 
@@ -71,18 +73,17 @@ type job struct {
 	six    uint32 // and in its place
 }
 
-// frame takes one frame into account. t is its time, never more than a minute
-// before the newest (the telescope folds later ones, and counts them).
-func (s *shard) frame(link packet.LinkType, data []byte, orig uint32, t int64) {
-	// A frame that can't be decoded belongs to its source's shard if it is plain,
-	// and else to the first.
-	mine := s.id == 0
-	if src, ok := sender(link, data, s.decode.Tunnels); ok {
-		mine = s.keeps(mix(src))
-	}
-	j := &s.jobs[s.n]
+// frame takes one frame into account; h is that of dealt. Its time is never more
+// than a minute before the newest (the telescope folds later ones, and counts them).
+func (s *shard) frame(f *packet.Frame, data []byte, h uint64) {
+	j, t := &s.jobs[s.n], f.Time
 	p := &j.Packet
-	if st := s.decode.Decode(link, data, orig, p); st != packet.OK {
+	if st := s.decode.Decode(f.Link, data, f.Orig, p); st != packet.OK {
+		// It belongs to its source's shard if it is plain, and else to the first.
+		mine := h != 0 || s.id == 0
+		if src, ok := sender(f.Link, data, s.decode.Tunnels); ok {
+			mine = s.keeps(mix(src))
+		}
 		if mine {
 			s.tally.undecoded(st)
 		}
@@ -95,7 +96,7 @@ func (s *shard) frame(link packet.LinkType, data []byte, orig uint32, t int64) {
 		p = &j.Packet
 		s.now = s.dark.at(t)
 	}
-	if s.now.contains(p.Src) {
+	if h == 0 && s.now.contains(p.Src) {
 		s.work()
 		s.fromDark(p)
 		return
@@ -104,8 +105,11 @@ func (s *shard) frame(link packet.LinkType, data []byte, orig uint32, t int64) {
 	if !dark {
 		return
 	}
-	j.h = mix(p.Src)
-	mine = s.keeps(j.h)
+	mine := true
+	if j.h = h; h == 0 {
+		j.h = mix(p.Src)
+		mine = s.keeps(j.h)
+	}
 	// Every worker remembers all fragments: what falls out of the table must not
 	// depend on how many there are.
 	if p.Flags&packet.Fragment != 0 && s.seen.repeated(p, t) {
@@ -254,7 +258,7 @@ func (s *shard) count(j *job) {
 		src.evidence.add(m, p.Seq, j.target, src.port == e.port)
 		src.port = e.port
 	}
-	if e.marks&markSpoof == 0 && spoofHint(p, k, m&^irregular1 != 0) {
+	if e.marks&markSpoof == 0 && (spoofHint(p, k, m&^irregular1 != 0) || e.total == 1 && forged(p.Src)) {
 		e.marks |= markSpoof
 	}
 	if k == observe.KindUDP && e.asks < math.MaxUint16 && amplifierAsk(p.DstPort, p.Payload) {
@@ -336,7 +340,7 @@ func (s *shard) event(src packet.Addr, j *job, k observe.Kind, proto uint8) uint
 		i, ok = s.find(src, j.tag, j.port, k, proto)
 	}
 	if ok {
-		if e := s.entries.at(i); j.t-e.last > s.idle(e) && e.total > 0 {
+		if e := s.entries.at(i); j.t-e.last > s.patience && j.t-e.last > s.idle(e) && e.total > 0 {
 			s.close(i)
 		}
 		return i

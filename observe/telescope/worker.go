@@ -19,7 +19,14 @@ const underway = 8
 type Block struct {
 	packet.Block
 	readers atomic.Int32
-	lists   [maxWorkers][]uint32 // the frames that each worker must see
+	lists   [maxWorkers][]dealt // the frames that each worker must see
+}
+
+// dealt is a frame for a worker. Of a frame that is its shard's business alone the
+// sender is known, and isn't dark: hash is mix of it, 0 for all others.
+type dealt struct {
+	hash  uint64
+	frame uint32
 }
 
 // Block gives an empty block to fill and hand to Ingest. It waits until the
@@ -67,13 +74,14 @@ func (t *Telescope) clock(b *Block) {
 		}
 		if !everybody {
 			if src, ok := sender(b.Frames[i].Link, b.Bytes(i), t.cfg.Tunnels); ok && !t.union.contains(src) {
-				list := &b.lists[shardOf(mix(src), uint32(len(t.workers)))] //nolint:gosec // at most 8
-				*list = append(*list, uint32(i))
+				h := mix(src)
+				list := &b.lists[shardOf(h, uint32(len(t.workers)))] //nolint:gosec // at most 8
+				*list = append(*list, dealt{h, uint32(i)})
 				continue
 			}
 		}
 		for w := range t.workers {
-			b.lists[w] = append(b.lists[w], uint32(i))
+			b.lists[w] = append(b.lists[w], dealt{0, uint32(i)})
 		}
 	}
 }
@@ -143,7 +151,7 @@ func newWorker(t *Telescope, id uint32) *worker {
 		cfg: &t.cfg, id: id, of: uint32(t.cfg.Workers), dark: t.dark, now: &t.dark[0], union: t.union, //nolint:gosec // at most 8
 		decode:   packet.Decoder{Tunnels: t.cfg.Tunnels},
 		bySource: newIndex(), byKey: newIndex(), ases: t.ases, shelf: t.merger.shelf,
-		tally: newTally(t.cfg.Detail), give: func(p part) { t.merger.in <- p },
+		tally: newTally(t.cfg.Detail), patience: int64(min(t.cfg.Slow, t.cfg.idle(true), t.cfg.idle(false))), give: func(p part) { t.merger.in <- p },
 	}
 	most := t.cfg.MaxEvents/int(s.of) + 1
 	s.entries, s.asides, s.sources = newColumn[entry](most), newColumn[aside](most), newColumn[source](most)
@@ -173,13 +181,13 @@ func (w *worker) run() {
 
 func (w *worker) read(b *Block) {
 	s := w.shard
-	for _, i := range b.lists[s.id] {
-		f := &b.Frames[i]
+	for _, d := range b.lists[s.id] {
+		f := &b.Frames[d.frame]
 		if m := uint32(f.Time / 60e9); m > s.top { //nolint:gosec // minutes since the epoch
 			s.work()
 			s.advance(m)
 		}
-		s.frame(f.Link, b.Buf[f.Off:f.Off+f.Len], f.Orig, f.Time)
+		s.frame(f, b.Buf[f.Off:f.Off+f.Len], d.hash)
 	}
 	s.work() // while the bytes are there
 }
