@@ -30,7 +30,10 @@ type space struct {
 	v4ranges    []v4range
 	v6          []v6range
 	v4          uint64 // addresses monitored
+	firstLo     uint32 // where the first range begins
 	firstEnd    uint32 // of these in the first range
+	secondEnd   uint32 // in the first two
+	gap         uint32 // addresses between the two
 }
 
 type v4range struct{ lo, hi, base uint32 }
@@ -113,8 +116,11 @@ func newSpace(in, out []netip.Prefix) (*space, error) {
 		}
 		s.v4ranges = append(s.v4ranges, v4range{lo.V4(), hi.V4(), uint32(s.v4)}) //nolint:gosec // the first of 2^32 at most
 		s.v4 += uint64(hi.V4()) - uint64(lo.V4()) + 1
-		if len(s.v4ranges) == 1 {
-			s.firstEnd = uint32(min(s.v4, math.MaxUint32))
+		switch end := uint32(min(s.v4, math.MaxUint32)); len(s.v4ranges) {
+		case 1:
+			s.firstLo, s.firstEnd, s.secondEnd = lo.V4(), end, end
+		case 2:
+			s.secondEnd, s.gap = end, lo.V4()-s.firstLo-s.firstEnd
 		}
 		for o := lo.V4() >> 24; o <= hi.V4()>>24; o++ {
 			s.first[o] = true
@@ -183,8 +189,11 @@ func (s *space) index(a packet.Addr) (uint32, bool) {
 
 // address is the identity of the IPv4 address with this number.
 func (s *space) address(number uint32) uint32 {
-	if number < s.firstEnd { // most spaces have one range, or a large first one
-		return s.v4ranges[0].lo + number
+	// Most spaces have one range or two: in which of these it lies can't be
+	// foreseen, and is told without a branch.
+	if number < s.secondEnd {
+		beyond := uint32((uint64(s.firstEnd) - 1 - uint64(number)) >> 63) //nolint:gosec // 0 or 1
+		return s.firstLo + number + beyond*s.gap
 	}
 	return s.further(number)
 }

@@ -420,25 +420,31 @@ func first(items []item) []item {
 // distinct appends the different addresses of a group to targets, as identities.
 func (s *side) distinct(space *space, group, targets []item) []item {
 	var others sketch.Set
+	key, n := group[0].key&itemKey, len(targets)
+	targets = slices.Grow(targets, len(group))[:n+len(group)]
 	for i := range group {
 		it := &group[i]
 		if it.key&itemFar != 0 {
 			if others.Add(exactly, it.who) {
-				targets = append(targets, item{it.key & itemKey, it.who})
+				targets[n] = item{key, it.who}
+				n++
 			}
 			continue
 		}
-		if w, b := &s.hit[it.who>>6], uint64(1)<<(it.who&63); *w&b == 0 {
-			*w |= b
-			targets = append(targets, item{it.key & itemKey, space.address(it.who)})
-		}
+		// Whether an address is new can't be foreseen: each is written down, and
+		// the next one over it if it wasn't.
+		w, at := &s.hit[it.who>>6], it.who&63
+		fresh := ^*w >> at & 1
+		*w |= 1 << at
+		targets[n] = item{key, space.address(it.who)}
+		n += int(fresh) //nolint:gosec // 0 or 1
 	}
 	for i := range group {
 		if group[i].key&itemFar == 0 {
 			s.hit[group[i].who>>6] = 0
 		}
 	}
-	return targets
+	return targets[:n]
 }
 
 // hosts sorts the items and adds them as sources to the cells of a dimension.
