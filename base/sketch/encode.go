@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // The stored form of a set, version 1: a byte 0x10 and the exact identities in
@@ -50,12 +51,18 @@ func (s *Set) AppendRaw(b []byte) []byte {
 	if s.zero {
 		b = binary.LittleEndian.AppendUint32(b, 0)
 	}
+	b = slices.Grow(b, 4*int(s.n))
+	out, at := b[len(b):len(b)+4*int(s.n)], 0
 	for _, id := range s.exact() {
-		if id != 0 {
-			b = binary.LittleEndian.AppendUint32(b, id)
+		if at == len(out) {
+			break
+		}
+		binary.LittleEndian.PutUint32(out[at:], id)
+		if id != 0 { // can't be foreseen: an empty place is written too, and over it the next one
+			at += 4
 		}
 	}
-	return b
+	return b[:len(b)+len(out)]
 }
 
 // RawSize is how many bytes AppendRaw writes at most.

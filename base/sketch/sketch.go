@@ -297,13 +297,17 @@ func (s *Set) IDs() []uint32 {
 	if s.dense {
 		return nil
 	}
-	ids := make([]uint32, 0, s.n+1)
+	ids, at := make([]uint32, s.Count()), 0
 	if s.zero {
-		ids = append(ids, 0)
+		at = 1
 	}
 	for _, id := range s.exact() {
-		if id != 0 {
-			ids = append(ids, id)
+		if at == len(ids) {
+			break
+		}
+		ids[at] = id
+		if id != 0 { // as in AppendRaw
+			at++
 		}
 	}
 	slices.Sort(ids)

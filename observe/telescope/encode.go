@@ -113,8 +113,11 @@ func (w *writer) targets(b *blocks, t *targets) {
 	w.u16(t.n)
 	out, k := w.extend(4*int(t.n)), 0
 	for _, id := range b.elements(t) {
-		if id != 0 { // an empty place of a table
-			binary.LittleEndian.PutUint32(out[k:], id)
+		if k == len(out) {
+			break
+		}
+		binary.LittleEndian.PutUint32(out[k:], id)
+		if id != 0 { // an empty place of a table, which can't be foreseen, is written over
 			k += 4
 		}
 	}

@@ -1,8 +1,6 @@
 package telescope
 
 import (
-	"slices"
-
 	"sakimori/base/pages"
 	"sakimori/base/sketch"
 	"sakimori/observe"
@@ -106,6 +104,16 @@ func (b *blocks) give(t *targets) {
 // slotOf is where a table of so many words has an identity, if it has it there.
 func slotOf(id uint32, words int) uint32 { return id * 0x9e3779b1 >> 7 & uint32(words-1) } //nolint:gosec // at most 1024
 
+// among tells whether an identity, which isn't 0, is one of words. Where it stands
+// can't be foreseen: so all are looked at, without a branch.
+func among(words []uint32, id uint32) bool {
+	differ := uint64(0)
+	for _, w := range words {
+		differ |= uint64(w^id) - 1 // the highest bit is set if they are the same
+	}
+	return differ>>63 != 0
+}
+
 // add adds an identity. rough says that there is no more memory for sharp counts.
 func (b *blocks) add(t *targets, id uint32, rough bool) {
 	switch {
@@ -120,7 +128,7 @@ func (b *blocks) add(t *targets, id uint32, rough bool) {
 		if t.form == formList {
 			have = b.at(t.block, formList)
 		}
-		if slices.Contains(have[:t.n], id) {
+		if among(have, id) {
 			return
 		}
 		if int(t.n) < len(have) {
