@@ -37,7 +37,7 @@ type floods struct {
 // floodNews is what was made since the last time somebody took it.
 type floodNews struct {
 	attacks  []detect.Attack
-	courses  []register.Course
+	courses  []register.Course[detect.CoursePoint]
 	findings []detect.Finding
 }
 
@@ -197,7 +197,7 @@ func (f *floods) Attack(a detect.Attack) {
 func (f *floods) Course(id string, points []detect.CoursePoint) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.pending.courses = append(f.pending.courses, register.Course{ID: id, Points: slices.Clone(points)})
+	f.pending.courses = append(f.pending.courses, register.Course[detect.CoursePoint]{ID: id, Points: slices.Clone(points)})
 	have := f.recent[id]
 	for _, p := range points {
 		i, again := slices.BinarySearchFunc(have, p.At, func(x detect.CoursePoint, at int64) int { return cmp.Compare(x.At, at) })

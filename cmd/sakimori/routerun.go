@@ -41,7 +41,7 @@ const closedMost = 100
 // routeNews is what was made since the last time somebody took it.
 type routeNews struct {
 	incidents []detect.Incident
-	courses   []register.RouteCourse
+	courses   []register.Course[detect.RoutePoint]
 	findings  []detect.Finding
 }
 
@@ -192,7 +192,7 @@ func (r *routeRun) Incident(i detect.Incident) {
 func (r *routeRun) IncidentCourse(id string, points []detect.RoutePoint) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.pending.courses = append(r.pending.courses, register.RouteCourse{ID: id, Points: append([]detect.RoutePoint(nil), points...)})
+	r.pending.courses = append(r.pending.courses, register.Course[detect.RoutePoint]{ID: id, Points: append([]detect.RoutePoint(nil), points...)})
 }
 
 // Find hears of each finding.

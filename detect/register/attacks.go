@@ -3,10 +3,7 @@ package register
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
-	"strconv"
-	"strings"
 	"time"
 
 	"sakimori/base/store"
@@ -41,82 +38,43 @@ var attackTables = store.Migration{Version: 2, Name: "attacks", SQL: `
 		line DOUBLE NOT NULL
 	)`}
 
-// Course is a part of an attack's course.
-type Course struct {
-	ID     string
-	Points []detect.CoursePoint
+var attacksKept = kept[detect.Attack]{
+	table: "detect_attack", what: "an attack", many: "attacks",
+	version: func(a *detect.Attack) version { return version{a.ID, a.Changed.UnixNano(), a.State} },
+	opened:  func(a *detect.Attack) time.Time { return a.Opened },
+	slim: func(a detect.Attack) detect.Attack {
+		a.Sample, a.Ordinary, a.Hit, a.Ingress = nil, nil, nil, nil
+		return a
+	},
+	row: func(row store.Row, a *detect.Attack, doc string) error {
+		object, names := "", ","
+		if a.Object.Prefix.IsValid() {
+			object = a.Object.Prefix.String()
+		}
+		for i := range a.Vectors {
+			names += a.Vectors[i].Name + ","
+		}
+		return row(a.ID, a.State != detect.Closed, string(a.Direction), object, a.Object.Name, names, a.Opened.UnixNano(), a.Changed.UnixNano(), nanos(a.Closed), doc)
+	},
+}
+
+// A step of an attack's course is the mean of the seconds that are known in it.
+var attackCourses = courses[detect.CoursePoint]{
+	table: "detect_course", many: "attacks",
+	second: func(p *detect.CoursePoint) int64 { return p.At },
+	row: func(row store.Row, id string, p *detect.CoursePoint) error {
+		return row(id, p.At, p.Packets, p.Bits, p.Error, p.Dropped, p.Usual, p.Limit)
+	},
+	mean: `avg(packets), avg(bits), sqrt(sum(error*error))/count(*), avg(dropped), avg(usual), max(line)`,
+	into: func(p *detect.CoursePoint) []any {
+		return []any{&p.At, &p.Packets, &p.Bits, &p.Error, &p.Dropped, &p.Usual, &p.Limit}
+	},
 }
 
 // WriteAttacks adds versions of attacks, in the order in which they were made, and what
 // is new of their courses. Writing the same again changes nothing.
-func (r *Register) WriteAttacks(tx *store.Tx, attacks []detect.Attack, courses []Course) error {
-	ctx := context.Background() // a transaction is not stopped half way
-	if err := writeAttacks(ctx, tx, attacks); err != nil {
-		return fmt.Errorf("register of attacks: write: %w", err)
-	}
-	if err := writeCourses(ctx, tx, courses); err != nil {
-		return fmt.Errorf("register of attacks: write a course: %w", err)
-	}
-	return nil
-}
-
-func writeAttacks(ctx context.Context, tx *store.Tx, attacks []detect.Attack) error {
-	k := kept[detect.Attack]{
-		table: "detect_attack", what: "an attack",
-		version: func(a *detect.Attack) version { return version{a.ID, a.Changed.UnixNano(), a.State} },
-		slim: func(a detect.Attack) detect.Attack {
-			a.Sample, a.Ordinary, a.Hit, a.Ingress = nil, nil, nil, nil
-			return a
-		},
-		row: func(row store.Row, a *detect.Attack, doc string) error {
-			object, names := "", ","
-			if a.Object.Prefix.IsValid() {
-				object = a.Object.Prefix.String()
-			}
-			for i := range a.Vectors {
-				names += a.Vectors[i].Name + ","
-			}
-			return row(a.ID, a.State != detect.Closed, string(a.Direction), object, a.Object.Name, names, a.Opened.UnixNano(), a.Changed.UnixNano(), nanos(a.Closed), doc)
-		},
-	}
-	return k.write(ctx, tx, attacks)
-}
-
-func writeCourses(ctx context.Context, tx *store.Tx, courses []Course) error {
-	type second struct {
-		id string
-		at int64
-	}
-	points := map[second]detect.CoursePoint{}
-	var order []second
-	for _, c := range courses {
-		for _, p := range c.Points {
-			s := second{c.ID, p.At}
-			if _, again := points[s]; !again {
-				order = append(order, s)
-			}
-			points[s] = p
-		}
-	}
-	if len(order) == 0 {
-		return nil
-	}
-	ids, times := make([]string, len(order)), make([]int64, len(order))
-	for i, s := range order {
-		ids[i], times[i] = s.id, s.at
-	}
-	if err := tx.Exec(ctx, `DELETE FROM detect_course WHERE (id, second) IN (SELECT unnest(?::VARCHAR[]), unnest(?::BIGINT[]))`, ids, times); err != nil {
-		return err
-	}
-	return tx.Append("detect_course", func(row store.Row) error {
-		for _, s := range order {
-			p := points[s]
-			if err := row(s.id, p.At, p.Packets, p.Bits, p.Error, p.Dropped, p.Usual, p.Limit); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+func (r *Register) WriteAttacks(tx *store.Tx, attacks []detect.Attack, parts []Course[detect.CoursePoint]) error {
+	return written(context.Background(), tx, &attacksKept, attacks, &attackCourses, parts) // a transaction is not stopped half way
 }
 
 func nanos(t time.Time) int64 {
@@ -144,67 +102,29 @@ var ErrNoAttack = errors.New("no attack has this id: see sakimori attack list")
 // Attacks is a page of attacks: under way first, then by when they were opened, the
 // latest first. next is "" on the last page.
 func (r *Register) Attacks(ctx context.Context, q AttackQuery) (out []detect.Attack, next string, err error) {
-	return pageOf(q.Limit, q.After,
-		func(after string) ([]detect.Attack, bool, error) { return r.attackPage(ctx, q, after) },
-		func(a *detect.Attack) bool {
-			return !q.Within.IsValid() || a.Object.Prefix.IsValid() && q.Within.Overlaps(a.Object.Prefix)
-		},
-		func(a *detect.Attack) string { return lifeMark(a.State, a.Opened, a.ID) })
-}
-
-func (r *Register) attackPage(ctx context.Context, q AttackQuery, after string) (out []detect.Attack, more bool, err error) {
-	where := []string{"true"}
-	var args []any
-	add := func(s string, a ...any) { where, args = append(where, s), append(args, a...) }
-	if q.Open != nil {
-		add("open = ?", *q.Open)
-	}
-	if q.Direction != "" {
-		add("direction = ?", string(q.Direction))
-	}
-	if q.Vector != "" {
-		add("contains(vectors, ?)", ","+q.Vector+",")
-	}
-	if q.Name != "" {
-		add("starts_with(lower(name), lower(?))", q.Name)
-	}
-	if !q.Range.From.IsZero() {
-		add("(open OR closed >= ?)", q.Range.From.UnixNano())
-	}
-	if !q.Range.To.IsZero() {
-		add("opened < ?", q.Range.To.UnixNano())
-	}
-	if after != "" {
-		if err := afterMark(after, add); err != nil {
-			return nil, false, err
+	return attacksKept.page(ctx, r.store, pageQuery{q.Open, q.Range, q.Limit, q.After}, func(f *filter) {
+		if q.Direction != "" {
+			f.add("direction = ?", string(q.Direction))
 		}
-	}
-	out, err = r.attackDocs(ctx, `SELECT doc FROM detect_attack WHERE `+strings.Join(where, " AND ")+` ORDER BY open DESC, opened DESC, id LIMIT `+strconv.Itoa(q.Limit+1), args...)
-	return out, len(out) > q.Limit, err
-}
-
-func (r *Register) attackDocs(ctx context.Context, query string, args ...any) ([]detect.Attack, error) {
-	return documents[detect.Attack](ctx, r.store, "attacks", query, args...)
+		if q.Vector != "" {
+			f.add("contains(vectors, ?)", ","+q.Vector+",")
+		}
+		if q.Name != "" {
+			f.add("starts_with(lower(name), lower(?))", q.Name)
+		}
+	}, func(a *detect.Attack) bool {
+		return !q.Within.IsValid() || a.Object.Prefix.IsValid() && q.Within.Overlaps(a.Object.Prefix)
+	})
 }
 
 // Running counts the attacks under way.
-func (r *Register) Running(ctx context.Context) (n int, err error) {
-	if err := r.store.QueryRow(ctx, `SELECT count(*) FROM detect_attack WHERE open`).Scan(&n); err != nil {
-		return 0, fmt.Errorf("register of attacks: %w", err)
-	}
-	return n, nil
+func (r *Register) Running(ctx context.Context) (int, error) {
+	return attacksKept.running(ctx, r.store)
 }
 
 // AttackNow is an attack as it stands.
 func (r *Register) AttackNow(ctx context.Context, id string) (detect.Attack, error) {
-	now, err := r.attackDocs(ctx, `SELECT doc FROM detect_attack WHERE id = ?`, id)
-	if err != nil {
-		return detect.Attack{}, err
-	}
-	if len(now) == 0 {
-		return detect.Attack{}, fmt.Errorf("attack %s: %w", id, ErrNoAttack)
-	}
-	return now[0], nil
+	return attacksKept.now(ctx, r.store, id, ErrNoAttack)
 }
 
 // Attack is an attack as it stands, and its versions without their samples, oldest first:
@@ -214,35 +134,12 @@ func (r *Register) Attack(ctx context.Context, id string) (detect.Attack, []dete
 	if err != nil {
 		return now, nil, err
 	}
-	history, err := r.attackDocs(ctx, lastVersions("detect_attack"), id, versionsMost)
+	history, err := attacksKept.versions(ctx, r.store, id)
 	return now, history, err
 }
 
 // Course is the course of an attack in a span, by steps of so many seconds, each the mean
 // of the seconds that are known in it; a zero span is all of it.
 func (r *Register) Course(ctx context.Context, id string, span observe.Range, step int) ([]detect.CoursePoint, error) {
-	from, to := int64(0), int64(1)<<40
-	if !span.From.IsZero() {
-		from = span.From.Unix()
-	}
-	if !span.To.IsZero() {
-		to = span.To.Unix()
-	}
-	step = max(step, 1)
-	rows, err := r.store.Query(ctx, `
-		SELECT second // ? * ?, avg(packets), avg(bits), sqrt(sum(error*error))/count(*), avg(dropped), avg(usual), max(line)
-		FROM detect_course WHERE id = ? AND second >= ? AND second < ? GROUP BY 1 ORDER BY 1`, step, step, id, from, to)
-	if err != nil {
-		return nil, fmt.Errorf("register of attacks: course: %w", err)
-	}
-	defer rows.Close()
-	out := []detect.CoursePoint{}
-	for rows.Next() {
-		var p detect.CoursePoint
-		if err := rows.Scan(&p.At, &p.Packets, &p.Bits, &p.Error, &p.Dropped, &p.Usual, &p.Limit); err != nil {
-			return nil, fmt.Errorf("register of attacks: course: %w", err)
-		}
-		out = append(out, p)
-	}
-	return out, rows.Err()
+	return attackCourses.read(ctx, r.store, id, span, step)
 }

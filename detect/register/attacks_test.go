@@ -57,7 +57,7 @@ func TestAttacksAreKept(t *testing.T) {
 			attacks = append(attacks, flood(n, detect.Closed, at.Add(2*time.Second)))
 		}
 	}
-	courses := []register.Course{{ID: "attack-01", Points: []detect.CoursePoint{{At: 100, Packets: 10, Error: 3}, {At: 101, Packets: 30, Error: 4}}}, {ID: "attack-01", Points: []detect.CoursePoint{{At: 101, Packets: 50, Error: 4}}}}
+	courses := []register.Course[detect.CoursePoint]{{ID: "attack-01", Points: []detect.CoursePoint{{At: 100, Packets: 10, Error: 3}, {At: 101, Packets: 30, Error: 4}}}, {ID: "attack-01", Points: []detect.CoursePoint{{At: 101, Packets: 50, Error: 4}}}}
 	for range 2 {
 		if err := s.Tx(t.Context(), func(tx *store.Tx) error { return r.WriteAttacks(tx, attacks, courses) }); err != nil {
 			t.Fatal(err)

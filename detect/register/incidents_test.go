@@ -40,7 +40,7 @@ func TestIncidentsAreKept(t *testing.T) {
 			list = append(list, leak(n, detect.Closed, at.Add(2*time.Second)))
 		}
 	}
-	courses := []register.RouteCourse{
+	courses := []register.Course[detect.RoutePoint]{
 		{ID: "incident-03", Points: []detect.RoutePoint{{At: 100, Prefixes: 5, Announced: 5, Peers: 1}, {At: 110, Prefixes: 7, Announced: 2, Peers: 2}}},
 		{ID: "incident-03", Points: []detect.RoutePoint{{At: 110, Prefixes: 8, Announced: 4, Withdrawn: 1, Peers: 2}}},
 	}

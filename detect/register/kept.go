@@ -7,19 +7,23 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"sakimori/base/store"
 	"sakimori/detect"
+	"sakimori/observe"
 )
 
 // kept is how things with a life are kept, attacks and incidents: one row of each as it
 // stands, in table, and of the versions before only what changed, in table_version.
 type kept[T any] struct {
-	table, what string
-	version     func(*T) version
-	slim        func(T) T // what a version keeps of it
-	row         func(row store.Row, v *T, doc string) error
+	table, what, many string
+	version           func(*T) version
+	opened            func(*T) time.Time
+	slim              func(T) T // what a version keeps of it
+	row               func(row store.Row, v *T, doc string) error
 }
 
 // write adds versions in the order in which they were made. Writing the same again
@@ -88,12 +92,83 @@ func (k *kept[T]) write(ctx context.Context, tx *store.Tx, list []T) error {
 // ten seconds.
 const versionsMost = 100
 
-// lastVersions selects the first version of an id and its last ones, the oldest first.
-func lastVersions(table string) string {
+// docs reads what a query selects of it.
+func (k *kept[T]) docs(ctx context.Context, s *store.Store, query string, args ...any) ([]T, error) {
+	return documents[T](ctx, s, k.many, query, args...)
+}
+
+// now is a thing as it stands; none is the error where there is no such.
+func (k *kept[T]) now(ctx context.Context, s *store.Store, id string, none error) (v T, err error) {
+	now, err := k.docs(ctx, s, `SELECT doc FROM `+k.table+` WHERE id = ?`, id)
+	if err != nil {
+		return v, err
+	}
+	if len(now) == 0 {
+		return v, fmt.Errorf("%s: %w", id, none)
+	}
+	return now[0], nil
+}
+
+// versions are those of a thing, slim and the oldest first: the first one, and of the
+// others the last hundred.
+func (k *kept[T]) versions(ctx context.Context, s *store.Store, id string) ([]T, error) {
 	const stage = `CASE state WHEN 'opened' THEN 0 WHEN 'changed' THEN 1 ELSE 2 END`
-	return `SELECT doc FROM ` + table + `_version WHERE id = ?
-		QUALIFY row_number() OVER (ORDER BY changed, ` + stage + `) = 1 OR row_number() OVER (ORDER BY changed DESC, ` + stage + ` DESC) <= ?
-		ORDER BY changed, ` + stage
+	return k.docs(ctx, s, `SELECT doc FROM `+k.table+`_version WHERE id = ?
+		QUALIFY row_number() OVER (ORDER BY changed, `+stage+`) = 1 OR row_number() OVER (ORDER BY changed DESC, `+stage+` DESC) <= ?
+		ORDER BY changed, `+stage, id, versionsMost)
+}
+
+// running counts those that last.
+func (k *kept[T]) running(ctx context.Context, s *store.Store) (n int, err error) {
+	if err := s.QueryRow(ctx, `SELECT count(*) FROM `+k.table+` WHERE open`).Scan(&n); err != nil {
+		return 0, fmt.Errorf("register of %s: %w", k.many, err)
+	}
+	return n, nil
+}
+
+// filter is what a query asks of the store.
+type filter struct {
+	where []string
+	args  []any
+}
+
+func (f *filter) add(where string, args ...any) {
+	f.where, f.args = append(f.where, where), append(f.args, args...)
+}
+
+// pageQuery is what every list of things with a life can be asked.
+type pageQuery struct {
+	open  *bool
+	span  observe.Range // that were open in it
+	limit int           // 1..500
+	after string        // next of the page before
+}
+
+// page is a page: open ones first, then by when they were opened, the latest first. more
+// adds what else is asked of the store, and fits what only the whole thing tells.
+func (k *kept[T]) page(ctx context.Context, s *store.Store, q pageQuery, more func(*filter), fits func(*T) bool) (out []T, next string, err error) {
+	stored := func(after string) ([]T, bool, error) {
+		f := filter{where: []string{"true"}}
+		if q.open != nil {
+			f.add("open = ?", *q.open)
+		}
+		if !q.span.From.IsZero() {
+			f.add("(open OR closed >= ?)", q.span.From.UnixNano())
+		}
+		if !q.span.To.IsZero() {
+			f.add("opened < ?", q.span.To.UnixNano())
+		}
+		more(&f)
+		if after != "" {
+			if err := afterMark(after, f.add); err != nil {
+				return nil, false, err
+			}
+		}
+		list, err := k.docs(ctx, s, `SELECT doc FROM `+k.table+` WHERE `+strings.Join(f.where, " AND ")+` ORDER BY open DESC, opened DESC, id LIMIT `+strconv.Itoa(q.limit+1), f.args...)
+		return list, len(list) > q.limit, err
+	}
+	mark := func(v *T) string { return lifeMark(k.version(v).state, k.opened(v), k.version(v).id) }
+	return pageOf(q.limit, q.after, stored, fits, mark)
 }
 
 // pageOf collects a page of those that fit out of pages of the store; next is the mark of
