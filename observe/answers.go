@@ -90,6 +90,9 @@ type Count struct {
 	Packets, Sources, Targets uint64  // the latter two distinct
 	SourcesErr, TargetsErr    float32 // standard error as a share; 0 exact. Of a minute's sources: at most so much is too much
 	SourceSet, TargetSet      []byte  // the sketches of those that are worth the bytes, else nil
+	// Openly is how many of the sources say openly that they scan: of ports,
+	// countries and ASes, in an hour or a day as it ends. It isn't kept.
+	Openly uint64
 }
 
 // Row is one key of a ranking.

@@ -177,7 +177,7 @@ const (
 	Solicited                      // an answer to a dark address that had sent something: proves nothing
 	FirstMinute                    // the event began in this minute
 	Scanner                        // the event meets the telescope's definition of a scan
-	AmplifierAsk                   // asks for an amplified answer: the source may be the intended victim
+	AmplifierAsk                   // asks for an amplified answer: the source may be the intended victim, unless nobody can forge it
 )
 
 // Sightings takes a batch in order of time. The slice is reused after the call

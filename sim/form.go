@@ -29,7 +29,7 @@ var tools = [...]struct {
 	{"unknown", "", false},
 	{"mirai", "2016 and its descendants", true},
 	{"zmap", "up to 4.0", true},
-	{"zmap", "4.1.0 (2024-03-21) or later", false},
+	{"zmap", "4.1.0 (2024-03-21) or later", true},
 	{"masscan", "before 2023-11-07", true},
 	{"masscan", "2023-11-07 or later", true},
 	{"nmap", "", true},
@@ -56,11 +56,15 @@ const (
 	FormWindows                // connect() on Windows: MSS, window scale, SACK; TTL 128, DF
 	FormMirai                  // seq is the target's address, no options, TTL 64, one source port
 	FormZMapOld                // up to 4.0: IP ID 54321, window 65535, no options, TTL 255
-	FormZMapNew                // 4.1.0 or later: IP ID looks random, options as Linux has them, TTL 255
+	FormZMapMSS                // 3.0 to 4.0: the same with MSS 1460
+	FormZMapNew                // 4.1.1 or later: see zmapNew; options as Windows has them, TTL 64
+	FormZMap410                // 4.1.0: options as Ubuntu has them, TTL 255
+	FormZMapMac                // 4.1.1 or later, told to send the options of macOS
 	FormMasscanOld             // IP ID is target ^ port ^ seq, window 1024, no options, TTL 255
 	FormMasscanNew             // the same with MSS 1460, since 2023-11-07
 	FormNmap                   // -sS: window 1024 to 4096, MSS 1460 alone, one seq for the run, TTL 37 to 59
 	FormHping3                 // -S: window 512, no options, TTL 64, source port counts up, ack not zero
+	FormNoDF                   // FormLinux or FormWindows with window 65535, behind a firewall that clears DF and scrambles the IP ID
 	FormIrregular              // raw socket: no options, TTL 255, window 14600
 	FormFIN                    // stealth scans of RFC 793 corner cases
 	FormNULL
@@ -77,7 +81,8 @@ func (f Form) tool(v6 bool) Tool {
 		return ToolUnknown // no form of IPv6 has been published
 	}
 	return [forms]Tool{
-		FormMirai: ToolMirai, FormZMapOld: ToolZMapOld, FormZMapNew: ToolZMapNew,
+		FormMirai: ToolMirai, FormZMapOld: ToolZMapOld, FormZMapMSS: ToolZMapOld,
+		FormZMapNew: ToolZMapNew, FormZMap410: ToolZMapNew, FormZMapMac: ToolZMapNew,
 		FormMasscanOld: ToolMasscanOld, FormMasscanNew: ToolMasscanNew,
 		FormNmap: ToolNmap, FormHping3: ToolHping3, FormIrregular: ToolIrregular,
 	}[f]
@@ -98,6 +103,7 @@ type probe struct {
 	who      uint64 // the run: one source port, one distance, one operating system
 	k        uint64 // number of the packet in the run
 	low      uint16 // of the translator's ports, 0 none
+	began    int64  // the run, Unix seconds
 	role     Role
 }
 
@@ -125,14 +131,19 @@ func (f *frame) probe(p probe, r *rng) {
 	case FormMirai:
 		t.sport = 1024 + uint16(mix(p.who, 8)%64512)
 		t.seq, t.window = p.dst.V4(), uint16(mix(p.who, 9))
-	case FormZMapOld, FormZMapNew:
-		h.ttl = 255 - hops(p.who)
-		t.sport, t.window = ephemeral(), 65535
-		if p.form == FormZMapOld {
-			h.id = 54321
-		} else {
-			t.options = f.linuxOptions(0, v6, r)
+	case FormNoDF:
+		t.sport, t.window, t.options = ephemeral(), 65535, f.linuxOptions(0, v6, r)
+		if mix(p.who, 5)%3 == 0 {
+			h.ttl, t.sport, t.options = 128-hops(p.who), 49152+uint16(r.below(16384)), optWindows
 		}
+	case FormZMapOld, FormZMapMSS:
+		h.ttl, h.id = 255-hops(p.who), 54321
+		t.sport, t.window = ephemeral(), 65535
+		if p.form == FormZMapMSS {
+			t.options = optMSS
+		}
+	case FormZMapNew, FormZMap410, FormZMapMac:
+		f.zmapNew(&p, &h, &t)
 	case FormMasscanOld, FormMasscanNew:
 		h.ttl = 255 - hops(p.who)
 		h.id = uint16(p.dst.V4() ^ uint32(p.port) ^ t.seq)
@@ -172,6 +183,28 @@ func (f *frame) probe(p probe, r *rng) {
 		t.sport = p.low + t.sport%blockPorts
 	}
 	f.tcp(h, t)
+}
+
+// zmapNew is ZMap's probe from 4.1.0 on. Sequence number, source port and IP ID
+// are words of a block that source, target and port give under the run's key
+// (here a hash stands for AES): whoever is asked again sees the same ones. The
+// timestamp of all packets is the time at which the run began.
+func (f *frame) zmapNew(p *probe, h *ipHead, t *tcpHead) {
+	word := func(i uint64) uint32 { return uint32(mix(mix(p.who, p.dst.Lo^p.src.Lo<<32)^uint64(p.port), 20+i)) }
+	t.seq, h.id = word(0), uint16(word(3))
+	t.sport, t.window = 32768+uint16(word(1)%28233), 65535
+	began := uint32(p.began)
+	switch p.form {
+	case FormZMap410:
+		h.ttl = 255 - hops(p.who)
+		f.part = binary.BigEndian.AppendUint32(append(f.part[:0], 2, 4, 5, 0xb4, 4, 2, 8, 10), began)
+		t.options = append(f.part, 0, 0, 0, 0, 1, 3, 3, 7)
+	case FormZMapMac:
+		f.part = binary.BigEndian.AppendUint32(append(f.part[:0], 2, 4, 5, 0xb4, 1, 3, 3, 6, 1, 1, 8, 10), began)
+		t.options = append(f.part, 0, 0, 0, 0, 4, 2, 0, 0)
+	default:
+		t.options = optWindows
+	}
 }
 
 // echo makes an echo request of ping's usual length.

@@ -116,6 +116,7 @@ func (s Scan) streams(n *network, r *rng) ([]stream, error) {
 	if a.beat, err = newBeat(n, s.Span, s.Pace, r); err != nil {
 		return nil, err
 	}
+	a.p.began = (a.start + int64(s.From)) / 1e9
 	a.at, a.step = r.below(n.dark.n4), 1
 	if s.Aim == AimOnce {
 		a.step = stepAcross(n.dark.n4, r)
@@ -134,7 +135,7 @@ func (s Scan) streams(n *network, r *rng) ([]stream, error) {
 		return nil, errors.New("it needs targets")
 	case six == src.Is4() || six && len(n.dark.v6) == 0:
 		return nil, errors.New("source, targets and dark space must be of one IP version")
-	case six && s.Form != FormLinux && s.Form.tool(false) != ToolUnknown && s.Form != FormZMapNew && s.Form != FormZMapOld:
+	case six && s.Form != FormLinux && s.Form.tool(false) != ToolUnknown && s.Form != FormZMapOld:
 		return nil, errors.New("this form is of IPv4 alone")
 	}
 	return []stream{a}, nil
@@ -249,7 +250,7 @@ func (c *crowd) send(now int64, f *frame) int64 {
 		i = i * c.r.below(alive) / alive
 	}
 	who := mix(c.seed, i) | 1
-	p := probe{form: c.Form, src: c.places.host(who), who: who, k: c.r.u64() & 0xffff, role: c.Role}
+	p := probe{form: c.Form, src: c.places.host(who), who: who, k: c.r.u64() & 0xffff, role: c.Role, began: (c.start + int64(c.From)) / 1e9}
 	if c.IPv6 {
 		p.src = packet.Addr{Hi: 0x2001_0db8_ffff_0000 | who>>48, Lo: scramble(who)}
 		p.dst = c.n.dark.likely6(&c.r)

@@ -31,6 +31,7 @@ type Scene struct {
 	Dark     []netip.Prefix // at least one of IPv4
 	Own      []netip.Prefix // the operator's own subscribers
 	Research []netip.Prefix // where research scanners send from; only told, in the truth
+	Verified []netip.Prefix // of Own: no Forged bears an address of it; only told, too
 	Actors   []Actor
 	Surges   []Surge     // what the actors add up to, as the author of the scene knows
 	Label    func(Label) // called for each packet when not nil, for tests
@@ -74,7 +75,7 @@ func (s Scene) Write(w FrameWriter) (Truth, error) {
 	}
 	l := newLedger(&n.dark, &n.own)
 	l.truth.Scene, l.truth.Note, l.truth.Seed, l.truth.Surges = s.Name, Note, s.Seed, s.Surges
-	l.truth.Research = s.Research
+	l.truth.Research, l.truth.Verified = s.Research, s.Verified
 	q := newQueue(streams, n.end)
 	f := &frame{part: make([]byte, 0, maxFrame)}
 	last := int64(0)

@@ -11,6 +11,7 @@ func Labelled() []NamedScene {
 	scenes := []NamedScene{
 		{"infected", "感染した自社加入者", "own subscribers infected by Mirai, by variants of it and by an unknown family", infectedScene()},
 		{"infected-near", "感染していない自社加入者", "own subscribers that send to dark space and aren't infected", innocentScene()},
+		{"infected-amplifiers", "増幅器を探す自社加入者", "own bots that look for amplifiers alone, where nobody can forge their address and where anybody can", amplifierScene()},
 		{"floods", "偽装フラッドの跳ね返り", "backscatter of floods of every kind", floodScene()},
 		{"floods-near", "しきい値の前後のフラッド", "backscatter just below and just above the RSDoS thresholds", thresholdScene()},
 		{"reflection", "リフレクション攻撃の応答", "amplified answers to dark addresses: no victim answers here", reflectionScene()},
@@ -26,6 +27,7 @@ func Labelled() []NamedScene {
 		{"surge", "ポートの急増", "six weeks by the hour, with a new port and two risen ones", surgeScene()},
 		{"surge-near", "急増ではない変動", "six weeks of rhythm, slow growth and stray ports: no surge", calmScene()},
 		{"surge-country", "国の急増", "six weeks, with one country risen", countryScene()},
+		{"surge-research", "調査目的のスキャンの開始", "a month, with a fleet of research scanners that begins three ports, one of them beside bots", researchScene()},
 		{"everything", "すべて", "all of it at once, three hours", everythingScene()},
 	}
 	for i := range scenes {
@@ -85,6 +87,24 @@ func innocentScene() Scene {
 		// Somebody asks amplifiers in the name of an own subscriber: the victim to be.
 		Forged{Form: FormUDP, Ports: []Want{{portNTP, 1, FormUDP}}, From: ips("203.0.113.90"), Pace: PerSecond(0.2), Span: Span{From: 90 * time.Minute, For: 30 * time.Minute}},
 	)
+	return s
+}
+
+// amplifierScene has own bots that ask nobody but amplifiers. In the upper half of
+// own space the same packets may be somebody else's, and two times they are.
+func amplifierScene() Scene {
+	s := base("", 0, 2*time.Hour)
+	s.Verified = []netip.Prefix{netip.MustParsePrefix("203.0.113.0/25")}
+	bot := func(n int, ports ...uint16) Scan {
+		return Scan{Source: host("203.0.113.", n), Form: FormUDP, Ports: TCP(ports...), Role: RoleBot, Pace: PerHour(120), Span: Span{From: time.Duration(n%60) * time.Minute}}
+	}
+	asked := func(n int, port uint16, perHour float64) Forged {
+		return Forged{Form: FormUDP, Ports: TCP(port), From: []netip.Addr{host("203.0.113.", n)}, Pace: PerHour(perHour), Span: Span{From: 30 * time.Minute, For: time.Hour}}
+	}
+	s.Actors = append(innocents(), background(1000, 3),
+		bot(21, portNTP), bot(22, portCLDAP, portMemcached), bot(23, portSSDP),
+		bot(31, portNTP, portSNMP), // SNMP isn't asked for its size
+		bot(190, portNTP), asked(201, portNTP, 300), asked(202, portCLDAP, 60))
 	return s
 }
 
@@ -173,6 +193,14 @@ func toolScene() Scene {
 		Scan{Source: ip("198.51.100.42"), Form: FormZMapOld, Aim: AimOnce, Ports: TCP(8443), Pace: PerSecond(0.2)},
 		Scan{Source: ip("198.51.100.42"), Form: FormLinux, Ports: TCP(8443), Pace: PerSecond(0.2)},
 		background(2000, 4),
+		scanner(43, FormZMapMSS, AimOnce, 443),
+		scanner(44, FormZMap410, AimOnce, 443),
+		scanner(45, FormZMapMac, AimOnce, 22, 8443),
+		// ZMap from 4.1 on looks for all the world like an operating system; these are some.
+		scanner(46, FormNoDF, AimRandom, 443),
+		scanner(47, FormNoDF, AimSweep, 22),
+		Crowd{Size: 200, Form: FormNoDF, Ports: TCP(443, 3389), Pace: PerSecond(0.5)},
+		Crowd{Size: 40, Form: FormZMapNew, Ports: TCP(9200), Pace: PerSecond(0.5), Span: Span{From: 30 * time.Minute}},
 	}
 	return s
 }

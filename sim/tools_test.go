@@ -41,7 +41,8 @@ func (s syns) WriteFrame(_ int64, data []byte) error {
 }
 
 var (
-	onlyMSS = []byte{2, 4, 5, 0xb4}
+	onlyMSS        = []byte{2, 4, 5, 0xb4}
+	windowsOptions = []byte{2, 4, 5, 0xb4, 1, 3, 3, 8, 1, 1, 4, 2}
 	// MSS, SACK permitted, timestamps, NOP, window scale; without their values.
 	linuxOrder = []byte{2, 4, 8, 1, 3}
 )
@@ -73,13 +74,30 @@ func TestFormsOfTools(t *testing.T) {
 	masscan := func(s syn) bool {
 		return s.id == uint16(s.dst^uint32(s.dport)^s.seq) && s.window == 1024 && distant(s, 255)
 	}
+	zmapNew := func(s syn) bool { return s.window == 65535 && s.sport >= 32768 && !s.df }
 	mirai := func(s syn) bool { return s.seq == s.dst && bare(s) && distant(s, 64) && s.sport >= 1024 }
 	for name, c := range map[string]struct {
 		source string
 		each   func(s, first syn, i int) bool
 	}{
 		"zmap to 4.0": {"198.51.100.31", func(s, _ syn, _ int) bool { return s.id == 54321 && s.window == 65535 && bare(s) && distant(s, 255) }},
-		"zmap 4.1":    {"198.51.100.32", func(s, _ syn, _ int) bool { return bytes.Equal(order(s.options), linuxOrder) && distant(s, 255) }},
+		"zmap 3 to 4.0": {"198.51.100.43", func(s, _ syn, _ int) bool {
+			return s.id == 54321 && s.window == 65535 && bytes.Equal(s.options, onlyMSS) && !s.df && distant(s, 255)
+		}},
+		// Each packet of a run bears the time at which the run began.
+		"zmap 4.1.1": {"198.51.100.32", func(s, _ syn, _ int) bool {
+			return zmapNew(s) && bytes.Equal(s.options, windowsOptions) && distant(s, 64)
+		}},
+		"zmap 4.1.0": {"198.51.100.44", func(s, f syn, _ int) bool {
+			return zmapNew(s) && bytes.Equal(order(s.options), linuxOrder) && bytes.Equal(s.options, f.options) && distant(s, 255)
+		}},
+		"zmap as macOS": {"198.51.100.45", func(s, f syn, _ int) bool {
+			return zmapNew(s) && len(s.options) == 24 && bytes.Equal(s.options, f.options) && distant(s, 64)
+		}},
+		"without DF": {"198.51.100.46", func(s, _ syn, _ int) bool {
+			return zmapNew(s) && (bytes.Equal(s.options, windowsOptions) && distant(s, 128) ||
+				bytes.Equal(order(s.options), linuxOrder) && distant(s, 64))
+		}},
 		"masscan old": {"198.51.100.33", func(s, f syn, _ int) bool { return masscan(s) && bare(s) && s.sport == f.sport }},
 		"masscan new": {"198.51.100.34", func(s, f syn, _ int) bool { return masscan(s) && bytes.Equal(s.options, onlyMSS) && s.sport == f.sport }},
 		"nmap": {"198.51.100.35", func(s, f syn, _ int) bool {

@@ -19,6 +19,8 @@ type Truth struct {
 	// Research are the prefixes that research scanners send from, for a
 	// telescope to be told of.
 	Research []netip.Prefix `json:"research"`
+	// Verified are those of Own in whose name nobody else can send.
+	Verified []netip.Prefix `json:"verified,omitempty"`
 
 	Packets       uint64    `json:"packets"`         // frames written
 	DarkPackets   uint64    `json:"dark_packets"`    // to dark space, not from it, readable
@@ -118,7 +120,7 @@ type Scanner struct {
 	Tool     string     `json:"tool"`
 	Versions string     `json:"versions"`
 	// Nameable says that the form of its packets is enough to name the tool,
-	// given enough of them. A ZMap of 4.1 or later can't be told by its form.
+	// given enough of them.
 	Nameable bool      `json:"nameable"`
 	Packets  uint64    `json:"packets"`
 	Targets  uint64    `json:"targets"`         // distinct dark addresses

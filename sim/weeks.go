@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"net/netip"
 	"time"
 )
 
@@ -42,6 +43,28 @@ func surgeScene() Scene {
 	s.surge("port", "7547/tcp", true, fresh, fresh+8*time.Hour)
 	s.surge("port", "5555/tcp", false, risen, risen+10*time.Hour)
 	s.surge("port", "2323/tcp", false, grown+6*time.Hour, s.Duration)
+	return s
+}
+
+// researchScene is a fleet of research scanners that begins a port nobody asked
+// for before, then one that others ask for, and at last one together with bots:
+// only the last is a surge.
+func researchScene() Scene {
+	s := weeks(Daily(9))
+	all := netip.MustParsePrefix("192.0.2.0/24")
+	s.Research = []netip.Prefix{all}
+	s.Duration = 31 * day                        // four weeks make a baseline
+	s.Actors = []Actor{s.Actors[0], s.Actors[5]} // 23 and 8080
+	fresh, known, both := 28*day+10*time.Hour, 29*day+6*time.Hour, 30*day+2*time.Hour
+	fleet := func(port uint16, from time.Duration) Crowd {
+		return Crowd{
+			Size: 400, Places: []Place{{Prefix: all, Weight: 1}}, Ports: TCP(port), Form: FormZMapNew, Role: RoleResearch, // 200 of its 254 addresses
+			Pace: PerHour(600), Span: Span{From: from, For: 20 * time.Hour},
+		}
+	}
+	s.Actors = append(s.Actors, fleet(9200, fresh), fleet(8080, known), fleet(7547, both),
+		Crowd{Size: 400, Ports: TCP(7547), Form: FormMirai, Role: RoleBot, Pace: PerHour(200), Span: Span{From: both, For: 8 * time.Hour}})
+	s.surge("port", "7547/tcp", true, both, both+8*time.Hour)
 	return s
 }
 

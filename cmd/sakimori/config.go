@@ -74,6 +74,7 @@ type telescopeConfig struct {
 	MinRate    float64         `yaml:"min_rate"`
 	Slow       time.Duration   `yaml:"slow"`
 	Research   []researchEntry `yaml:"research"`
+	Verified   []string        `yaml:"verified"` // of own: nobody else can send in their name
 }
 
 type subscriberConfig struct {
@@ -201,6 +202,13 @@ func (c *config) engine(table *geo.Table, research *telescope.ResearchList) (tel
 			return t, err
 		}
 		t.Own = append(t.Own, p)
+	}
+	for _, v := range c.Telescope.Verified {
+		p, err := parsePrefix(v, "verified")
+		if err != nil {
+			return t, err
+		}
+		t.Verified = append(t.Verified, p)
 	}
 	var err error
 	if t.Tunnels, err = parseTunnels(c.Telescope.Tunnels); err != nil {
@@ -351,6 +359,7 @@ telescope:
     - {prefix: "2001:db8:dead::/48", from: 2026-01-01T00:00:00Z}
   own:                       # our subscribers / 自社の利用者
     - 203.0.113.0/24
+  # verified: [203.0.113.0/25] # of own: nobody else can send in their name (BCP 38, 84) / 詐称できない範囲
   tunnels: []                # gre, erspan, vxlan, ipip: how dark traffic reaches the sensor
   interfaces: []             # live capture, needs CAP_NET_RAW
 

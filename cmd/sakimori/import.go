@@ -254,12 +254,12 @@ func printDocumentJSON(w io.Writer, d telescope.Document, n int, scanner func(i 
 }
 
 func scannerRows(all *telescope.Roll) (head []string, rows [][]string) {
-	head = []string{"source", "port", "protocol", "packets", "targets", "coverage", "tool", "tool_versions", "research", "first", "last"}
+	head = []string{"source", "port", "protocol", "packets", "targets", "coverage", "tool", "tool_versions", "research", "maybe_victim", "first", "last"}
 	for i := range all.Len() {
 		s := all.At(i)
 		rows = append(rows, []string{
 			s.Source.String(), portText(s.Protocol, s.Port), s.Protocol, fmt.Sprint(s.Packets), fmt.Sprint(s.Targets),
-			fmt.Sprintf("%.4f", s.Coverage), s.Tool, s.ToolVersions, fmt.Sprint(s.Research), s.First.Format(time.RFC3339), s.Last.Format(time.RFC3339),
+			fmt.Sprintf("%.4f", s.Coverage), s.Tool, s.ToolVersions, fmt.Sprint(s.Research), fmt.Sprint(s.MaybeVictim), s.First.Format(time.RFC3339), s.Last.Format(time.RFC3339),
 		})
 	}
 	return head, rows
@@ -311,7 +311,11 @@ func printDocument(w io.Writer, d report) error {
 	}
 	rows = nil
 	for _, s := range d.Scanners {
-		rows = append(rows, []string{s.Source.String(), portText(s.Protocol, s.Port) + "/" + s.Protocol, thousands(s.Packets), thousands(s.Targets), fmt.Sprintf("%.2f %%", 100*s.Coverage), s.Tool + " " + s.ToolVersions})
+		tool := s.Tool + " " + s.ToolVersions
+		if s.MaybeVictim {
+			tool = say("増幅応答を要求(送信元が詐称され、被害者である可能性)", "asks for amplified answers: may be the victim of who forges it")
+		}
+		rows = append(rows, []string{s.Source.String(), portText(s.Protocol, s.Port) + "/" + s.Protocol, thousands(s.Packets), thousands(s.Targets), fmt.Sprintf("%.2f %%", 100*s.Coverage), tool})
 	}
 	if err := section(w, say("スキャン元", "scanners"), []string{"source", "port", "packets", "targets", "coverage", "tool"}, rows, d.all.Len()); err != nil {
 		return err

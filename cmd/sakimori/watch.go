@@ -54,7 +54,9 @@ func newWatch(cfg telescope.Config, part uint64, input string, kept *record.Reco
 	w.tel = tel
 	victims := backscatter.DefaultConfig()
 	victims.DarkAddresses = tel.Monitored(time.Now())
-	w.inf = infected.New(infected.DefaultConfig(), w)
+	scans := infected.DefaultConfig()
+	scans.Verified = cfg.Verified
+	w.inf = infected.New(scans, w)
 	w.ddos = backscatter.New(victims, w)
 	w.surge = surge.New(surge.DefaultConfig(), w)
 	return w, nil
@@ -112,7 +114,8 @@ func points(rows []telescope.Row) []surge.Point {
 	for i := range rows {
 		switch r := &rows[i]; r.Dim {
 		case observe.ByPort, observe.ByCountry, observe.ByAS:
-			p = append(p, surge.Point{Dim: r.Dim, Key: r.Key, Packets: r.Packets, Sources: r.Sources})
+			open := min(r.Openly, r.Sources) // both may be estimates
+			p = append(p, surge.Point{Dim: r.Dim, Key: r.Key, Packets: r.Packets, Sources: r.Sources - open, Openly: open})
 		}
 	}
 	return p

@@ -22,7 +22,9 @@ import (
 //	TCP to 100 dark targets or more / 10 or more / 3 or more            0.97 / 0.92 / 0.85
 //	15 TCP ports or more of one target                                  0.90
 //	UDP and ICMP alone                                                  at most 0.70
-func finding(h *host, v *verdict, state detect.State, at int64, quiet time.Duration) detect.Finding {
+//
+// sure says that nobody can forge the address, by what the operator states.
+func finding(h *host, v *verdict, state detect.State, at int64, quiet time.Duration, sure bool) detect.Finding {
 	opened := time.Unix(0, h.Opened).UTC()
 	f := detect.Finding{
 		ID: fmt.Sprintf("infected-%s-%s", strings.ReplaceAll(h.Addr.String(), ":", "-"),
@@ -46,7 +48,7 @@ func finding(h *host, v *verdict, state detect.State, at int64, quiet time.Durat
 		return f
 	}
 	f.Title = title(h, v)
-	f.Why = why(v, state, quiet)
+	f.Why = why(v, state, quiet, sure)
 	f.Evidence = evidence(h, v)
 	return f
 }
@@ -113,7 +115,7 @@ func tool(v *verdict) (ja, en string) {
 	return name + " の特徴に一致", "fits " + name
 }
 
-func why(v *verdict, state detect.State, quiet time.Duration) detect.Text {
+func why(v *verdict, state detect.State, quiet time.Duration, sure bool) detect.Text {
 	var ja, en string
 	switch {
 	case v.mirai:
@@ -133,8 +135,13 @@ func why(v *verdict, state detect.State, quiet time.Duration) detect.Text {
 		ja += "ただし TCP を含まないため、P2P ソフトや計測の可能性が残ります。"
 		en += " As there is no TCP in it, a peer-to-peer program or a measurement remains possible."
 	}
-	ja += "送信元の詐称は観測だけでは否定できません。通知の前に契約者側の通信記録か送信元検証(BCP 38)で確かめてください。"
-	en += " A forged source address can't be excluded from here: check it against records on the subscriber's side, or source address validation (BCP 38), before anybody is told."
+	if sure {
+		ja += "設定(telescope.verified)によれば、この範囲のアドレスを詐称した通信は観測点に届きません(BCP 38・84)。"
+		en += " By the configuration (telescope.verified) nobody can send to the sensors in the name of these addresses (BCP 38 and 84)."
+	} else {
+		ja += "送信元の詐称は観測だけでは否定できません。通知の前に契約者側の通信記録か送信元検証(BCP 38)で確かめてください。"
+		en += " A forged source address can't be excluded from here: check it against records on the subscriber's side, or source address validation (BCP 38), before anybody is told."
+	}
 	if state == detect.Closed {
 		ja = fmt.Sprintf("%s の間、観測がないため終了しました。", hours(quiet, "時間", "分")) + ja
 		en = fmt.Sprintf("Closed: nothing more was seen for %s. ", hours(quiet, " hours", " minutes")) + en

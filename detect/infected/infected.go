@@ -32,6 +32,11 @@ import (
 type Config struct {
 	// Exempt are the operator's own scanners: no finding about them.
 	Exempt []netip.Prefix
+	// Verified are own prefixes in whose name nobody else can send to the sensors,
+	// as the operator states: neither from another line nor from beyond the
+	// borders (BCP 38 and 84). A finding says so; the telescope, which knows them
+	// too, takes nobody there for the victim of who forges it.
+	Verified []netip.Prefix
 	// Quiet is the silence, in data time, after which a finding closes and
 	// a candidate is forgotten.
 	Quiet time.Duration
@@ -86,6 +91,7 @@ type Detector struct {
 	cfg    Config
 	out    detect.Findings
 	exempt bart.Lite
+	sure   bart.Lite // Config.Verified
 
 	mu      sync.Mutex
 	minute  int64              // the minute in hand, Unix seconds
@@ -118,6 +124,9 @@ func New(cfg Config, out detect.Findings) *Detector {
 	}
 	for _, p := range cfg.Exempt {
 		d.exempt.Insert(p)
+	}
+	for _, p := range cfg.Verified {
+		d.sure.Insert(p)
 	}
 	return d
 }
@@ -376,7 +385,7 @@ func (d *Detector) flush() {
 
 func (d *Detector) emit(h *host, v *verdict, state detect.State, at int64) {
 	h.Emitted, h.EmPackets, h.EmPorts, h.EmMirai = at, v.packets, uint32(len(v.ports)), v.mirai //nolint:gosec // at most Config.Entries
-	d.out.Find(finding(h, v, state, at, d.cfg.Quiet))
+	d.out.Find(finding(h, v, state, at, d.cfg.Quiet, d.sure.Contains(h.Addr.Netip())))
 }
 
 // keep puts a closed finding's counts into All, one row an address.

@@ -105,6 +105,7 @@ func TestAccuses(t *testing.T) {
 		{"solicited", one(flags(observe.Scanner | observe.Solicited)), ""},
 		{"forged perhaps", one(flags(observe.Scanner | observe.SpoofHint)), ""},
 		{"asks for amplification", one(flags(observe.Scanner|observe.AmplifierAsk), kind(observe.KindUDP), proto(packet.UDP), port(53)), ""},
+		{"scan, where nobody can forge", one(source("203.0.113.200")), "unknown"},
 		{"research", one(flags(observe.Scanner | observe.Research)), ""},
 		{"exempt", one(source("203.0.113.130")), ""},
 		{"backscatter", one(kind(observe.KindTCPSynAck)), ""},
@@ -117,7 +118,10 @@ func TestAccuses(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var l log
-			d := infected.New(infected.Config{Exempt: []netip.Prefix{netip.MustParsePrefix("203.0.113.128/26")}}, &l)
+			d := infected.New(infected.Config{
+				Exempt:   []netip.Prefix{netip.MustParsePrefix("203.0.113.128/26")},
+				Verified: []netip.Prefix{netip.MustParsePrefix("203.0.113.192/26")},
+			}, &l)
 			d.Sight(tc.in)
 			if len(l) != 0 {
 				t.Fatal("judged before the minute was over")
@@ -129,6 +133,9 @@ func TestAccuses(t *testing.T) {
 			}
 			if got != tc.want || (len(l) == 1) != (tc.want != "") {
 				t.Errorf("accused as %q with %d findings, want %q", got, len(l), tc.want)
+			}
+			if len(l) == 1 && strings.Contains(l[0].Why.EN, "can't be excluded") == strings.HasPrefix(l[0].Subject, "203.0.113.2") {
+				t.Errorf("whether somebody may have forged %s: %s", l[0].Subject, l[0].Why.EN)
 			}
 		})
 	}

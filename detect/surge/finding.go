@@ -93,8 +93,8 @@ func why(cfg *Config, k *key, state detect.State) detect.Text {
 		ja = fmt.Sprintf("過去 %d 週間の同じ曜日・時刻の中央値と比べ、ホスト数もパケット数も通常のばらつきを大きく超えました。", weeks)
 		en = fmt.Sprintf("Against the median of the same hour of the week over the past %d weeks, both hosts and packets are far beyond their usual scatter.", weeks)
 	}
-	ja += "公表されている調査目的のスキャン元は含みません。"
-	en += " Scanners that say openly who they are aren't counted."
+	ja += "公表されている調査目的のスキャン元は、ホスト数に含みません。"
+	en += " Scanners that say openly who they are aren't among the hosts."
 	if state == detect.Closed {
 		if k.Unseen {
 			ja = "観測が途絶えたため終了としました。" + ja
@@ -118,6 +118,7 @@ func evidence(k *key) []detect.Fact {
 	return []detect.Fact{
 		{Key: "sources", Value: strconv.FormatUint(k.PeakS, 10), Unit: "hosts/h", Error: "the highest hour"},
 		{Key: "packets", Value: strconv.FormatUint(k.PeakP, 10), Unit: "packets/h", Error: "in that hour"},
+		{Key: "research_sources", Value: strconv.FormatUint(k.peakOpenly, 10), Unit: "hosts/h", Error: "beside, in that hour: not among the sources, but their packets are among the packets"},
 		{Key: "expected_sources", Value: strconv.FormatFloat(k.BaseS, 'f', 0, 64), Unit: "hosts/h", Error: "±4 %, when it opened"},
 		{Key: "expected_packets", Value: strconv.FormatFloat(k.BaseP, 'f', 0, 64), Unit: "packets/h", Error: "±5 %, when it opened"},
 		{Key: "baseline", Value: basis},

@@ -9,7 +9,8 @@ import (
 // key is one port, AS or country: its history and its finding.
 type key struct {
 	record
-	weeks [slots]week // by number of week modulo slots
+	weeks      [slots]week // by number of week modulo slots
+	peakOpenly uint64      // hosts that scan openly, in the hour of PeakS
 }
 
 // record is the part of a key that is about now. Hours are since 1970.

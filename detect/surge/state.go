@@ -13,8 +13,12 @@ import (
 
 // The state is a line that names its form, then tables: a count, then records
 // of fixed size, little-endian, in order of key. So the same state has the
-// same bytes, and a cut or changed one is refused.
-const form = "sakimori surge 1\n"
+// same bytes, and a cut or changed one is refused. Form 1 ended before the table
+// of those who scan openly: it is read as if there had been none.
+const (
+	form  = "sakimori surge 2\n"
+	form1 = "sakimori surge 1\n"
+)
 
 type header struct {
 	Hour, First, Forgot int64
@@ -32,6 +36,12 @@ type weekRow struct {
 	Packets uint64
 }
 
+// openRow are the hosts that scan openly in a finding's highest hour.
+type openRow struct {
+	Key uint32 // as in weekRow
+	N   uint64
+}
+
 // State is everything that a later Restore needs to go on as if nothing had
 // happened.
 func (d *Detector) State() ([]byte, error) {
@@ -40,9 +50,13 @@ func (d *Detector) State() ([]byte, error) {
 	records := make([]record, 0, len(d.keys))
 	var rows []weekRow
 	var blocks []block
+	var open []openRow
 	for i, id := range slices.Sorted(maps.Keys(d.keys)) {
 		k := d.keys[id]
 		records = append(records, k.record)
+		if k.peakOpenly > 0 {
+			open = append(open, openRow{uint32(i), k.peakOpenly})
+		}
 		for slot, w := range k.weeks {
 			if w == (week{}) {
 				continue
@@ -64,6 +78,7 @@ func (d *Detector) State() ([]byte, error) {
 		func() error { b, err = detect.AppendTable(b, rows); return err },
 		func() error { b, err = detect.AppendTable(b, blocks); return err },
 		func() error { b, err = detect.AppendTable(b, d.rising); return err },
+		func() error { b, err = detect.AppendTable(b, open); return err },
 	} {
 		if err := put(); err != nil {
 			return nil, fmt.Errorf("writing the state of surge: %w", err)
@@ -75,7 +90,11 @@ func (d *Detector) State() ([]byte, error) {
 // Restore goes back to a State. On an error the detector is as it was.
 func (d *Detector) Restore(state []byte) error {
 	rest, ok := bytes.CutPrefix(state, []byte(form))
+	old := false
 	if !ok {
+		rest, old = bytes.CutPrefix(state, []byte(form1))
+	}
+	if !ok && !old {
 		return errors.New("the state of surge is of another form or version: start without it")
 	}
 	var (
@@ -84,9 +103,13 @@ func (d *Detector) Restore(state []byte) error {
 		rows    []weekRow
 		blocks  []block
 		rising  []Rising
+		open    []openRow
 	)
 	err := errors.Join(detect.TakeTable(&rest, &heads), detect.TakeTable(&rest, &records), detect.TakeTable(&rest, &rows),
 		detect.TakeTable(&rest, &blocks), detect.TakeTable(&rest, &rising))
+	if !old {
+		err = errors.Join(err, detect.TakeTable(&rest, &open))
+	}
 	if err != nil || len(heads) != 1 || len(rest) != 0 {
 		return errors.Join(errors.New("the state of surge is damaged: start without it"), err)
 	}
@@ -117,6 +140,12 @@ func (d *Detector) Restore(state []byte) error {
 			used++
 		}
 		order[r.Key].weeks[r.Slot] = w
+	}
+	for _, r := range open {
+		if int64(r.Key) >= int64(len(order)) {
+			return errors.New("the state of surge is damaged (openly scanning hosts without their key): start without it")
+		}
+		order[r.Key].peakOpenly = r.N
 	}
 	if used != len(blocks) {
 		return errors.New("the state of surge is damaged (weeks that belong to no key): start without it")

@@ -4,7 +4,9 @@
 //
 // Hosts count first and packets second, and both must rise: one host that
 // sends a lot is no surge. The rhythm of the day and the week is part of the
-// baseline. Known research scanners are left out by whoever counts.
+// baseline. Hosts of known research scanners are told apart by whoever counts:
+// they raise nothing, whether they begin or end, and a finding says how many of
+// them there were beside. Their packets are among the packets.
 //
 // While fewer than four of those weeks are known the baseline isn't known yet,
 // and the short rule holds: the highest value of the same hour (and its
@@ -31,7 +33,8 @@ type Point struct {
 	Dim     observe.Dim
 	Key     uint32 // as in observe.Dim
 	Packets uint64
-	Sources uint64
+	Sources uint64 // without Openly
+	Openly  uint64 // hosts beside them that say openly that they scan: evidence, and no surge
 }
 
 // Rising is one line of the console's list of what rises, finding or not.
@@ -176,6 +179,7 @@ func (d *Detector) Hour(start time.Time, rows []Point) {
 type count struct {
 	id               uint64
 	packets, sources uint64
+	openly           uint64
 }
 
 func identity(dim observe.Dim, k uint32) uint64 { return uint64(dim)<<32 | uint64(k) }
@@ -194,7 +198,7 @@ func (d *Detector) gather(rows []Point) []count {
 		default:
 			continue
 		}
-		now = append(now, count{identity(p.Dim, p.Key), p.Packets, p.Sources})
+		now = append(now, count{identity(p.Dim, p.Key), p.Packets, p.Sources, p.Openly})
 	}
 	for _, id := range d.active {
 		now = append(now, count{id: id})
@@ -205,6 +209,7 @@ func (d *Detector) gather(rows []Point) []count {
 		if n := len(out); n > 0 && out[n-1].id == c.id {
 			out[n-1].packets += c.packets
 			out[n-1].sources += c.sources
+			out[n-1].openly += c.openly
 			continue
 		}
 		out = append(out, c)
@@ -293,6 +298,7 @@ func (d *Detector) judge(h int64, k *key, c *count, e *expected) bool {
 	k.New, k.Short = e.fresh, e.mode == short
 	k.BaseS, k.BaseP = e.sources, e.packets
 	k.PeakS, k.PeakP, k.PeakHour, k.LastHigh = c.sources, c.packets, h, h
+	k.peakOpenly = c.openly
 	k.Run = 0
 	d.emit(k, detect.Opened, (h+1)*3600)
 	return true
@@ -343,6 +349,7 @@ func (d *Detector) follow(h int64, k *key, c *count, e *expected) {
 	}
 	if c.sources > k.PeakS {
 		k.PeakS, k.PeakP, k.PeakHour = c.sources, c.packets, h
+		k.peakOpenly = c.openly
 	}
 	switch {
 	case int(k.Calm) >= d.cfg.Calm:

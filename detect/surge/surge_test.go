@@ -427,6 +427,68 @@ func TestRestartAndOrderChangeNothing(t *testing.T) {
 	})
 }
 
+// TestOpenly: two hundred hosts that say openly that they scan are no surge,
+// neither of a port that nobody asked for nor of one with a habit. Others that
+// come with them are, and the finding tells them apart.
+func TestOpenly(t *testing.T) {
+	fleet := func(bots uint64) func(int, *surge.Point) {
+		return func(_ int, p *surge.Point) {
+			p.Sources, p.Openly, p.Packets = p.Sources+bots, 200, p.Packets+60_000
+		}
+	}
+	var l log
+	d := surge.New(surge.Config{}, &l)
+	from := 5*week + 3
+	play(d, 0, from, nil)
+	rows := func(h int, bots uint64) (r []surge.Point) {
+		known, fresh := steady(), surge.Point{Dim: observe.ByPort, Key: tcp(7547)}
+		fleet(bots)(h, &known)
+		fleet(bots)(h, &fresh)
+		return []surge.Point{known, fresh}
+	}
+	for h := from; h < from+6; h++ {
+		d.Hour(at(h), rows(h, 0))
+	}
+	if len(l) != 0 || len(d.Rising(10)) != 0 {
+		t.Fatalf("a fleet of research scanners is said to be a surge: %s%v", l.lines(), d.Rising(10))
+	}
+	for h := from + 6; h < from+9; h++ {
+		d.Hour(at(h), rows(h, 300))
+	}
+	want := "opened surge-port-23-tcp-20160905T0900Z\nopened surge-port-7547-tcp-20160905T0900Z\n"
+	if l.lines() != want {
+		t.Fatalf("got\n%swant\n%s", l.lines(), want)
+	}
+	for i, hosts := range []string{"400", "300"} {
+		if f := l[i].Evidence; f[0].Value != hosts || f[2].Key != "research_sources" || f[2].Value != "200" {
+			t.Errorf("%s: %+v", l[i].ID, f[:3])
+		}
+	}
+	// A restart knows them; a state of before they were told apart is taken as it is.
+	state, err := d.State()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var again log
+	d = surge.New(surge.Config{}, &again)
+	if err := d.Restore(state); err != nil {
+		t.Fatal(err)
+	}
+	d.Hour(at(from+9), rows(from+9, 3000))
+	if len(again) != 2 || again[0].Evidence[2].Value != "200" {
+		t.Errorf("after a restart: %+v", again)
+	}
+	d = surge.New(surge.Config{}, new(log))
+	play(d, 0, from, nil)
+	if state, err = d.State(); err != nil {
+		t.Fatal(err)
+	}
+	before := []byte(strings.Replace(string(state[:len(state)-4]), "surge 2", "surge 1", 1))
+	if err := surge.New(surge.Config{}, new(log)).Restore(before); err != nil {
+		t.Errorf("a state of form 1: %v", err)
+	}
+}
+
 func TestBounds(t *testing.T) {
 	var l log
 	d := surge.New(surge.Config{Keys: 2000, Blocks: 3000}, &l)

@@ -2,6 +2,8 @@ package telescope_test
 
 import (
 	"fmt"
+	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -451,6 +453,39 @@ func TestSpoofHints(t *testing.T) {
 				t.Errorf("%s: the event says %v", c.name, got)
 			}
 		}
+	}
+}
+
+// TestMaybeVictim: a scanner of amplifiers is shown with the doubt that its address
+// may be forged, but where it scans openly or the operator knows that nobody can.
+func TestMaybeVictim(t *testing.T) {
+	monlist := []byte{0x17, 0, 3, 0x2a, 0, 0, 0, 0}
+	cfg := own(dark("198.51.100.0/24"), "192.0.2.0/24")
+	cfg.Verified = []netip.Prefix{netip.MustParsePrefix("192.0.2.128/25")}
+	cfg.Research = func(a packet.Addr) bool { return a == packet.V4(0xcb007107) }
+	want := map[string]bool{"203.0.113.6": true, "203.0.113.7": false, "192.0.2.9": true, "192.0.2.200": false}
+	var recs []rec
+	for i := range 40 {
+		for src := range want {
+			recs = append(recs, ip{src: src, dst: fmt.Sprintf("198.51.100.%d", i)}.udp(40000, 123, monlist).at(start+int64(i)*second))
+		}
+		recs = append(recs, ip{src: "192.0.2.9", dst: fmt.Sprintf("198.51.100.%d", i)}.udp(40000, 161, snmp(0xa0)).at(start+int64(i)*second))
+	}
+	r := watch(t, cfg, recs...)
+	r.move(t, 3)                    // the state keeps it
+	for _, e := range r.AllOpen() { // research is flagged, and known as such
+		if asks := e.Flags&observe.AmplifierAsk != 0; asks != (e.Port == 123 && e.Source.String() != "192.0.2.200") {
+			t.Errorf("%s %d: asks amplifiers: %v", e.Source, e.Port, asks)
+		}
+	}
+	for _, s := range r.document().Scanners {
+		if said := s.MaybeVictim; said != (s.Port == 123 && want[s.Source.String()]) {
+			t.Errorf("%s %d: maybe a victim: %v", s.Source, s.Port, said)
+		}
+	}
+	cfg.Verified = []netip.Prefix{netip.MustParsePrefix("192.0.0.0/16")}
+	if _, err := telescope.New(cfg, &sink{}); err == nil || !strings.Contains(err.Error(), "192.0.0.0/16") {
+		t.Errorf("a verified prefix that isn't own: %v", err)
 	}
 }
 

@@ -80,6 +80,7 @@ type cells struct {
 	all    slab[counter]
 	keys   []uint32         // of all, in order of their first use
 	memory [2]sketch.Memory // for the even keys and for the odd ones
+	open   openly           // of the sources, by key
 
 	// Targets of the last minutes, each minute's sorted by key, that aren't in the
 	// cells yet: a cell is far away, and worth a visit only for many at once.
@@ -226,6 +227,7 @@ func (c *counts) merge(o *counts) {
 			cell.sources.Merge(f, &from.sources)
 			cell.targets.Merge(f, &from.targets)
 		})
+		to.mergeOpen(o.dims[d].open)
 	}
 }
 
@@ -286,16 +288,20 @@ func (c *counts) table() table {
 		type keyed struct {
 			key  uint32
 			cell *counter
+			open uint64
 		}
 		list := make([]keyed, 0, len(cells.keys))
 		if d == observe.ByTotal && total.packets > 0 {
-			list = append(list, keyed{0, &total})
+			list = append(list, keyed{0, &total, 0})
 		}
-		cells.each(func(key uint32, cell *counter) { list = append(list, keyed{rowKey(d, key, asns), cell}) })
+		cells.each(func(key uint32, cell *counter) {
+			list = append(list, keyed{rowKey(d, key, asns), cell, cells.open.count(key)})
+		})
 		slices.SortFunc(list, func(a, b keyed) int { return cmp.Compare(a.key, b.key) })
 		from := t.ends[d] - len(list)
 		for i, k := range list {
 			t.rows[from+i], t.cells[from+i] = row(d, k.key, k.cell), k.cell
+			t.rows[from+i].Openly = k.open
 		}
 	})
 	return t

@@ -167,6 +167,7 @@ func (r *reader) cells(c *cells) {
 		r.raw(&cell.sources, c.form(key))
 		r.raw(&cell.targets, c.form(key))
 	}
+	r.openly(c, ases)
 }
 
 // census reads one of a telescope with so many dark addresses.
@@ -307,7 +308,7 @@ func (r *reader) events() (v []observe.Event) {
 func (r *reader) scan() scan {
 	v := scan{src: r.addr(), first: r.i64(), last: r.i64(), packets: r.u64(), targets: r.u64()}
 	r.any(&v.err)
-	v.port, v.proto, v.tool, v.research = r.u16(), r.u8(), observe.Tool(r.u8()), r.bool()
+	v.port, v.proto, v.tool, v.research, v.maybeVictim = r.u16(), r.u8(), observe.Tool(r.u8()), r.bool(), r.bool()
 	return v
 }
 

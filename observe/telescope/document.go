@@ -74,8 +74,12 @@ type Scanner struct {
 	Tool         string     `json:"tool"`     // "unknown" unless every sampled packet agrees
 	ToolVersions string     `json:"tool_versions"`
 	Research     bool       `json:"research"`
-	First        time.Time  `json:"first"`
-	Last         time.Time  `json:"last"`
+	// MaybeVictim says that its datagrams ask for amplified answers: it looks for
+	// amplifiers, or somebody forges its address so that they flood it. Nothing in
+	// the packets tells which; see Config.Verified for what does.
+	MaybeVictim bool      `json:"maybe_victim"`
+	First       time.Time `json:"first"`
+	Last        time.Time `json:"last"`
 }
 
 // Victim is one address under a flood with forged sources, by vector.

@@ -53,7 +53,7 @@ func (w *writer) extend(n int) []byte {
 // How many bytes things take as they are written.
 const (
 	entryBytes, queuedBytes, sampleBytes, sourceBytes = 48, 28, 22, 48
-	scanBytes, addrBytes                              = 57, 16
+	scanBytes, addrBytes                              = 58, 16
 )
 
 // entry writes an event whose source stands at place from among the sources.
@@ -156,12 +156,13 @@ func (w *writer) cells(c *cells) {
 		w.b = cell.sources.AppendRaw(w.b)
 		w.b = cell.targets.AppendRaw(w.b)
 	})
+	w.openly(c.open)
 }
 
 // size is how many bytes the cells take at most.
 func (c *cells) size() (n int) {
 	c.each(func(_ uint32, cell *counter) { n += 20 + cell.sources.RawSize() + cell.targets.RawSize() })
-	return n + 4
+	return n + 4 + c.open.size()
 }
 
 func (c *counts) size() (n int) {
@@ -263,6 +264,7 @@ func (w *writer) scan(v *scan) {
 	w.u16(v.port)
 	w.b = append(w.b, v.proto, byte(v.tool))
 	w.bool(v.research)
+	w.bool(v.maybeVictim)
 }
 
 func (w *writer) text(s string) {

@@ -18,11 +18,13 @@ func PortOf(p *packet.Packet) uint16 { return portOf(p, kindOf(p)) }
 // SpoofHint is spoofHint and forged as the engine calls them for a first packet.
 func SpoofHint(p *packet.Packet) bool {
 	k := kindOf(p)
-	return spoofHint(p, k, mask(p, k, allRules)&^irregular1 != 0) || forged(p.Src)
+	return spoofHint(p, k, mask(p, k, allRules, 0)&^irregular1 != 0) || forged(p.Src)
 }
 
-// Fits tells whether a packet fits rule i of Rules, as the engine asks it.
-func Fits(i int, p *packet.Packet) bool { return mask(p, kindOf(p), allRules)&(1<<i) != 0 }
+// Fits tells whether a packet of a time fits rule i of Rules, as the engine asks it.
+func Fits(i int, p *packet.Packet, at int64) bool {
+	return mask(p, kindOf(p), allRules, at)&(1<<i) != 0
+}
 
 // ServicePorts are the UDP ports whose answers are known, with the name and
 // whether an answer is reflection.

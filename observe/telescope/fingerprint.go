@@ -29,7 +29,10 @@ type Rule struct {
 	// Options are the TCP options that the tool sends: with others the rule isn't
 	// even asked.
 	Options Options
-	match   func(p *packet.Packet) bool
+	// Clock says that the tool writes the time at which it began into the TCP
+	// timestamp option, where it sends one: see began.
+	Clock bool
+	match func(p *packet.Packet) bool
 }
 
 // Options is a form of the TCP options.
@@ -40,6 +43,7 @@ const (
 	AnyOptions Options = iota
 	NoOptions          // none at all
 	MSS1460            // a maximum segment size of 1460 alone
+	Several            // more than four bytes, as operating systems send
 )
 
 var (
@@ -73,12 +77,35 @@ var Rules = []Rule{
 		},
 	},
 	{
+		Tool: observe.ZMapOld, Version: 1, From: date(2023, 6, 23), Until: date(2024, 3, 21),
+		Source: "zmap CHANGELOG of 3.0.0 (#673), src/probe_modules/packet.c (set_mss_option) before 4.1.0",
+		Form:   "SYN, IP ID 54321, window 65535, option MSS 1460 alone, TTL from 255",
+		Chance: math.Ldexp(1, -16-16-1), Least: 3,
+		Options: MSS1460,
+		Kinds:   syn,
+		match: func(p *packet.Packet) bool {
+			return p.Dst.Is4() && p.ID == 54321 && p.Window == 65535 && p.TTL > 128
+		},
+	},
+	{
 		Tool: observe.ZMapOld, Version: 1, From: date(2013, 8, 1), Until: date(2024, 3, 21),
 		Source: "zmap src/probe_modules/packet.c before 4.1.0; measured with zmap 2.1.1",
 		Form:   "echo request or UDP datagram, IP ID 54321, TTL from 255",
 		Chance: math.Ldexp(1, -16-1), Least: 3,
 		Kinds: echoUDP,
 		match: func(p *packet.Packet) bool { return p.Dst.Is4() && p.ID == 54321 && p.TTL > 128 },
+	},
+	{
+		Tool: observe.ZMapNew, Version: 1, From: date(2024, 3, 21),
+		Source: "zmap 4.1.0 and later: src/probe_modules/packet.c and packet.h, module_tcp_synscan.c, " +
+			"the exact options in its test of JA4T, packets of tcpdump in pull requests #850 and #855",
+		Form: "SYN, DF clear, window 65535, source port 32768 to 61000, TTL from 64 (4.1.0: 255), the TCP options of Windows " +
+			"(the default from 4.1.1 on), Ubuntu (of 4.1.0) or macOS to the byte with MSS 1460; where there is a timestamp, " +
+			"it is the Unix second at which the scan began, with no echo",
+		Chance: math.Ldexp(1, -18), Least: 3,
+		Options: Several,
+		Kinds:   syn, Clock: true,
+		match: zmapNew,
 	},
 	{
 		Tool: observe.MasscanOld, Version: 1, From: date(2013, 9, 1), Until: date(2023, 11, 7),
@@ -134,10 +161,63 @@ var Rules = []Rule{
 	},
 }
 
-// ZMap from 4.1.0 (2024-03-21) on draws the IP ID from its validation word and
-// copies Ubuntu's TCP options: single packets can't be told from a Linux host's.
-// No rule names it, and none pretends to; observe.ZMapNew is reserved for a test
-// over a source's permutation of addresses.
+// ZMap from 4.1.0 (2024-03-21) on draws sequence number, source port and IP ID
+// from one block of AES, whose key nobody knows: of none of them can be said
+// what it ought to be. It copies the options of operating systems, too, but not
+// the rest of their headers: it still clears DF, which all of them set, and the
+// window is still 65535. What else clears DF on the way, by RFC 7915 a
+// translator from IPv6, leaves room in the MSS, so that it isn't 1460; a
+// firewall that does (pf's no-df) leaves Windows at a TTL above 64, and Linux
+// and macOS their own clocks in the timestamps.
+//
+// Its other probes aren't told from those of other programs: smallest-probes
+// (MSS alone), echo requests and datagrams, and scans whose source ports were
+// set by hand. They have no name.
+
+// The options of ZMap's profiles; of those with timestamps, what stands before
+// and after them.
+const (
+	zmapWindows = "\x02\x04\x05\xb4\x01\x03\x03\x08\x01\x01\x04\x02" //nolint:gosec // TCP options, no credentials
+	zmapLinux   = "\x02\x04\x05\xb4\x04\x02\x08\x0a"
+	zmapLinuxWS = "\x00\x00\x00\x00\x01\x03\x03\x07"
+	zmapMac     = "\x02\x04\x05\xb4\x01\x03\x03\x06\x01\x01\x08\x0a"
+	zmapMacSACK = "\x00\x00\x00\x00\x04\x02\x00\x00"
+)
+
+func zmapNew(p *packet.Packet) bool {
+	if !p.Dst.Is4() || p.Window != 65535 || p.Flags&packet.DontFragment != 0 || p.Ack != 0 ||
+		p.SrcPort < 32768 || p.SrcPort > 61000 || p.TTL > 64 && p.TTL <= 200 {
+		return false
+	}
+	o := p.TCPOptions
+	switch len(o) {
+	case 12:
+		return string(o) == zmapWindows
+	case 20:
+		return string(o[:8]) == zmapLinux && string(o[12:]) == zmapLinuxWS
+	case 24:
+		return string(o[:12]) == zmapMac && string(o[16:]) == zmapMacSACK
+	}
+	return false
+}
+
+// began tells whether the TCP timestamp is the Unix time, in seconds, of a scan
+// that may be under way at the given time (Unix nanoseconds): it began at most
+// 45 days before (one pass over the Internet at 10,000 packets a second takes
+// five), or by a wrong clock up to a day later. A timestamp of any other origin
+// lies there once in a thousand times.
+func began(p *packet.Packet, at int64) bool {
+	const day = 86400
+	o := p.TCPOptions
+	i := len(zmapLinux)
+	if len(o) == 24 {
+		i = len(zmapMac)
+	} else if len(o) != 20 {
+		return true // no timestamp
+	}
+	age := at/1e9 - int64(binary.BigEndian.Uint32(o[i:]))
+	return age >= -day && age <= 45*day
+}
 
 const mss1460 = 2<<24 | 4<<16 | 1460 // as on the wire
 
@@ -171,9 +251,26 @@ var sameSeq = func() (m uint16) {
 	return m
 }()
 
-// mask is the set of rules that a packet fits, bit i for Rules[i]; only those of
-// the set that is asked for.
-func mask(p *packet.Packet, k observe.Kind, asked uint16) uint16 {
+// clocks is the set of rules whose tool tells when it began.
+var clocks = func() (m uint16) {
+	for i := range Rules {
+		if Rules[i].Clock {
+			m |= 1 << i
+		}
+	}
+	return m
+}()
+
+// ordinary tells the SYNs of nearly all systems, which send several options from
+// a usual TTL: it spares them the list of rules.
+func ordinary(p *packet.Packet) bool {
+	return len(p.TCPOptions) > 4 && p.TTL <= 200 && p.ID != 54321 && uint64(p.Seq) != p.Dst.Lo&math.MaxUint32 &&
+		(p.Window != 65535 || p.Flags&packet.DontFragment != 0)
+}
+
+// mask is the set of rules that a packet of a time (Unix nanoseconds) fits, bit i
+// for Rules[i]; only those of the set that is asked for.
+func mask(p *packet.Packet, k observe.Kind, asked uint16, at int64) uint16 {
 	if p.Flags&packet.NoTransport != 0 {
 		return 0
 	}
@@ -184,15 +281,15 @@ func mask(p *packet.Packet, k observe.Kind, asked uint16) uint16 {
 		form = NoOptions
 	case len(p.TCPOptions) == 4 && binary.BigEndian.Uint32(p.TCPOptions) == mss1460:
 		form = MSS1460
+	case len(p.TCPOptions) > 4:
+		form = Several
 	}
 	rules := &rulesOf[k][form]
 	switch {
 	case rules.all&asked == 0:
 		return 0
 	case k == observe.KindTCPSyn:
-		// Nearly all systems send several options from a usual TTL: this spares
-		// them the list.
-		if len(p.TCPOptions) > 4 && p.TTL <= 200 && p.ID != 54321 && uint64(p.Seq) != p.Dst.Lo&math.MaxUint32 {
+		if ordinary(p) {
 			return 0
 		}
 	case p.ID != 54321:
@@ -203,6 +300,9 @@ func mask(p *packet.Packet, k observe.Kind, asked uint16) uint16 {
 		if i := bits.TrailingZeros16(rest); rules.match[i](p) {
 			m |= 1 << i
 		}
+	}
+	if m&clocks != 0 && !began(p, at) {
+		m &^= clocks
 	}
 	return m
 }
@@ -217,7 +317,7 @@ type ruleSet struct {
 }
 
 // rulesOf are the rules for each kind of packet, and form of its options.
-var rulesOf = func() (of [observe.Kinds][MSS1460 + 1]ruleSet) {
+var rulesOf = func() (of [observe.Kinds][Several + 1]ruleSet) {
 	for i := range Rules {
 		for _, k := range Rules[i].Kinds {
 			for form := range of[k] {

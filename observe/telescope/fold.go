@@ -206,7 +206,10 @@ func (f *folder) ports(p *piece) []Row {
 				protos.at(proto).sources.Add(protos.form(proto), r.who)
 			}
 			if r.what&newPort != 0 {
-				s.items = append(s.items, item{r.what & 0xffffff, r.who})
+				s.items = append(s.items, item{r.what & portMask, r.who})
+				if r.what&research != 0 {
+					dim.openlyFrom(r.what&portMask, r.who)
+				}
 			}
 		}
 	}
@@ -301,16 +304,20 @@ func (f *folder) places(p *piece) []Row {
 	rows = s.count(f.space, p, &p.into.dims[observe.ByAS], nil, rows)
 	sortRows(rows[first:])
 	s.items = s.items[:0]
+	ases := &p.into.dims[observe.ByAS]
 	for _, chunk := range p.hosts {
 		for i := range chunk {
 			if r := &chunk[i]; r.what&newPlace != 0 {
 				c := r.country()
 				dim.at(c).sources.Add(dim.form(c), r.who)
 				s.items = append(s.items, item{r.as(), r.who})
+				if r.what&research != 0 {
+					dim.openlyFrom(c, r.who)
+					ases.openlyFrom(r.as(), r.who)
+				}
 			}
 		}
 	}
-	ases := &p.into.dims[observe.ByAS]
 	s.hosts(ases, ases.form)
 	return rows
 }

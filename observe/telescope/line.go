@@ -38,6 +38,7 @@ func (l *Lines) Append(b []byte, s *Scanner) ([]byte, error) {
 	b = appendWord(append(b, `,"tool":`...), s.Tool)
 	b = appendWord(append(b, `,"tool_versions":`...), s.ToolVersions)
 	b = strconv.AppendBool(append(b, `,"research":`...), s.Research)
+	b = strconv.AppendBool(append(b, `,"maybe_victim":`...), s.MaybeVictim)
 	if b, err = l.time(append(b, `,"first":`...), s.First); err != nil {
 		return b, err
 	}

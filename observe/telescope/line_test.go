@@ -45,7 +45,7 @@ func anyScanner(t *rapid.T) telescope.Scanner {
 		Source: addr.Draw(t, "source"), Port: rapid.Uint16().Draw(t, "port"), Protocol: word.Draw(t, "protocol"),
 		Packets: rapid.Uint64().Draw(t, "packets"), Targets: rapid.Uint64().Draw(t, "targets"),
 		TargetsErr: share.Draw(t, "error"), Coverage: share.Draw(t, "coverage"),
-		Tool: word.Draw(t, "tool"), ToolVersions: word.Draw(t, "versions"), Research: rapid.Bool().Draw(t, "research"),
+		Tool: word.Draw(t, "tool"), ToolVersions: word.Draw(t, "versions"), Research: rapid.Bool().Draw(t, "research"), MaybeVictim: rapid.Bool().Draw(t, "victim"),
 		First: at.Draw(t, "first"), Last: at.Draw(t, "last"),
 	}
 }

@@ -75,9 +75,14 @@ func (s *shard) news(e *entry, m uint32) (marks uint32) {
 		host |= newProto
 	}
 	if src.hosts |= class | proto; host != 0 {
-		s.open[s.slot(m)].hosts.add(record{identity(src.addr), e.what() | host, src.place}, s.shelf)
+		s.open[s.slot(m)].hosts.add(record{identity(src.addr), e.what() | host | src.openly(), src.place}, s.shelf)
 	}
 	return marks
+}
+
+// openly is the mark of a host that scans openly.
+func (src *source) openly() uint32 {
+	return uint32(src.flags&uint8(observe.Research)) / uint32(observe.Research) * research
 }
 
 // comes notes that e has a packet in minute m, one of the two that are open, and

@@ -124,8 +124,8 @@ func decoded(r rec) *packet.Packet {
 type set map[packet.Addr]bool
 
 type tallied struct {
-	packets          uint64
-	sources, targets set
+	packets                  uint64
+	sources, targets, openly set // the last of ports and places alone
 }
 
 type cell struct {
@@ -153,11 +153,14 @@ func (o *oracle) rows(in func(t int64) bool) map[cell]*tallied {
 		for _, k := range keys {
 			r := rows[k]
 			if r == nil {
-				r = &tallied{sources: set{}, targets: set{}}
+				r = &tallied{sources: set{}, targets: set{}, openly: set{}}
 				rows[k] = r
 			}
 			r.packets++
 			r.sources[p.Src], r.targets[p.Dst] = true, true
+			if o.cfg.Research(p.Src) && (k.dim == observe.ByPort || k.dim == observe.ByCountry || k.dim == observe.ByAS) {
+				r.openly[p.Src] = true
+			}
 		}
 	}
 	return rows
@@ -208,7 +211,11 @@ func (o *oracle) buckets(top int64) (out []telescope.Bucket, gaps [][2]time.Time
 		}
 		b := telescope.Bucket{Grain: g, Start: k[1], DarkV4: v4, Looked: float64(sec) / float64(g.Seconds())}
 		for key, r := range o.rows(func(t int64) bool { return t >= k[1]*second && t < (k[1]+g.Seconds())*second && t/minute*60 <= end }) {
-			b.Rows = append(b.Rows, telescope.Row{Dim: key.dim, Key: key.key, Packets: r.packets, Sources: uint64(len(r.sources)), Targets: uint64(len(r.targets))})
+			row := telescope.Row{Dim: key.dim, Key: key.key, Packets: r.packets, Sources: uint64(len(r.sources)), Targets: uint64(len(r.targets))}
+			if g != observe.Minute {
+				row.Openly = uint64(len(r.openly))
+			}
+			b.Rows = append(b.Rows, row)
 		}
 		slices.SortFunc(b.Rows, func(a, b telescope.Row) int { return cmp.Or(cmp.Compare(a.Dim, b.Dim), cmp.Compare(a.Key, b.Key)) })
 		out = append(out, b)

@@ -24,6 +24,7 @@ func small() telescope.Config {
 	cfg.Place = func(a packet.Addr) ([2]byte, uint32) {
 		return [][2]byte{{'J', 'P'}, {'U', 'S'}, {0, 0}, {'Z', 'Z'}, {'?', '?'}}[a.Lo%5], uint32(a.Lo % 3 * 64500)
 	}
+	cfg.Research = func(a packet.Addr) bool { return a.Lo%7 == 3 }
 	return cfg
 }
 

@@ -31,6 +31,8 @@ const (
 	newProto = 1 << 29
 	far      = 1 << 30 // who isn't a number in the dark space but an address's identity
 	before   = 1 << 31 // was counted in an earlier tally
+
+	research = far // of a host, who is never a number in the dark space: says openly that it scans
 )
 
 // placeBits are those of the country's index in a record's place; the AS's number

@@ -40,7 +40,7 @@ func (s *shard) flags(e *entry, src *source) observe.Flags {
 		f |= observe.Solicited // a router's error proves nothing about the router
 	}
 	baits := s.baits(e)
-	if observe.Kind(e.kind) == observe.KindUDP && e.asks > 0 {
+	if s.asksAmplifiers(e, src) {
 		f |= observe.AmplifierAsk
 	}
 	// Whoever baits has usually asked three addresses before it shows.
@@ -94,6 +94,12 @@ const peerTargets = 25
 // and takes dark addresses for reflectors, not a scanner who looks for them.
 func (s *shard) baits(e *entry) bool {
 	return observe.Kind(e.kind) == observe.KindUDP && e.asks > 0 && e.total >= 10 && uint64(e.total) >= 10*s.targets(e).N
+}
+
+// asksAmplifiers tells whether an event asks for amplified answers, so that it may
+// be somebody else's who forges the source. Where nobody can, it is a scan like others.
+func (s *shard) asksAmplifiers(e *entry, src *source) bool {
+	return observe.Kind(e.kind) == observe.KindUDP && e.asks > 0 && (s.cfg.verified == nil || !s.cfg.verified.contains(src.addr))
 }
 
 func (s *shard) targets(e *entry) observe.Unique { return s.blocks.count(&e.targets) }

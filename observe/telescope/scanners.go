@@ -22,6 +22,7 @@ type scan struct {
 	proto       uint8
 	tool        observe.Tool
 	research    bool
+	maybeVictim bool
 }
 
 // ranking is the list of scans of one shard, in an order of its own.
@@ -141,7 +142,7 @@ func (s *shard) scan(i uint32) scan {
 	src, u := s.sources.at(e.source), s.targets(e)
 	return scan{
 		src: src.addr, first: s.asides.at(i).first, last: e.last, packets: uint64(e.total), targets: u.N, err: float32(u.Err), port: e.port, proto: e.proto,
-		tool: tool(&e.evidence, &src.evidence), research: src.flags&uint8(observe.Research) != 0,
+		tool: tool(&e.evidence, &src.evidence), research: src.flags&uint8(observe.Research) != 0, maybeVictim: s.asksAmplifiers(e, src) && src.flags&uint8(observe.Research) == 0,
 	}
 }
 
@@ -245,13 +246,14 @@ func (a *scan) join(b *scan) {
 	if a.tool != b.tool {
 		a.tool = observe.Unknown
 	}
+	a.maybeVictim = a.maybeVictim || b.maybeVictim
 }
 
 // row is the scan as it is printed; dark is the number of IPv4 addresses watched.
 func (a *scan) row(dark uint64) Scanner {
 	s := Scanner{
 		Source: a.src.Netip(), Port: a.port, Protocol: ProtocolName(a.proto), Packets: a.packets,
-		Targets: a.targets, TargetsErr: float64(a.err), Tool: a.tool.String(), ToolVersions: a.tool.Versions(), Research: a.research,
+		Targets: a.targets, TargetsErr: float64(a.err), Tool: a.tool.String(), ToolVersions: a.tool.Versions(), Research: a.research, MaybeVictim: a.maybeVictim,
 		First: time.Unix(0, a.first).UTC(), Last: time.Unix(0, a.last).UTC(),
 	}
 	if dark > 0 && a.src.Is4() {

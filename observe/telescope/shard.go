@@ -251,7 +251,7 @@ func (s *shard) count(j *job) {
 	if e.total <= 4 || e.marks&markSpoof == 0 && p.TTL >= 200 {
 		asked = allRules
 	}
-	m := mask(p, k, asked)
+	m := mask(p, k, asked, j.t)
 	e.evidence.add(m, p.Seq, j.target, true)
 	if e.total <= 4 {
 		src := s.sources.at(e.source)

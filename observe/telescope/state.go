@@ -18,7 +18,7 @@ import (
 // on. Restored into a telescope of the same configuration it goes on as if it
 // had never stopped: no event is split, no source counted twice. The number of
 // workers may be another one.
-const stateMagic = "sakimori-telescope-8\n"
+const stateMagic = "sakimori-telescope-9\n"
 
 // Snapshot writes the state down. Buckets that are still open are part of it; see
 // OpenBuckets for those who want to read them meanwhile. The bytes are good until

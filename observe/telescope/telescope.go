@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"slices"
 	"time"
 
 	"sakimori/base/pages"
@@ -26,9 +27,13 @@ import (
 
 // Config says what a telescope watches and how much memory it may take.
 type Config struct {
-	Dark    []DarkPrefix   // the unused addresses
-	Own     []netip.Prefix // the operator's own addresses, in use: who of them sends to dark space is infected
-	Tunnels packet.Tunnels // by which tunnels dark traffic comes to the sensor
+	Dark []DarkPrefix   // the unused addresses
+	Own  []netip.Prefix // the operator's own addresses, in use: who of them sends to dark space is infected
+	// Verified are those of Own in whose name nobody else can send to the sensors:
+	// neither from another line nor from beyond the network's borders (BCP 38 and
+	// 84). Who asks amplifiers in the name of others of Own may be anybody.
+	Verified []netip.Prefix
+	Tunnels  packet.Tunnels // by which tunnels dark traffic comes to the sensor
 
 	// MaxEvents bounds the table of events; each takes some 250 bytes with its
 	// place in the index and the usual targets. SetBytes bounds the sets
@@ -59,9 +64,10 @@ type Config struct {
 
 	Detail bool // keep the tally by port, for the document of an import
 
-	own   *space
-	idle4 time.Duration
-	piece int // records that are counted in one go; 0: pieceRecords
+	own      *space
+	verified *space // nil: none
+	idle4    time.Duration
+	piece    int // records that are counted in one go; 0: pieceRecords
 }
 
 // maxWorkers is where more no longer help: one reader deals the frames out.
@@ -148,6 +154,16 @@ func New(cfg Config, sink Sink) (*Telescope, error) {
 	}
 	if len(cfg.Own) > 0 {
 		if cfg.own, err = newSpace(cfg.Own, nil); err != nil {
+			return nil, err
+		}
+	}
+	for _, v := range cfg.Verified {
+		if !slices.ContainsFunc(cfg.Own, func(o netip.Prefix) bool { return o.Bits() <= v.Bits() && o.Contains(v.Addr()) }) {
+			return nil, fmt.Errorf("verified prefix %s isn't among the own ones: only of own lines it is known who can send in their name", v)
+		}
+	}
+	if len(cfg.Verified) > 0 {
+		if cfg.verified, err = newSpace(cfg.Verified, nil); err != nil {
 			return nil, err
 		}
 	}

@@ -68,7 +68,7 @@ func scanners(o *outcome, s *score) {
 				s.claim(true, "")
 			}
 		default:
-			s.claim(true1[k], "scanner %s: %s", k, show(v))
+			s.claim(true1[k] || v.MaybeVictim && o.forged(k), "scanner %s: %s", k, show(v))
 		}
 		sources[v.Source] = true
 	}
@@ -83,6 +83,32 @@ func scanners(o *outcome, s *score) {
 			s.want(said[truthScanner(v)], "scanner %s", show(v))
 		}
 	}
+}
+
+// forged tells whether somebody asks in the name of this address: the list of
+// scanners may show it if it says that it may be so.
+func (o *outcome) forged(k service) bool {
+	for _, a := range o.scene.Actors {
+		f, ok := a.(sim.Forged)
+		if ok && slices.Contains(f.From, k.address) && slices.ContainsFunc(f.Ports, func(w sim.Want) bool { return w.Port == k.port }) {
+			return true
+		}
+	}
+	return false
+}
+
+// doubtful tells whether everything that an address does is said to be perhaps
+// somebody else's: it then can't be called infected.
+func (o *outcome) doubtful(a netip.Addr) bool {
+	n := 0
+	for _, v := range o.doc.Scanners {
+		if v.Source == a {
+			if n++; !v.MaybeVictim {
+				return false
+			}
+		}
+	}
+	return n > 0
 }
 
 // tools: no wrong name ever, and the nameable named.
@@ -143,6 +169,10 @@ func infected(o *outcome, s *score) {
 		said[v.Address] = true
 	}
 	for a, v := range truth {
+		if !said[a] && o.doubtful(a) {
+			s.beyond++
+			continue
+		}
 		s.want(said[a], "infected %s", show(v))
 	}
 	for _, f := range o.findings {
@@ -172,6 +202,10 @@ func family(o *outcome, s *score) {
 	}
 	for i := range o.truth.Infected {
 		x := &o.truth.Infected[i]
+		if said[x.Address] == "" && o.doubtful(x.Address) {
+			s.beyond++
+			continue
+		}
 		s.want(said[x.Address] == x.Family, "family of %s, said %q", show(x), said[x.Address])
 	}
 }

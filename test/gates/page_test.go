@@ -26,11 +26,15 @@ truth. The test fails below precision %.2f or recall %.2f; of the innocent and t
 
 「定義未満」は、正解にはあるが検知の定義に届かないものです。定義は、探索が未使用アドレス 3 個(または 5 分間に 15 ポート)、
 攻撃が RSDoS のしきい値、ツール名が 3 パケット、急増が「比較する前日があり、2 時間続けて 2 倍」からです。
+増幅器だけを探す送信元は、詐称された被害者かもしれないと断って一覧に載ります(maybe_victim)。その断りのある行は、どちらであっても正しい主張です。
+そのような自社アドレスは、詐称できない範囲(telescope.verified)でだけ感染と呼べるので、それ以外は定義未満です。
 遅れは、正解の最初のパケットから検知の最初の版までの、データ上の時間です。
 
 "Below definition" is what the truth has, but what is less than the detectors' own definitions: a scan begins at three dark
 addresses (or fifteen ports in five minutes), an attack at the RSDoS thresholds, a tool's name at three packets, a surge at
-twice the hosts for two hours running, with a day before to compare with. The delay is the time in the data from the truth's
+twice the hosts for two hours running, with a day before to compare with. A source that looks for amplifiers alone is listed with
+the words that it may be the victim of who forges it (maybe_victim): such a row is right if it is either. An own address of that
+kind can be called infected only where nobody can forge it (telescope.verified); elsewhere it is below the definition. The delay is the time in the data from the truth's
 first packet to the first version of the finding.
 
 ## 結果 / Result

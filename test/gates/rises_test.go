@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -145,8 +146,8 @@ func hosts(t *testing.T, s sim.Scene, keys map[string]bool) map[hourOf]map[netip
 		out[k][l.Source] = struct{}{}
 	}
 	s.Label = func(l sim.Label) {
-		if l.Class == sim.Apart {
-			return
+		if l.Class == sim.Apart || slices.ContainsFunc(s.Research, func(p netip.Prefix) bool { return p.Contains(l.Source) }) {
+			return // nobody's rise
 		}
 		asked := port{l.Port, l.Protocol}
 		if _, known := ofPort[asked]; !known {

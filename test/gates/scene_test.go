@@ -65,7 +65,8 @@ func play(t *testing.T, s sim.Scene) outcome {
 	file, data, config := filepath.Join(dir, "scene.pcap"), filepath.Join(dir, "data"), filepath.Join(dir, "config.yaml")
 	o := outcome{scene: s, truth: write(t, s, file), first: map[string]time.Time{}}
 	// The config names those who scan openly, as an operator would.
-	text := fmt.Sprintf("telescope:\n  research:\n    - {name: research of the scene, prefixes: [%s]}\n", joined(o.truth.Research))
+	text := fmt.Sprintf("telescope:\n  research:\n    - {name: research of the scene, prefixes: [%s]}\n  verified: [%s]\n",
+		joined(o.truth.Research), joined(o.truth.Verified))
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -190,6 +190,7 @@ export const en = {
     place: 'Location',
     estimated: 'estimate',
     own: 'Partly hidden: an address of an own subscriber.',
+    amplifier: 'Asks for amplified answers: it looks for amplifiers, or somebody forges this address so that they flood it. Which of the two is not known.',
     research: 'Says openly that it does research',
     ports: 'Target ports',
     tools: 'Fingerprints',
