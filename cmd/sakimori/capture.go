@@ -13,6 +13,7 @@ import (
 
 	"sakimori/base/wire/packet"
 	"sakimori/base/wire/pcap"
+	"sakimori/observe/telescope"
 )
 
 // capture is a file to import, looked at beforehand.
@@ -54,15 +55,23 @@ func look(names []string, stdin io.Reader) ([]capture, error) {
 		}
 		list = append(list, c)
 	}
-	slices.SortStableFunc(list, func(a, b capture) int { return cmp.Compare(a.first.UnixNano(), b.first.UnixNano()) })
+	slices.SortStableFunc(list, func(a, b capture) int { return cmp.Compare(a.began(), b.began()) })
 	for i := range list {
 		list[i].order = i
 	}
 	return list, nil
 }
 
-// beginning is when the first frame of a file was captured, zero if there is none,
-// and whether the file is compressed.
+// began is when its first frame was captured, in Unix nanoseconds; 0 if nobody knows.
+func (c *capture) began() int64 {
+	if c.first.IsZero() {
+		return 0
+	}
+	return c.first.UnixNano()
+}
+
+// beginning is when the earliest of a file's first frames was captured whose dates
+// are believed, zero if there is none, and whether the file is compressed.
 func beginning(path string) (first time.Time, packed bool) {
 	r, err := pcap.Open(path)
 	if err != nil {
@@ -71,8 +80,12 @@ func beginning(path string) (first time.Time, packed bool) {
 	defer r.Close()
 	var b packet.Block
 	_ = r.ReadBlock(&b) // what is wrong with it is said when it is imported
-	if len(b.Frames) > 0 {
-		first = time.Unix(0, b.Frames[0].Time)
+	var dates telescope.Dates
+	dates.Settle(&b)
+	for _, f := range b.Frames {
+		if at := time.Unix(0, f.Time); f.Time >= 0 && (first.IsZero() || at.Before(first)) {
+			first = at
+		}
 	}
 	return first, r.Packed()
 }

@@ -40,13 +40,15 @@ func newImportTelescope() *cobra.Command {
 		Use:   "telescope --dark PREFIX… [--own PREFIX…] FILE…",
 		Short: "Import captures of packets to unused addresses / ダークネットのキャプチャを取り込む",
 		Long: `Reads captures (pcap, pcapng, plain, gzip or zstd; - is standard input) and says
-who scans, who is under attack, and which own addresses are infected.
+who scans, who is under attack, and which own addresses are infected. Captures of
+several sensors that overlap in time are read as one: name them together.
 
 With --data everything is kept in that folder: each content is counted once, an
 interrupted import goes on with the same command, and the console shows it.
 Without --data nothing is kept; the document is all.
 
 キャプチャを読み、スキャン元・攻撃の被害者・感染した自社アドレスを示します。
+時間帯の重なるキャプチャ(複数のセンサー)は、一緒に指定すると時刻順に1つとして読みます。
 --data を付けると保存され、同じ内容は一度だけ数え、中断しても同じ命令で再開します。`,
 		Example: `  sakimori import telescope --dark 198.51.100.0/24 --own 203.0.113.0/24 day.pcap.gz
   sakimori import telescope --dark 198.51.100.0/24 --data sakimori-data -o json *.pcap
@@ -294,6 +296,12 @@ func printDocument(w io.Writer, d report) error {
 	}
 	if d.Malformed > 0 {
 		fmt.Fprintf(w, say("壊れたパケット %s\n", "%s malformed\n"), thousands(d.Malformed))
+	}
+	if d.Stray > 0 {
+		fmt.Fprintf(w, say("日付が信用できないパケット %s(前後の時刻と合わず、他の件数には含めていません)\n", "%s with a date that isn't believed, far from those around it: in no other figure\n"), thousands(d.Stray))
+	}
+	if d.Late > 0 {
+		fmt.Fprintf(w, say("遅れて届いたパケット %s(まだ開いていた後の分に数えました)\n", "%s late: counted in a later minute than their own, that was still open\n"), thousands(d.Late))
 	}
 	var rows [][]string
 	for _, i := range d.Infected {

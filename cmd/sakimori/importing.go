@@ -12,7 +12,6 @@ import (
 
 	"github.com/zeebo/xxh3"
 
-	"sakimori/base/wire/pcap"
 	"sakimori/detect"
 	"sakimori/observe/telescope"
 	"sakimori/observe/telescope/record"
@@ -48,62 +47,55 @@ var errStopped = errors.New("stopped: the same command goes on from here")
 // waitAtMost is how much memory counts may take that wait for a checkpoint.
 const waitAtMost = 100 << 20
 
-// run imports files that follow one another in time, and sums them up in one
-// document. A file that can't be read to its end doesn't stop the others; the
-// error is in the document.
+// run imports files, in the order of time, and sums them up in one document. A file
+// that can't be read to its end doesn't stop the others; the error is in the
+// document.
 func (im *importer) run(ctx context.Context, files []capture) (report, error) {
-	var w *watch
 	if im.keeper != nil {
 		if err := im.keeper.addOwn(im.cfg.Own); err != nil {
 			return report{}, err
 		}
 	}
-	defer func() {
-		if w != nil {
-			w.tel.Close()
-		}
-	}()
+	in := &merged{kept: im.keeper != nil, now: im.now}
+	in.tell = func() { im.progress(in) }
+	defer in.Close()
 	var again []telescope.Duplicate
-	var faults []telescope.FileError
-	var last *record.Import
 	for i := range files {
 		f := &files[i]
-		if dup, err := im.duplicate(ctx, f, files); err != nil {
-			return report{}, err
-		} else if dup != nil {
-			again = append(again, *dup)
-			continue
-		}
-		imp := &record.Import{ID: f.id(im.now()), Name: f.name, Digest: f.digest, Size: f.size, Config: im.rules, Started: im.now()}
-		if w == nil {
-			var err error
-			if w, err = im.begin(ctx, f, imp); err != nil {
-				return report{}, err
-			}
-		}
-		imp.Part = w.part
-		err := im.read(ctx, w, f, imp)
-		var bad *pcap.Error
+		dup, err := im.duplicate(ctx, f, files)
 		switch {
-		case errors.As(err, &bad):
-			faults = append(faults, telescope.FileError{File: f.name, Message: err.Error()})
 		case err != nil:
 			return report{}, err
+		case dup != nil:
+			again = append(again, *dup)
+		default:
+			at := im.now().Add(time.Duration(len(in.files)) * time.Millisecond) // files of one name are told apart by it
+			in.files = append(in.files, &source{capture: f, imp: &record.Import{ID: f.id(at), Name: f.name, Digest: f.digest, Size: f.size, Config: im.rules, Started: at}})
 		}
-		if last != nil && im.keeper != nil {
-			if err := im.mark(ctx, w, last); err != nil {
-				return report{}, err
-			}
-		}
-		last = imp
 	}
-	doc, err := im.end(ctx, w, last)
+	if len(in.files) == 0 {
+		doc, err := telescope.Empty(im.cfg)
+		doc.DuplicateOf = again
+		return report{Document: doc}, err
+	}
+	in.files[0].alone = len(in.files) == 1
+	w, err := im.begin(ctx, in)
+	if err != nil {
+		return report{}, err
+	}
+	defer w.tel.Close()
+	if err := im.read(ctx, w, in); err != nil {
+		return report{}, err
+	}
+	doc, err := im.end(ctx, w, in)
 	if err != nil {
 		return doc, err
 	}
 	doc.DuplicateOf = append(again, doc.DuplicateOf...)
-	if faults != nil {
-		doc.Errors = faults
+	for _, s := range in.files {
+		if s.fault != nil {
+			doc.Errors = append(doc.Errors, telescope.FileError{File: s.name, Message: s.fault.Error()})
+		}
 	}
 	return doc, nil
 }
@@ -158,13 +150,18 @@ func (im *importer) know(f *capture) error {
 	return f.know(im.tell)
 }
 
-// begin makes the watch for a first file: that of the same import, when it was
-// interrupted; that of the imports before, when the file follows them in time;
-// else a new one.
-func (im *importer) begin(ctx context.Context, f *capture, imp *record.Import) (*watch, error) {
+// begin makes the watch: that of the same files, when their import was interrupted;
+// that of the imports before, when these files follow them in time; else a new one.
+func (im *importer) begin(ctx context.Context, in *merged) (*watch, error) {
 	var kept *record.Record
 	if im.keeper != nil {
 		kept = im.keeper.record
+	}
+	f := in.files[0]
+	for _, s := range in.files { // of broken ones nobody knows when they begin
+		if f = s; !s.first.IsZero() {
+			break
+		}
 	}
 	fresh := func(part uint64) (*watch, error) {
 		w, err := newWatch(im.cfg, part, f.name, kept, im.found)
@@ -176,22 +173,21 @@ func (im *importer) begin(ctx context.Context, f *capture, imp *record.Import) (
 	if im.keeper == nil {
 		return fresh(0)
 	}
-	if old, err := im.unfinished(ctx, f); err != nil {
+	if part, ok, err := im.goOn(ctx, in); err != nil {
 		return nil, err
-	} else if old != nil {
-		w, err := fresh(old.Part)
+	} else if ok {
+		w, err := fresh(part)
 		if err != nil {
 			return nil, err
 		}
-		ok, err := im.keeper.restore(ctx, w)
+		if ok, err = im.keeper.restore(ctx, w); err == nil && !ok {
+			err = errors.New("the state of an interrupted import is missing in the data folder: import into another one")
+		}
 		if err != nil {
+			w.tel.Close()
 			return nil, err
 		}
-		if ok {
-			*imp = *old
-			return w, nil
-		}
-		w.tel.Close()
+		return w, nil
 	}
 	before, err := im.keeper.record.Imports(ctx, 1)
 	if err != nil {
@@ -215,6 +211,29 @@ func (im *importer) begin(ctx context.Context, f *capture, imp *record.Import) (
 	return fresh(newPart(f.digest, im.now()))
 }
 
+// goOn finds where an interrupted import of these files goes on, in each of them,
+// and the part that has its state.
+func (im *importer) goOn(ctx context.Context, in *merged) (part uint64, ok bool, err error) {
+	var first *source
+	for _, s := range in.files {
+		old, err := im.unfinished(ctx, s.capture)
+		if err != nil {
+			return 0, false, err
+		}
+		if old == nil {
+			continue
+		}
+		if first == nil {
+			first, part = s, old.Part
+		}
+		if old.Part != part {
+			return 0, false, fmt.Errorf("the imports of %s and %s were interrupted apart from each other: finish each by itself first", first.name, s.name)
+		}
+		s.imp = old
+	}
+	return part, first != nil, nil
+}
+
 func (im *importer) unfinished(ctx context.Context, f *capture) (*record.Import, error) {
 	if !f.known() {
 		return nil, nil //nolint:nilnil // standard input, which can't be read again; or nothing is as large
@@ -231,45 +250,30 @@ func (im *importer) unfinished(ctx context.Context, f *capture) (*record.Import,
 	return nil, nil //nolint:nilnil // none
 }
 
-// read feeds one file to the watch, with a checkpoint now and then.
-func (im *importer) read(ctx context.Context, w *watch, f *capture, imp *record.Import) error {
-	r, err := f.open(im.keeper != nil)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	r.Skip(imp.Frames)
+// read feeds the files to the watch, with a checkpoint now and then.
+func (im *importer) read(ctx context.Context, w *watch, in *merged) error {
 	saved := im.now()
 	told := saved
 	for {
 		if err := ctx.Err(); err != nil {
-			return im.stop(context.WithoutCancel(ctx), w, imp, f)
+			return im.stop(context.WithoutCancel(ctx), w, in)
 		}
 		b := w.tel.Block()
-		err := r.ReadBlock(&b.Block)
-		n := uint64(len(b.Frames))
+		err := in.ReadBlock(&b.Block)
 		w.tel.Ingest(b)
-		imp.Frames += n
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
 		if err != nil {
-			im.progress(f, r, imp)
-			if im.keeper != nil {
-				if err := f.sum(r); err != nil {
-					return err
-				}
-				imp.Digest, imp.Size = f.digest, f.size
-			}
-			if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-				return nil
-			}
-			return fmt.Errorf("%s: %w", f.name, err)
+			return err
 		}
 		now := im.now()
 		if now.Sub(told) > 100*time.Millisecond {
-			im.progress(f, r, imp)
+			im.progress(in)
 			told = now
 		}
-		if im.keeper != nil && !f.stdin && (now.Sub(saved) > im.every || w.waiting() > waitAtMost) {
-			if err := im.save(ctx, w, imp, f); err != nil {
+		if im.keeper != nil && !in.files[0].stdin && (now.Sub(saved) > im.every || w.waiting() > waitAtMost) {
+			if err := im.save(ctx, w, in); err != nil {
 				return err
 			}
 			saved = im.now()
@@ -277,73 +281,85 @@ func (im *importer) read(ctx context.Context, w *watch, f *capture, imp *record.
 	}
 }
 
-func (im *importer) progress(f *capture, r *pcap.Reader, imp *record.Import) {
-	if im.tell != nil {
-		im.tell(progress{File: f.name, Step: "import", Done: r.Consumed(), Total: f.size0, Packets: imp.Frames})
+func (im *importer) progress(in *merged) {
+	if im.tell != nil && len(in.open) > 0 {
+		im.tell(in.progress())
 	}
 }
 
 // stop makes a last checkpoint of an import that is interrupted. Standard input
 // can't be read again: of it nothing was written, and nothing is.
-func (im *importer) stop(ctx context.Context, w *watch, imp *record.Import, f *capture) error {
-	if im.keeper == nil || f.stdin {
+func (im *importer) stop(ctx context.Context, w *watch, in *merged) error {
+	if im.keeper == nil || in.files[0].stdin {
 		return errors.New("stopped: nothing was kept")
 	}
-	if err := im.save(ctx, w, imp, f); err != nil {
+	if err := im.save(ctx, w, in); err != nil {
 		return err
 	}
 	return errStopped
 }
 
-// save makes a checkpoint of an import, by whose digest it is found again.
-func (im *importer) save(ctx context.Context, w *watch, imp *record.Import, f *capture) error {
-	if err := im.know(f); err != nil {
+// save makes a checkpoint, with the place in each file. By their digests they are
+// found again.
+func (im *importer) save(ctx context.Context, w *watch, in *merged) error {
+	var list []*record.Import
+	for _, s := range in.files {
+		if !s.fresh {
+			continue
+		}
+		if err := im.know(s.capture); err != nil {
+			return err
+		}
+		s.imp.Digest, s.imp.Size, s.imp.Part = s.digest, s.size, w.part
+		list = append(list, s.imp)
+	}
+	if err := im.keeper.save(ctx, w, list, time.Time{}); err != nil {
 		return err
 	}
-	imp.Digest, imp.Size = f.digest, f.size
-	return im.keeper.save(ctx, w, imp, time.Time{})
-}
-
-// mark writes that an import is done of which the state and the counts come
-// with the next one of the same command.
-func (im *importer) mark(ctx context.Context, w *watch, imp *record.Import) error {
-	imp.Done, imp.Finished = true, im.now()
-	return im.keeper.save(ctx, w, imp, time.Time{})
-}
-
-// end closes the open minutes and writes the document.
-func (im *importer) end(ctx context.Context, w *watch, imp *record.Import) (report, error) {
-	if w == nil { // all were duplicates
-		doc, err := telescope.Empty(im.cfg)
-		return report{Document: doc}, err
+	for _, s := range in.files {
+		s.fresh = false
 	}
+	return nil
+}
+
+// end closes the open minutes and writes the document. All files are done with it.
+func (im *importer) end(ctx context.Context, w *watch, in *merged) (report, error) {
 	if im.keeper == nil {
 		w.finish()
 		return w.document(), nil
 	}
 	var doc report
+	w.tel.Settle() // of what is told as stray now, nothing is believed later
 	snap, err := w.snapshot()
 	if err != nil {
 		return doc, err
 	}
-	if dup, err := im.keeper.record.Imported(ctx, imp.Digest); err != nil {
-		return doc, err
-	} else if dup != nil { // standard input, known before
-		doc.Document, err = telescope.Empty(im.cfg)
-		doc.DuplicateOf = []telescope.Duplicate{{File: imp.Name, Import: dup.ID, Name: dup.Name, Imported: dup.Finished, Digest: hex.EncodeToString(imp.Digest[:])}}
-		return doc, err
+	if s := in.files[0]; s.stdin {
+		if dup, err := im.keeper.record.Imported(ctx, s.imp.Digest); err != nil {
+			return doc, err
+		} else if dup != nil {
+			doc.Document, err = telescope.Empty(im.cfg)
+			doc.DuplicateOf = []telescope.Duplicate{{File: s.name, Import: dup.ID, Name: dup.Name, Imported: dup.Finished, Digest: hex.EncodeToString(s.digest[:])}}
+			return doc, err
+		}
 	}
+	at := im.now()
 	finish := func() {
 		w.finish()
 		w.provisional()
 	}
-	if err := im.keeper.write(ctx, w, snap, time.Time{}, finish, func() (*record.Import, error) {
+	if err := im.keeper.write(ctx, w, snap, time.Time{}, finish, func() ([]*record.Import, error) {
 		doc = w.document()
 		brief := doc.Document // the whole lists of scanners and ports are in the store's events and counts
 		brief.Ports = brief.Ports[:min(keptRows, len(brief.Ports))]
 		text, err := json.Marshal(brief)
-		imp.Done, imp.Finished, imp.Result = true, im.now(), text
-		return imp, err
+		var list []*record.Import
+		for _, s := range in.files {
+			s.imp.Part, s.imp.Done, s.imp.Finished = w.part, true, at
+			list = append(list, s.imp)
+		}
+		list[len(list)-1].Result = text // it is of all of them
+		return list, err
 	}); err != nil {
 		return doc, err
 	}

@@ -288,7 +288,7 @@ func (j *jobs) ended(x *job, g *gauge, doc telescope.Document, err error) {
 		}
 	})
 	g.set(func(in *api.Input) {
-		in.State, in.Message, in.Malformed, in.Dropped.Late = map[string]string{"done": "done", "duplicate": "done", "stopped": "idle", "failed": "failed"}[state], message, doc.Malformed, doc.Late
+		in.State, in.Message, in.Malformed, in.Dropped.Late, in.Dropped.Stray = map[string]string{"done": "done", "duplicate": "done", "stopped": "idle", "failed": "failed"}[state], message, doc.Malformed, doc.Late, doc.Stray
 		if doc.Last != nil {
 			in.LastPacket = doc.Last
 		}

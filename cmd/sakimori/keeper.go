@@ -143,13 +143,13 @@ func mergeSets(sets [][]byte, keep bool) (union []byte, u observe.Unique, err er
 const eventsKept = 50_000
 
 // save makes a checkpoint of a watch: between packets, from the goroutine that
-// feeds it. imp, if not nil, is written with it.
-func (k *keeper) save(ctx context.Context, w *watch, imp *record.Import, since time.Time) error {
+// feeds it. The imports are written with it.
+func (k *keeper) save(ctx context.Context, w *watch, imports []*record.Import, since time.Time) error {
 	snap, err := w.snapshot()
 	if err != nil {
 		return err
 	}
-	return k.write(ctx, w, snap, since, func() {}, func() (*record.Import, error) { return imp, nil })
+	return k.write(ctx, w, snap, since, func() {}, func() ([]*record.Import, error) { return imports, nil })
 }
 
 // snapshot is the state of a watch, from which it can go on.
@@ -174,8 +174,8 @@ func (w *watch) snapshot() (snapshot, error) {
 // write puts everything pending on disk, with a snapshot that may be older than
 // it by the minutes that were still open: those are given again then. What is
 // there goes in while the rest is made: first finish may close what is open, and
-// at the end last gives the import's entry.
-func (k *keeper) write(ctx context.Context, w *watch, snap snapshot, since time.Time, finish func(), last func() (*record.Import, error)) error {
+// at the end last gives the imports' entries.
+func (k *keeper) write(ctx context.Context, w *watch, snap snapshot, since time.Time, finish func(), last func() ([]*record.Import, error)) error {
 	pieces := make(chan record.Batch, 3)
 	pieces <- record.Batch{Part: w.part, Buckets: w.takeBuckets()}
 	var findings []detect.Finding
@@ -190,12 +190,14 @@ func (k *keeper) write(ctx context.Context, w *watch, snap snapshot, since time.
 		})
 		defer open.Wait()
 		pieces <- k.events(w, since)
-		var rest record.Batch
-		if rest.Import, failed = last(); failed == nil {
+		var imports []*record.Import
+		if imports, failed = last(); failed == nil {
 			p := w.take()
-			rest.Part, rest.Buckets, rest.Closed, rest.Gaps = w.part, p.buckets, p.closed, p.gaps
 			findings = p.findings
-			pieces <- rest
+			pieces <- record.Batch{Part: w.part, Buckets: p.buckets, Closed: p.closed, Gaps: p.gaps}
+			for _, imp := range imports {
+				pieces <- record.Batch{Part: w.part, Import: imp}
+			}
 		}
 	}()
 	defer func() { // whatever happens, the watch is the caller's again

@@ -249,17 +249,20 @@ func (l *listening) read(ctx context.Context, r *ring.Ring, i int, filled chan<-
 
 // take feeds a block to the telescope.
 func (l *listening) take(b reading, g *gauge) {
-	frames := b.block.Frames
-	n := len(frames)
-	var at time.Time
-	if n > 0 {
-		at = time.Unix(0, frames[n-1].Time).UTC()
-	}
+	n := len(b.block.Frames)
+	late, stray := l.w.tel.Misdated()
 	l.w.tel.Ingest(b.block)
 	now := time.Now()
+	_, at, ok := l.w.tel.Span() // of dates that are believed
+	if !ok {
+		at = now.UTC() // none so far, and it has come just now
+	}
 	g.packets(n, at, now)
 	g.set(func(in *api.Input) {
 		in.Dropped.Kernel = b.dropped
+		laterOn, strayed := l.w.tel.Misdated()
+		in.Dropped.Late += laterOn - late
+		in.Dropped.Stray += strayed - stray
 		in.Rate = float64(in.Packets) / max(now.Sub(g.began).Seconds(), 1)
 	})
 }
@@ -282,6 +285,7 @@ func (s *station) metrics() []telemetry.Metric {
 		{Name: "telescope_malformed_total", Kind: telemetry.Counter, Help: "Packets whose headers contradict themselves.", Read: sum(func(i api.Input) uint64 { return i.Malformed })},
 		{Name: "telescope_kernel_drops_total", Kind: telemetry.Counter, Help: "Packets that the kernel dropped before they could be read.", Read: sum(func(i api.Input) uint64 { return i.Dropped.Kernel })},
 		{Name: "telescope_late_total", Kind: telemetry.Counter, Help: "Packets counted in a later minute than their own.", Read: sum(func(i api.Input) uint64 { return i.Dropped.Late })},
+		{Name: "telescope_stray_total", Kind: telemetry.Counter, Help: "Packets whose date isn't believed: counted here, and nowhere else.", Read: sum(func(i api.Input) uint64 { return i.Dropped.Stray })},
 		{Name: "store_bytes", Kind: telemetry.Gauge, Help: "Size of the data folder in bytes.", Read: func() float64 { return float64(s.facts().StoreBytes) }},
 	}, s.flowMetrics()...)
 }

@@ -228,6 +228,7 @@ func (w *watch) document() report {
 // finish closes the open minutes at the end of an input, so that detectors and
 // counts have everything. A later input goes on after them.
 func (w *watch) finish() {
+	w.tel.Settle()
 	if _, last, ok := w.tel.Span(); ok {
 		w.tel.Advance(last.Add(2 * time.Minute))
 	}

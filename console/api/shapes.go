@@ -38,6 +38,7 @@ type Input struct {
 type Dropped struct {
 	Kernel uint64 `json:"kernel" doc:"before the program could read them"`
 	Late   uint64 `json:"late" doc:"too old for the minute that was still open"`
+	Stray  uint64 `json:"stray" doc:"with a date that isn't believed, as it lies far from those around it"`
 }
 
 // Dark is the dark space that is watched.

@@ -226,6 +226,7 @@ func (r *rig) feed(recs ...rec) *rig {
 
 // finish closes the minutes that are open, as an import does at its end.
 func (r *rig) finish() *rig {
+	r.Settle()
 	if _, last, ok := r.Span(); ok {
 		r.Advance(last.Add(2 * time.Minute))
 	}

@@ -192,7 +192,7 @@ func (s *space) address(number uint32) uint32 {
 	// Most spaces have one range or two: in which of these it lies can't be
 	// foreseen, and is told without a branch.
 	if number < s.secondEnd {
-		beyond := uint32((uint64(s.firstEnd) - 1 - uint64(number)) >> 63) //nolint:gosec // 0 or 1
+		beyond := uint32((uint64(s.firstEnd) - 1 - uint64(number)) >> 63)
 		return s.firstLo + number + beyond*s.gap
 	}
 	return s.further(number)

@@ -3,6 +3,8 @@ package telescope
 import (
 	"encoding/binary"
 	"errors"
+	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -272,6 +274,35 @@ func (r *reader) answering() map[packet.Addr]uint64 {
 		m[a] = packets
 	}
 	return m
+}
+
+func (r *reader) dates() (d Dates) {
+	d.begun, d.top, d.back, d.n = r.bool(), r.i64(), r.i64(), int(r.u64()&math.MaxInt32)
+	r.any(&d.minutes)
+	n := r.u32()
+	if n > window {
+		r.fail("more frames wait than may")
+		return d
+	}
+	d.waiting.Frames = make([]packet.Frame, n)
+	r.any(d.waiting.Frames)
+	d.waiting.Buf = slices.Clone(r.take(int(r.u32())))
+	ok := d.top >= 0 && d.top <= maxNano && d.back >= 0 && d.back <= maxNano
+	for _, t := range d.minutes {
+		ok = ok && t >= 0 && t <= maxNano
+	}
+	for _, f := range d.waiting.Frames {
+		ok = ok && uint64(f.Off)+uint64(f.Len) <= uint64(len(d.waiting.Buf))
+	}
+	if !ok {
+		r.fail("dates that can't be")
+		return Dates{}
+	}
+	if d.n > 0 {
+		d.next = minuteAfter(d.minutes[(d.n-1)%len(d.minutes)])
+	}
+	d.reckon()
+	return d
 }
 
 func (r *reader) fragments() []datagram {

@@ -40,6 +40,7 @@ type Document struct {
 	UnknownLink uint64      `json:"unknown_link"`
 	Fragments   uint64      `json:"fragments"` // further fragments of datagrams counted once
 	Late        uint64      `json:"late"`      // counted in a later minute than their own
+	Stray       uint64      `json:"stray"`     // bear a date that isn't believed: in no other figure but packets
 	Evicted     uint64      `json:"evicted"`   // events ended early for want of memory
 	Answering   []Answering `json:"answering"` // dark addresses that aren't dark
 	IdleSeconds float64     `json:"idle_seconds"`
@@ -130,7 +131,7 @@ func (t *Telescope) Summary() (Document, Roll) {
 	d := Document{
 		Packets: sum.Frames, DarkPackets: sum.DarkPackets, FromDark: sum.FromDark, Malformed: sum.Malformed,
 		UniqueSources: census.sources.Count(), UniqueSourcesErr: census.sources.Error(),
-		NotIP: sum.NotIP, UnknownLink: sum.Unknown, Fragments: sum.Fragments, Late: sum.Late, Evicted: sum.Evicted,
+		NotIP: sum.NotIP, UnknownLink: sum.Unknown, Fragments: sum.Fragments, Late: sum.Late, Stray: sum.Stray, Evicted: sum.Evicted,
 		Scanners: []Scanner{}, Victims: []Victim{}, Infected: []Infected{}, Answering: []Answering{}, Ports: []PortCount{}, Errors: []FileError{},
 		IdleSeconds: t.Idle().Seconds(),
 	}

@@ -226,6 +226,18 @@ func (w *writer) answering(m map[packet.Addr]uint64) {
 	}
 }
 
+func (w *writer) dates(d *Dates) {
+	w.bool(d.begun)
+	w.i64(d.top)
+	w.i64(d.back)
+	w.u64(uint64(d.n)) //nolint:gosec // a count
+	w.any(d.minutes)
+	w.u32(uint32(len(d.waiting.Frames))) //nolint:gosec // at most a window
+	w.any(d.waiting.Frames)
+	w.u32(uint32(len(d.waiting.Buf))) //nolint:gosec // of so many frames
+	w.b = append(w.b, d.waiting.Buf...)
+}
+
 func (w *writer) fragments(f *fragments) {
 	w.bool(f.slots != nil)
 	for _, d := range f.slots {

@@ -444,7 +444,7 @@ func (s *side) distinct(space *space, group, targets []item) []item {
 		fresh := ^*w >> at & 1
 		*w |= 1 << at
 		targets[n] = item{key, space.address(it.who)}
-		n += int(fresh) //nolint:gosec // 0 or 1
+		n += int(fresh)
 	}
 	for i := range group {
 		if group[i].key&itemFar == 0 {

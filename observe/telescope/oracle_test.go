@@ -24,6 +24,12 @@ type oracle struct {
 	top     int64          // newest minute, in minutes since the epoch; -1 before the first
 	first   int64
 	last    int64
+	any     bool    // frame was admitted
+	back    int64   // date far back that is believed; 0 none
+	newest  int64   // date that is believed, to a minute; -1 before the first
+	minutes []int64 // in which frames came since time jumped
+	pauses  []int64 // the first date of each
+	waiting []rec   // can't be judged yet
 	frags   map[any]int64
 }
 
@@ -36,7 +42,7 @@ type seen struct {
 }
 
 func newOracle(cfg telescope.Config) *oracle {
-	return &oracle{cfg: cfg, top: -1, watched: map[int64]bool{}, frags: map[any]int64{}}
+	return &oracle{cfg: cfg, top: -1, newest: -1, watched: map[int64]bool{}, frags: map[any]int64{}}
 }
 
 func (o *oracle) dark(a packet.Addr) bool {
@@ -48,33 +54,183 @@ func (o *oracle) dark(a packet.Addr) bool {
 	return false
 }
 
-// take takes frames in the order in which the telescope gets them. next is the
-// time of the frame after the last one, in the same block.
+// take takes frames in the order in which the telescope gets them.
 func (o *oracle) take(recs ...rec) {
-	for i, r := range recs {
-		t := r.t
-		if o.doc.Packets == 0 {
-			o.first, o.last = t, t
+	o.doc.Packets += uint64(len(recs))
+	o.waiting = append(o.waiting, recs...)
+	o.judge(false)
+}
+
+// settle takes it that no more come.
+func (o *oracle) settle() { o.judge(true) }
+
+// admit takes a frame whose date is believed.
+func (o *oracle) admit(r rec) {
+	t := r.t
+	if m := t / minute; len(o.minutes) == 0 || m > o.minutes[len(o.minutes)-1] {
+		o.minutes, o.pauses = append(o.minutes, m), append(o.pauses, t)
+		o.newest = max(o.newest, t)
+	}
+	if !o.any {
+		o.any, o.first, o.last = true, t, t
+	}
+	o.first, o.last = min(o.first, t), max(o.last, t)
+	switch m := t / minute; {
+	case m > o.top:
+		if m == o.top+2 {
+			o.watched[(m-1)*60] = true
 		}
-		o.doc.Packets++
-		stray := o.top >= 0 && t > o.top*minute+day && i+1 < len(recs) && recs[i+1].t < t-hour
-		if stray {
-			t = o.top * minute
-			o.doc.Late++
+		o.top = m
+		o.watched[m*60] = true
+	case m < o.top-1:
+		t = (o.top - 1) * minute
+		o.doc.Late++
+	}
+	o.packet(r, t)
+}
+
+// judge judges what waits, as Dates documents it: of the longest beginning that
+// can be judged each frame is admitted or stray.
+func (o *oracle) judge(last bool) {
+	for len(o.waiting) > 0 {
+		n := o.judged(last)
+		if n == 0 {
+			return
 		}
-		o.first, o.last = min(o.first, t), max(o.last, t)
-		switch m := t / minute; {
-		case m > o.top:
-			if m == o.top+2 {
-				o.watched[(m-1)*60] = true
+		o.waiting = o.waiting[n:]
+	}
+}
+
+// reach is how far ahead a date may be.
+func (o *oracle) reach() int64 {
+	if n := len(o.pauses); n > 5 {
+		return max(day, o.pauses[n-1]-o.pauses[n-6])
+	}
+	return day
+}
+
+// judged judges some of the frames that wait, and tells how many.
+func (o *oracle) judged(last bool) int {
+	begun := o.newest >= 0
+	const ordinary, never, past, strange = 0, 1, 2, 3
+	kind := func(r rec) int {
+		switch {
+		case r.t < 0:
+			return never
+		case !begun:
+			return strange
+		case r.t < o.newest-day:
+			if o.back > 0 && r.t >= o.back-day && r.t <= o.back+day {
+				return past
 			}
-			o.top = m
-			o.watched[m*60] = true
-		case m < o.top-1:
-			t = (o.top - 1) * minute
-			o.doc.Late++
+			return strange
+		case r.t > o.newest+o.reach():
+			return strange
 		}
-		o.packet(r, t)
+		return ordinary
+	}
+	switch kind(o.waiting[0]) {
+	case ordinary, past:
+		o.admit(o.waiting[0])
+		return 1
+	case never:
+		o.doc.Stray++
+		return 1
+	}
+	var all []rec
+	var passed []int // between the strange ones
+	for n, r := range o.waiting {
+		switch kind(r) {
+		case ordinary:
+			o.doc.Stray += uint64(n - len(passed))
+			for _, i := range passed {
+				o.admit(o.waiting[i])
+			}
+			return n
+		case past:
+			passed = append(passed, n)
+		case strange:
+			all = append(all, r)
+			if agreed := near(all, []int64{r.t}, day); len(agreed) > 5 {
+				if span := slices.Max(agreed) - slices.Min(agreed); begun && r.t < o.newest-day {
+					o.back = slices.Max(agreed)
+				} else {
+					agreed = near(ahead(all, o.newest), agreed, max(day, span))
+					o.minutes, o.pauses = nil, nil
+				}
+				o.decide(n+1, passed, agreed)
+				return n + 1
+			}
+		}
+		if n == 63 || last && n == len(o.waiting)-1 {
+			o.all(all, n+1, passed, begun)
+			return n + 1
+		}
+	}
+	return 0
+}
+
+// all judges the first n that wait, where no more than five agree.
+func (o *oracle) all(all []rec, n int, passed []int, begun bool) {
+	var most []int64
+	for _, r := range all {
+		if v := near(all, []int64{r.t}, day); len(v) > len(most) || len(v) == len(most) && slices.Min(v) < slices.Min(most) {
+			most = v
+		}
+	}
+	switch {
+	case !begun && 2*len(most) >= len(all):
+		o.minutes, o.pauses = nil, nil
+		o.decide(n, passed, near(all, most, max(day, slices.Max(most)-slices.Min(most))))
+	case !begun || len(all) > 32:
+		for i, r := range o.waiting[:n] {
+			if slices.Contains(passed, i) || r.t >= 0 && r.t >= o.newest-day {
+				o.admit(r)
+			} else {
+				o.doc.Stray++
+			}
+		}
+	default:
+		o.decide(n, passed, nil)
+	}
+}
+
+// decide admits those of the first n that wait that bear one of these dates, or
+// have passed already.
+func (o *oracle) decide(n int, passed []int, dates []int64) {
+	for i, r := range o.waiting[:n] {
+		if slices.Contains(passed, i) || slices.Contains(dates, r.t) {
+			o.admit(r)
+		} else {
+			o.doc.Stray++
+		}
+	}
+}
+
+// ahead are the frames that aren't far back.
+func ahead(all []rec, newest int64) (out []rec) {
+	for _, r := range all {
+		if newest < 0 || r.t >= newest-day {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// near are the dates of frames that are within reach of one of these, or of each
+// other through others.
+func near(all []rec, of []int64, reach int64) (out []int64) {
+	for {
+		out = nil
+		for _, r := range all {
+			if slices.ContainsFunc(of, func(t int64) bool { return t-r.t <= reach && r.t-t <= reach }) {
+				out = append(out, r.t)
+			}
+		}
+		if len(out) == len(of) {
+			return out
+		}
+		of = out
 	}
 }
 
@@ -295,7 +451,7 @@ func (o *oracle) document() telescope.Document {
 			d.DarkAddresses.Monitored += 1 << (32 - p.Prefix.Bits())
 		}
 	}
-	if d.Packets > 0 {
+	if o.any {
 		first, last := time.Unix(0, o.first).UTC(), time.Unix(0, o.last).UTC()
 		d.First, d.Last = &first, &last
 	}

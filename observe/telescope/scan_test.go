@@ -174,7 +174,10 @@ func TestTimeout(t *testing.T) {
 		gap  int64
 		ends int
 	}{{"exactly the time-out", idle, 0}, {"a nanosecond more", idle + 1, 1}, {"two days", 2 * day, 1}} {
-		r := watch(t, cfg, append(scan(start), scan(first+c.gap)...)...)
+		r := build(t, cfg).feed(scan(start)...)
+		r.Settle()
+		r.Advance(time.Unix(0, first+c.gap)) // five packets are too few to say that two days are gone
+		r.feed(scan(first + c.gap)...).finish()
 		if len(r.Ended) != c.ends || len(r.AllOpen()) != 1 {
 			t.Errorf("%s: %d ended, %d open", c.name, len(r.Ended), len(r.AllOpen()))
 		}

@@ -108,7 +108,7 @@ func (r *reader) part() {
 
 // headSize is how many bytes writeHead writes, about.
 func (t *Telescope) headSize() int {
-	n := 1<<17 + 4*len(t.ases.list()) + 24*len(t.workers[0].shard.tally.Answering)
+	n := 1<<17 + len(t.dates.waiting.Buf) + 4*len(t.ases.list()) + 24*len(t.workers[0].shard.tally.Answering)
 	g := t.merger
 	for _, s := range []*span{g.hour, g.day} {
 		if s != nil {
@@ -127,6 +127,8 @@ func (t *Telescope) writeHead(w *writer) {
 	w.bool(t.started)
 	w.u64(t.frames)
 	w.u64(t.late)
+	w.u64(t.stray)
+	w.dates(&t.dates)
 	w.i64(t.first)
 	w.i64(t.last)
 	w.u32(t.top)
@@ -157,7 +159,7 @@ func (t *Telescope) OpenBuckets() {
 // Restore goes on from a state. The telescope must be new, and watch as many
 // addresses as the one that wrote the state.
 func (t *Telescope) Restore(state []byte) (err error) {
-	if t.started {
+	if t.started || t.frames > 0 {
 		return errors.New("a telescope that has seen packets can't be restored")
 	}
 	rest, ok := bytes.CutPrefix(state, []byte(stateMagic))
@@ -175,7 +177,8 @@ func (t *Telescope) Restore(state []byte) (err error) {
 		return fmt.Errorf("the saved state is of a telescope with %d dark IPv4 addresses, this one has %d: import into another data folder", v4, t.union.v4)
 	}
 	started := r.bool()
-	t.frames, t.late, t.first, t.last, t.top = r.u64(), r.u64(), r.i64(), r.i64(), r.u32()
+	t.frames, t.late, t.stray, t.dates = r.u64(), r.u64(), r.u64(), r.dates()
+	t.first, t.last, t.top = r.i64(), r.i64(), r.u32()
 	t.merger.last = r.i64()
 	r.register()
 	t.merger.hour, t.merger.day = r.span(3600), r.span(86400)

@@ -30,6 +30,7 @@ type Totals struct {
 	Classes     [observe.Classes]uint64
 	Evicted     uint64 // events ended early for want of memory
 	Late        uint64 // packets counted in a later minute than their own
+	Stray       uint64 // packets whose date isn't believed: counted here, and nowhere else
 }
 
 // maxAnswering bounds the list of dark addresses that answer. A telescope that
@@ -191,6 +192,7 @@ func (t *tally) merge(o *tally) {
 	t.FromDark += o.FromDark
 	t.Evicted += o.Evicted
 	t.Late += o.Late
+	t.Stray += o.Stray
 	for i := range t.Classes {
 		t.Classes[i] += o.Classes[i]
 	}

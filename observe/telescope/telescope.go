@@ -122,6 +122,8 @@ type Telescope struct {
 	ases    *register
 	frames  uint64
 	late    uint64
+	stray   uint64
+	dates   Dates
 	started bool
 	top     uint32 // newest minute
 	first   int64  // time of the earliest and the latest frame
@@ -203,7 +205,8 @@ func (t *Telescope) Monitored(at time.Time) uint64 { return t.dark.at(at.UnixNan
 func (t *Telescope) Begin() {
 	t.each((*shard).retally)
 	t.merger.census = newCensus(t.union.v4)
-	t.frames, t.late, t.first, t.last = 0, 0, maxTime, minTime
+	// What waits to be judged will be told in this one.
+	t.frames, t.late, t.stray, t.first, t.last = uint64(t.dates.Waiting()), 0, 0, maxTime, minTime //nolint:gosec // a count
 }
 
 // Span are the times of the first and the last frame of this tally; false

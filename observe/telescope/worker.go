@@ -34,18 +34,42 @@ type dealt struct {
 func (t *Telescope) Block() *Block { return <-t.pool }
 
 // Ingest takes a filled block of Block. The frames' times may go back by up to
-// a minute; what is older is counted in the oldest minute that is still open, a
-// stray date far ahead in the newest, and both in Totals.Late.
+// a minute; what is older by up to a day is counted in the oldest minute that is
+// still open, and in Totals.Late. What bears a date that isn't believed (see Dates)
+// is counted in Totals.Stray, and nowhere else.
 func (t *Telescope) Ingest(b *Block) {
+	t.frames += uint64(len(b.Frames))
+	t.dates.Take(&b.Block)
+	t.deal(b)
+}
+
+// deal gives a block to the workers.
+func (t *Telescope) deal(b *Block) {
 	for i := range t.workers {
 		b.lists[i] = b.lists[i][:0]
 	}
 	if len(b.Frames) > 0 {
 		t.clock(b)
 	}
-	t.frames += uint64(len(b.Frames))
 	b.readers.Store(int32(len(t.workers))) //nolint:gosec // at most 8
 	t.send(order{block: b})
+}
+
+// Settle says that the input has ended: frames whose dates wait for others that
+// agree wait no longer.
+func (t *Telescope) Settle() {
+	if t.dates.Waiting() > 0 {
+		b := t.empty()
+		t.dates.Settle(&b.Block)
+		t.deal(b)
+	}
+}
+
+// empty is a Block without frames.
+func (t *Telescope) empty() *Block {
+	b := t.Block()
+	b.Buf, b.Frames = b.Buf[:0], b.Frames[:0]
+	return b
 }
 
 // clock sets first and last, folds times that lie too far back, starts the
@@ -53,10 +77,9 @@ func (t *Telescope) Ingest(b *Block) {
 func (t *Telescope) clock(b *Block) {
 	for i := range b.Frames {
 		ft := &b.Frames[i].Time
-		*ft = min(max(*ft, 0), maxNano)
-		if t.started && stray(b.Frames[i:], int64(t.top)*60e9) {
-			*ft = int64(t.top) * 60e9
-			t.late++
+		if *ft < 0 { // NoDate
+			t.stray++
+			continue
 		}
 		t.first, t.last = min(t.first, *ft), max(t.last, *ft)
 		m := uint32(*ft / 60e9) //nolint:gosec // minutes since the epoch
@@ -97,16 +120,6 @@ func sender(link packet.LinkType, f []byte, tunnels packet.Tunnels) (packet.Addr
 	}
 	return packet.V4(binary.BigEndian.Uint32(f[26:])), true
 }
-
-// stray tells whether the first of the frames bears a date more than a day ahead
-// that the next one doesn't confirm. It would carry everything after it along.
-func stray(f []packet.Frame, now int64) bool {
-	const day, hour = 86400e9, 3600e9
-	return f[0].Time > now+day && len(f) > 1 && f[1].Time < f[0].Time-hour
-}
-
-// maxNano is the latest time that fits the tables: the year 2262.
-const maxNano = maxTime - 60e9
 
 func (t *Telescope) start(minute uint32) {
 	t.started, t.top = true, minute
@@ -196,6 +209,10 @@ func (w *worker) read(b *Block) {
 // frame has: for live input that has fallen silent. When it returns, the sink
 // has been given all that ended by then.
 func (t *Telescope) Advance(at time.Time) {
+	t.dates.Tell(min(max(at.Unix(), 0), maxNano/1e9) * 1e9)
+	if t.dates.Waiting() > 0 {
+		t.Ingest(t.empty())
+	}
 	if m := uint32(at.Unix() / 60); t.started && m > t.top { //nolint:gosec // minutes since the epoch
 		t.top = m
 		t.send(order{until: m})
@@ -238,6 +255,10 @@ func (t *Telescope) Close() {
 // Totals are the sums so far; exact at a call, as it waits for the workers.
 func (t *Telescope) Totals() Totals { ta := t.summed(); return ta.Totals }
 
+// Misdated is how many packets have been late, and stray, so far. It waits for
+// nobody.
+func (t *Telescope) Misdated() (late, stray uint64) { return t.late, t.stray }
+
 // Hit is how many dark IPv4 addresses have been hit.
 func (t *Telescope) Hit() uint64 {
 	v4, _ := t.hits()
@@ -276,7 +297,7 @@ func (t *Telescope) summed() tally {
 	for _, s := range shards {
 		sum.merge(&s.tally)
 	}
-	sum.Frames, sum.Late = sum.Frames+t.frames, sum.Late+t.late
+	sum.Frames, sum.Late, sum.Stray = sum.Frames+t.frames, sum.Late+t.late, sum.Stray+t.stray+uint64(t.dates.Waiting()) //nolint:gosec // a count
 	return sum
 }
 

@@ -35,7 +35,7 @@ var importColumns = []column[Import]{
 	{"frames", "UBIGINT", "frames done so far", func(i *Import) driver.Value { return i.Frames }},
 	{"done", "BOOLEAN", "whether it is finished", func(i *Import) driver.Value { return i.Done }},
 	{"started", "BIGINT", "Unix nanoseconds, 0 not known", func(i *Import) driver.Value { return nanoOrZero(i.Started) }},
-	{"finished", "BIGINT", "Unix nanoseconds, 0 not yet", func(i *Import) driver.Value { return nanoOrZero(i.Finished) }},
+	{"finished", "BIGINT", "when it was read to its end, Unix nanoseconds; 0 not yet", func(i *Import) driver.Value { return nanoOrZero(i.Finished) }},
 	{"part", "UBIGINT", "the engine run", func(i *Import) driver.Value { return i.Part }},
 	{"result", "BLOB", "the JSON document at the end", func(i *Import) driver.Value { return orNull(i.Result) }},
 }

@@ -55,7 +55,7 @@ type Import struct {
 	Frames   uint64   // frames done so far
 	Done     bool
 	Started  time.Time
-	Finished time.Time // zero until Done
+	Finished time.Time // when it was read to its end; zero before. Those of one command are done together
 	Part     uint64
 	Result   []byte // the JSON document at the end
 }

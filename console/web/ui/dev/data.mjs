@@ -121,9 +121,9 @@ export const findings = () => [
 ];
 const next = { ddos: { ja: '被害者が自網かを確認し、対外接続の流量と突き合わせる', en: 'Check whether the victim is ours and compare with the border traffic' }, infected: { ja: '契約者への注意喚起の準備をする', en: 'Prepare the notice to the subscriber' }, surge: { ja: '急増ポートの送信元と道具を確認する', en: 'Look at the sources and tools behind the rise' } };
 export const inputs = () => [
-  { name: 'demo-day', kind: 'replay', state: 'running', last_packet: iso(dataNow()), packets: 84_112_904 + Math.round((Date.now() - born) * 4.9), malformed: 12, dropped: { kernel: 0, late: 0 }, rate: 4981, message: null },
-  { name: 'sensor-2 / ens5', kind: 'live', state: 'stale', last_packet: iso(dataNow() - 52 * MINUTE), packets: 12_004_118, malformed: 0, dropped: { kernel: 1204, late: 3 }, rate: 0, message: { ja: '52 分間パケットが届いていません。中継ルーターの GRE を確認してください。', en: 'No packet for 52 minutes. Check the GRE tunnel of the router.' } },
-  { name: 'archive-2016-10.pcap.zst', kind: 'file', state: 'done', last_packet: '2016-10-21T14:59:59Z', packets: 3_201_552, malformed: 4, dropped: { kernel: 0, late: 0 }, rate: 0, message: null },
+  { name: 'demo-day', kind: 'replay', state: 'running', last_packet: iso(dataNow()), packets: 84_112_904 + Math.round((Date.now() - born) * 4.9), malformed: 12, dropped: { kernel: 0, late: 0, stray: 0 }, rate: 4981, message: null },
+  { name: 'sensor-2 / ens5', kind: 'live', state: 'stale', last_packet: iso(dataNow() - 52 * MINUTE), packets: 12_004_118, malformed: 0, dropped: { kernel: 1204, late: 3, stray: 0 }, rate: 0, message: { ja: '52 分間パケットが届いていません。中継ルーターの GRE を確認してください。', en: 'No packet for 52 minutes. Check the GRE tunnel of the router.' } },
+  { name: 'archive-2016-10.pcap.zst', kind: 'file', state: 'done', last_packet: '2016-10-21T14:59:59Z', packets: 3_201_552, malformed: 4, dropped: { kernel: 0, late: 0, stray: 0 }, rate: 0, message: null },
 ];
 export const work = () => {
   const list = findings().filter((f) => f.state !== 'closed').map((f) => ({ finding: f, input: null, severity: f.severity, next: next[f.detector] }));

@@ -17,7 +17,7 @@ export type Input = {
   last_packet: string | null;
   packets: number;
   malformed: number;
-  dropped: { kernel: number; late: number };
+  dropped: { kernel: number; late: number; stray: number };
   rate: number;
   message: Text | null;
 };
