@@ -156,7 +156,7 @@ func (d *Callers) Look(batch []observe.Lookup) {
 
 func (d *Callers) look(l *observe.Lookup) {
 	at := l.At.UnixNano()
-	if l.At.Unix() < 0 || l.At.Unix() > lastMinute || slices.ContainsFunc(d.cfg.Exempt, func(p netip.Prefix) bool { return p.Contains(l.Client) }) {
+	if l.At.Unix() < 0 || l.At.Unix() > detect.LastMinute || slices.ContainsFunc(d.cfg.Exempt, func(p netip.Prefix) bool { return p.Contains(l.Client) }) {
 		return
 	}
 	d.now = max(d.now, at)

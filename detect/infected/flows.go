@@ -107,7 +107,7 @@ func NewFlows(cfg FlowsConfig, ports FlowsPorts, out detect.Findings) *Flows {
 }
 
 // flowTime is until when a flow's time can be, Unix nanoseconds.
-const flowTime = lastMinute * int64(time.Second)
+const flowTime = detect.LastMinute * int64(time.Second)
 
 // Take takes flows about in order of time. Cutting them into other batches changes
 // nothing.

@@ -94,17 +94,12 @@ type Detector struct {
 	sure   bart.Lite // Config.Verified
 
 	mu      sync.Mutex
-	minute  int64              // the minute in hand, Unix seconds
-	pending []observe.Sighting // what counts of it, not yet in hosts
-	now     int64              // how far the data's time has come, Unix nanoseconds
-
+	minute  detect.Minute
 	hosts   map[packet.Addr]*host
 	entries int           // in all hosts
-	touched []packet.Addr // hosts to judge when the minute is over
 	waiting []packet.Addr // hosts whose next version is due later
 	next    int64         // nothing falls quiet before this time
 	closed  map[packet.Addr]*Infected
-	dropped uint64
 }
 
 // New makes a detector that hands each version of a finding to out.
@@ -135,98 +130,52 @@ func New(cfg Config, out detect.Findings) *Detector {
 // its source address.
 const innocent = observe.Research | observe.SpoofHint | observe.Solicited | observe.AmplifierAsk
 
-// Sight takes sightings in order of minute. Nothing is judged before the
-// minute is over, so neither the order within it nor the cut into batches
-// matters. A minute that comes again adds to what is known.
+// Sight takes sightings in order of minute.
 func (d *Detector) Sight(batch []observe.Sighting) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for i := range batch {
-		s := &batch[i]
-		if s.Minute < 0 || s.Minute > lastMinute {
-			d.dropped++
-			continue
-		}
-		if s.Minute != d.minute {
-			d.settle()
-			d.minute = s.Minute
-		}
-		if s.Flags&observe.Own == 0 || s.Flags&innocent != 0 ||
-			s.Kind.Class() != observe.Scan || traceroute(s) {
-			continue
-		}
-		if d.exempt.Contains(s.Source.Netip()) {
-			continue
-		}
-		d.pending = append(d.pending, *s)
-		if len(d.pending) >= d.cfg.Pending {
-			d.apply()
-		}
+	d.minute.Sight(batch, d.cfg.Pending, judge{d})
+}
+
+// Tick tells that the data's time has come to at.
+func (d *Detector) Tick(at time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.minute.Tick(at, judge{d})
+}
+
+// judge is the detector as a minute knows it.
+type judge struct{ *Detector }
+
+func (d judge) Wants(s *observe.Sighting) bool {
+	return s.Flags&observe.Own != 0 && s.Flags&innocent == 0 && s.Kind.Class() == observe.Scan && !traceroute(s) &&
+		!d.exempt.Contains(s.Source.Netip())
+}
+
+func (judge) Order(a, b observe.Sighting) int {
+	return cmp.Or(
+		cmp.Compare(a.Port, b.Port), cmp.Compare(a.Proto, b.Proto), cmp.Compare(a.Kind, b.Kind),
+		cmp.Compare(a.Since, b.Since), cmp.Compare(a.Total, b.Total), cmp.Compare(a.Tool, b.Tool),
+		cmp.Compare(a.Packets, b.Packets), cmp.Compare(a.First, b.First), cmp.Compare(a.Flags, b.Flags),
+	)
+}
+
+func (d judge) Judge(a packet.Addr) {
+	if h := d.hosts[a]; h != nil {
+		h.Touched = false
+		d.judge(h)
 	}
 }
+
+func (d judge) Add(group []observe.Sighting, first, last int64) { d.add(group, first, last) }
+func (d judge) Expire(t int64)                                  { d.expire(t) }
+func (d judge) Flush()                                          { d.flush() }
 
 // traceroute tells the probes of the classic traceroute, which walks the UDP
 // ports from 33434 up by one a probe, three probes a hop, and so looks like a
 // scan of many ports. Measurement probes in customers' homes do this all day.
 func traceroute(s *observe.Sighting) bool {
 	return s.Proto == packet.UDP && s.Port >= 33434 && s.Port <= 33534
-}
-
-// lastMinute is the end of what nanoseconds since 1970 can say, less a margin.
-const lastMinute = 9_000_000_000
-
-// Tick tells that the data's time has come to at.
-func (d *Detector) Tick(at time.Time) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	t := at.UnixNano()
-	if t >= (d.minute+60)*int64(time.Second) {
-		d.settle()
-	}
-	d.expire(t)
-	d.now = max(d.now, t)
-	d.flush()
-}
-
-// settle judges the minute in hand.
-func (d *Detector) settle() {
-	d.apply()
-	d.now = max(d.now, (d.minute+60)*int64(time.Second))
-	slices.SortFunc(d.touched, packet.Addr.Compare)
-	for _, a := range slices.Compact(d.touched) {
-		h := d.hosts[a]
-		if h == nil {
-			continue
-		}
-		h.Touched = false
-		d.judge(h)
-	}
-	d.touched = d.touched[:0]
-	d.flush()
-}
-
-// apply brings the pending sightings into the hosts, in an order of its own.
-func (d *Detector) apply() {
-	d.expire(d.minute * int64(time.Second))
-	slices.SortFunc(d.pending, func(a, b observe.Sighting) int {
-		return cmp.Or(
-			a.Source.Compare(b.Source),
-			cmp.Compare(a.Port, b.Port), cmp.Compare(a.Proto, b.Proto), cmp.Compare(a.Kind, b.Kind),
-			cmp.Compare(a.Since, b.Since), cmp.Compare(a.Total, b.Total), cmp.Compare(a.Tool, b.Tool),
-			cmp.Compare(a.Packets, b.Packets), cmp.Compare(a.First, b.First), cmp.Compare(a.Flags, b.Flags),
-		)
-	})
-	for rest := d.pending; len(rest) > 0; {
-		n := 1
-		first, last := rest[0].First, rest[0].Last
-		for n < len(rest) && rest[n].Source == rest[0].Source {
-			first, last = min(first, rest[n].First), max(last, rest[n].Last)
-			n++
-		}
-		d.add(rest[:n], first, last)
-		rest = rest[n:]
-	}
-	d.pending = d.pending[:0]
 }
 
 // add brings one address's sightings of a minute into its host.
@@ -239,12 +188,12 @@ func (d *Detector) add(group []observe.Sighting, first, last int64) {
 		h = nil
 	}
 	if h == nil {
-		if last+quiet <= d.now { // too late to say anything about
-			d.dropped += uint64(len(group))
+		if last+quiet <= d.minute.Now { // too late to say anything about
+			d.minute.Dropped += uint64(len(group))
 			return
 		}
 		if h = d.newHost(a); h == nil {
-			d.dropped += uint64(len(group))
+			d.minute.Dropped += uint64(len(group))
 			return
 		}
 	}
@@ -258,7 +207,7 @@ func (d *Detector) add(group []observe.Sighting, first, last int64) {
 				d.evict(h)
 			}
 			if d.entries >= d.cfg.Entries {
-				d.dropped++
+				d.minute.Dropped++
 				continue
 			}
 			e = h.newEntry(s)
@@ -273,7 +222,7 @@ func (d *Detector) add(group []observe.Sighting, first, last int64) {
 	d.next = min(d.next, h.Last+quiet)
 	if !h.Touched {
 		h.Touched = true
-		d.touched = append(d.touched, a)
+		d.minute.Touched = append(d.minute.Touched, a)
 	}
 }
 
@@ -303,7 +252,7 @@ func (d *Detector) evict(keep *host) {
 	})
 	for _, h := range hs[:(len(hs)+3)/4] {
 		d.forget(h)
-		d.dropped++
+		d.minute.Dropped++
 	}
 }
 
@@ -350,13 +299,13 @@ func (d *Detector) judge(h *host) {
 	switch {
 	case !h.Open && v.scans:
 		h.Open, h.Opened = true, v.first
-		d.emit(h, &v, detect.Opened, d.now)
+		d.emit(h, &v, detect.Opened, d.minute.Now)
 	case h.Open && !v.scans:
 		// The fingerprint that it stood on no longer holds: a later packet
 		// of the same event disagreed.
-		d.emit(h, &v, detect.Closed, d.now)
+		d.emit(h, &v, detect.Closed, d.minute.Now)
 		h.Open, h.Waiting = false, false
-	case h.Open && !h.Waiting && (h.material(&v) || d.now-h.Emitted >= int64(d.cfg.Again)):
+	case h.Open && !h.Waiting && (h.material(&v) || d.minute.Now-h.Emitted >= int64(d.cfg.Again)):
 		h.Waiting = true
 		d.waiting = append(d.waiting, h.Addr)
 	}
@@ -371,13 +320,13 @@ func (d *Detector) flush() {
 		if h == nil || !h.Waiting {
 			continue
 		}
-		if d.now < h.Emitted+int64(d.cfg.Every) {
+		if d.minute.Now < h.Emitted+int64(d.cfg.Every) {
 			later = append(later, a)
 			continue
 		}
 		h.Waiting = false
 		if v := h.judge(); v.scans {
-			d.emit(h, &v, detect.Changed, d.now)
+			d.emit(h, &v, detect.Changed, d.minute.Now)
 		}
 	}
 	d.waiting = later
@@ -395,7 +344,7 @@ func (d *Detector) keep(in Infected) {
 		return
 	}
 	if len(d.closed) >= d.cfg.Results {
-		d.dropped++
+		d.minute.Dropped++
 		return
 	}
 	d.closed[in.Address] = &in
@@ -444,7 +393,7 @@ func (d *Detector) list(closed map[packet.Addr]*Infected) []Infected {
 func (d *Detector) Dropped() uint64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.dropped
+	return d.minute.Dropped
 }
 
 // LogValue shows the detector's size and nobody's address.
@@ -452,7 +401,7 @@ func (d *Detector) LogValue() slog.Value {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return slog.GroupValue(
-		slog.Int("hosts", len(d.hosts)), slog.Int("entries", d.entries), slog.Uint64("dropped", d.dropped))
+		slog.Int("hosts", len(d.hosts)), slog.Int("entries", d.entries), slog.Uint64("dropped", d.minute.Dropped))
 }
 
 var (

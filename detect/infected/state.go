@@ -70,8 +70,11 @@ func (d *Detector) State() ([]byte, error) {
 	b := []byte(form)
 	var err error
 	for _, put := range []func() error{
-		func() error { b, err = detect.AppendTable(b, []header{{d.minute, d.now, d.dropped}}); return err },
-		func() error { b, err = detect.AppendTable(b, d.pending); return err },
+		func() error {
+			b, err = detect.AppendTable(b, []header{{d.minute.At, d.minute.Now, d.minute.Dropped}})
+			return err
+		},
+		func() error { b, err = detect.AppendTable(b, d.minute.Pending); return err },
 		func() error { b, err = detect.AppendTable(b, hosts); return err },
 		func() error { b, err = detect.AppendTable(b, entries); return err },
 		func() error { b, err = detect.AppendTable(b, results); return err },
@@ -104,16 +107,10 @@ func (d *Detector) Restore(state []byte) error {
 	if err != nil || len(heads) != 1 || len(rest) != 0 {
 		return errors.Join(errors.New("the state of infected is damaged: start without it"), err)
 	}
-	if m := heads[0].Minute; m < 0 || m > lastMinute {
-		return errors.New("the state of infected is damaged (a minute that can't be): start without it")
-	}
 	n := New(d.cfg, d.out)
-	n.minute, n.now, n.dropped = heads[0].Minute, heads[0].Now, heads[0].Dropped
-	n.pending = pending
-	for i := range pending {
-		if int(pending[i].Kind) >= observe.Kinds || pending[i].Minute != heads[0].Minute {
-			return errors.New("the state of infected is damaged (a sighting that can't be): start without it")
-		}
+	n.minute = detect.Minute{At: heads[0].Minute, Now: heads[0].Now, Dropped: heads[0].Dropped, Pending: pending}
+	if err := n.minute.Check(); err != nil {
+		return fmt.Errorf("the state of infected is damaged (%w): start without it", err)
 	}
 	for _, r := range hosts {
 		if int64(r.Entries) > int64(len(entries)) || r.Record.Sampled > samples {
@@ -124,7 +121,7 @@ func (d *Detector) Restore(state []byte) error {
 		n.hosts[h.Addr] = h
 		n.entries += len(h.entries)
 		if h.Touched {
-			n.touched = append(n.touched, h.Addr)
+			n.minute.Touched = append(n.minute.Touched, h.Addr)
 		}
 		if h.Waiting {
 			n.waiting = append(n.waiting, h.Addr)
@@ -146,8 +143,7 @@ func (d *Detector) Restore(state []byte) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.minute, d.now, d.dropped, d.pending = n.minute, n.now, n.dropped, n.pending
-	d.hosts, d.entries, d.touched, d.waiting, d.next = n.hosts, n.entries, n.touched, n.waiting, 0
+	d.minute, d.hosts, d.entries, d.waiting, d.next = n.minute, n.hosts, n.entries, n.waiting, 0
 	d.closed = n.closed
 	return nil
 }

@@ -78,17 +78,12 @@ type Detector struct {
 	out detect.Findings
 
 	mu      sync.Mutex
-	minute  int64 // the minute in hand, Unix seconds
-	pending []observe.Sighting
-	now     int64 // how far the data's time has come, Unix nanoseconds
-
+	minute  detect.Minute
 	runs    map[packet.Addr]*run
 	wheel   map[int64][]packet.Addr // when to look at a run again, by minute
-	touched []packet.Addr
-	waiting []packet.Addr // attacks whose next version is due later
-	ended   []Victim      // in order of end
+	waiting []packet.Addr           // attacks whose next version is due later
+	ended   []Victim                // in order of end
 	below   uint64
-	dropped uint64
 }
 
 // New makes a detector that hands each version of a finding to out.
@@ -108,89 +103,46 @@ func New(cfg Config, out detect.Findings) *Detector {
 	return &Detector{cfg: cfg, out: out, runs: map[packet.Addr]*run{}, wheel: map[int64][]packet.Addr{}}
 }
 
-// Sight takes sightings in order of minute. Nothing is judged before the
-// minute is over, so neither the order within it nor the cut into batches
-// matters. A minute that comes again adds to what is known: exactly when it is
-// the one before the newest, otherwise without joining windows across minutes.
+// Sight takes sightings in order of minute. One that comes again is added exactly when
+// it is the one before the newest, otherwise without joining windows across minutes.
 func (d *Detector) Sight(batch []observe.Sighting) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for i := range batch {
-		s := &batch[i]
-		if s.Minute < 0 || s.Minute > lastMinute {
-			d.dropped++
-			continue
-		}
-		if s.Minute != d.minute {
-			d.settle()
-			d.minute = s.Minute
-		}
-		if s.Flags&observe.Solicited != 0 || s.Kind.Class() != observe.Backscatter {
-			continue
-		}
-		d.pending = append(d.pending, *s)
-		if len(d.pending) >= d.cfg.Pending {
-			d.apply()
-		}
-	}
+	d.minute.Sight(batch, d.cfg.Pending, judge{d})
 }
-
-// lastMinute is the end of what nanoseconds since 1970 can say, less a margin.
-const lastMinute = 9_000_000_000
 
 // Tick tells that the data's time has come to at.
 func (d *Detector) Tick(at time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	t := at.UnixNano()
-	if t >= (d.minute+60)*int64(time.Second) {
-		d.settle()
-	}
-	d.expire(t)
-	d.now = max(d.now, t)
-	d.flush()
+	d.minute.Tick(at, judge{d})
 }
 
-// settle judges the minute in hand.
-func (d *Detector) settle() {
-	d.apply()
-	d.now = max(d.now, (d.minute+60)*int64(time.Second))
-	slices.SortFunc(d.touched, packet.Addr.Compare)
-	for _, a := range slices.Compact(d.touched) {
-		r := d.runs[a]
-		if r == nil || !r.Touched {
-			continue
-		}
+// judge is the detector as a minute knows it.
+type judge struct{ *Detector }
+
+func (judge) Wants(s *observe.Sighting) bool {
+	return s.Flags&observe.Solicited == 0 && s.Kind.Class() == observe.Backscatter
+}
+
+func (judge) Order(a, b observe.Sighting) int {
+	return cmp.Or(
+		cmp.Compare(a.Port, b.Port), cmp.Compare(a.Proto, b.Proto), cmp.Compare(a.Kind, b.Kind),
+		cmp.Compare(a.First, b.First), cmp.Compare(a.Packets, b.Packets),
+	)
+}
+
+func (d judge) Judge(a packet.Addr) {
+	if r := d.runs[a]; r != nil && r.Touched {
 		r.Touched = false
 		d.trim(r)
 		d.judge(r)
 	}
-	d.touched = d.touched[:0]
-	d.flush()
 }
 
-// apply brings the pending sightings into the runs, in an order of its own.
-func (d *Detector) apply() {
-	d.expire(d.minute * int64(time.Second))
-	slices.SortFunc(d.pending, func(a, b observe.Sighting) int {
-		return cmp.Or(
-			a.Source.Compare(b.Source),
-			cmp.Compare(a.Port, b.Port), cmp.Compare(a.Proto, b.Proto), cmp.Compare(a.Kind, b.Kind),
-			cmp.Compare(a.First, b.First), cmp.Compare(a.Packets, b.Packets),
-		)
-	})
-	for rest := d.pending; len(rest) > 0; {
-		n := 1
-		first, last := rest[0].First, rest[0].Last
-		for n < len(rest) && rest[n].Source == rest[0].Source {
-			first, last = min(first, rest[n].First), max(last, rest[n].Last)
-			n++
-		}
-		d.add(rest[:n], first, last)
-		rest = rest[n:]
-	}
-	d.pending = d.pending[:0]
-}
+func (d judge) Add(group []observe.Sighting, first, last int64) { d.add(group, first, last) }
+func (d judge) Expire(t int64)                                  { d.expire(t) }
+func (d judge) Flush()                                          { d.flush() }
 
 // add brings one address's answers of a minute into its run.
 func (d *Detector) add(group []observe.Sighting, first, last int64) {
@@ -200,8 +152,8 @@ func (d *Detector) add(group []observe.Sighting, first, last int64) {
 		d.end(r)
 		r = nil
 	}
-	if r == nil && last+silence < d.now || r != nil && last+silence < r.First {
-		d.dropped += uint64(len(group)) // too late to say anything about
+	if r == nil && last+silence < d.minute.Now || r != nil && last+silence < r.First {
+		d.minute.Dropped += uint64(len(group)) // too late to say anything about
 		return
 	}
 	if r == nil {
@@ -209,7 +161,7 @@ func (d *Detector) add(group []observe.Sighting, first, last int64) {
 			d.evict()
 		}
 		if len(d.runs) >= d.cfg.Victims {
-			d.dropped += uint64(len(group))
+			d.minute.Dropped += uint64(len(group))
 			return
 		}
 		r = &run{record: record{Addr: a, First: first, Last: last, Base: group[0].Minute - 120}}
@@ -220,7 +172,7 @@ func (d *Detector) add(group []observe.Sighting, first, last int64) {
 	r.add(group)
 	if !r.Touched {
 		r.Touched = true
-		d.touched = append(d.touched, a)
+		d.minute.Touched = append(d.minute.Touched, a)
 	}
 }
 
@@ -238,7 +190,7 @@ func (d *Detector) evict() {
 	})
 	for _, r := range rs[:(len(rs)+3)/4] {
 		delete(d.runs, r.Addr)
-		d.dropped++
+		d.minute.Dropped++
 	}
 	clear(d.wheel) // or what was evicted would stay in it
 	for _, r := range d.runs {
@@ -258,7 +210,7 @@ func (d *Detector) trim(r *run) {
 	for _, v := range r.vectors[:n] {
 		r.Other += v.Packets
 	}
-	d.dropped += uint64(n)
+	d.minute.Dropped += uint64(n)
 	r.vectors = slices.Clone(r.vectors[n:])
 	slices.SortFunc(r.vectors, func(a, b vector) int { return a.order(&b) })
 }
@@ -313,7 +265,7 @@ func (d *Detector) end(r *run) {
 	d.emit(r, detect.Closed, r.Last+int64(d.cfg.Silence))
 	d.ended = append(d.ended, r.rows()...)
 	if n := len(d.ended) - d.cfg.Results; n > 0 {
-		d.dropped += uint64(n)
+		d.minute.Dropped += uint64(n)
 		d.ended = slices.Delete(d.ended, 0, n)
 	}
 }
@@ -323,14 +275,14 @@ func (d *Detector) judge(r *run) {
 	if !r.Open {
 		if d.meets(r) {
 			r.Open, r.Opened = true, r.First
-			d.emit(r, detect.Opened, d.now)
+			d.emit(r, detect.Opened, d.minute.Now)
 		}
 		return
 	}
 	switch {
 	case r.Peak >= 10*r.EmPeak || r.Packets >= 10*r.EmPackets:
 		r.Waiting = false
-		d.emit(r, detect.Changed, d.now)
+		d.emit(r, detect.Changed, d.minute.Now)
 	case r.notable(d.cfg.Packets) > int(r.EmVectors) && !r.Waiting:
 		r.Waiting = true
 		d.waiting = append(d.waiting, r.Addr)
@@ -350,12 +302,12 @@ func (d *Detector) flush() {
 		if r == nil || !r.Waiting {
 			continue
 		}
-		if d.now < r.Emitted+int64(d.cfg.Every) {
+		if d.minute.Now < r.Emitted+int64(d.cfg.Every) {
 			later = append(later, a)
 			continue
 		}
 		r.Waiting = false
-		d.emit(r, detect.Changed, d.now)
+		d.emit(r, detect.Changed, d.minute.Now)
 	}
 	d.waiting = later
 }
@@ -400,7 +352,7 @@ func (d *Detector) BelowThreshold() uint64 {
 func (d *Detector) Dropped() uint64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.dropped
+	return d.minute.Dropped
 }
 
 // LogValue shows the detector's size and nobody's address.
@@ -408,7 +360,7 @@ func (d *Detector) LogValue() slog.Value {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return slog.GroupValue(slog.Int("runs", len(d.runs)),
-		slog.Uint64("below_threshold", d.below), slog.Uint64("dropped", d.dropped))
+		slog.Uint64("below_threshold", d.below), slog.Uint64("dropped", d.minute.Dropped))
 }
 
 var (

@@ -56,10 +56,10 @@ func (d *Detector) State() ([]byte, error) {
 	var err error
 	for _, put := range []func() error{
 		func() error {
-			b, err = detect.AppendTable(b, []header{{d.minute, d.now, d.below, d.dropped}})
+			b, err = detect.AppendTable(b, []header{{d.minute.At, d.minute.Now, d.below, d.minute.Dropped}})
 			return err
 		},
-		func() error { b, err = detect.AppendTable(b, d.pending); return err },
+		func() error { b, err = detect.AppendTable(b, d.minute.Pending); return err },
 		func() error { b, err = detect.AppendTable(b, runs); return err },
 		func() error { b, err = detect.AppendTable(b, vectors); return err },
 		func() error { b, err = detect.AppendTable(b, ended); return err },
@@ -89,20 +89,16 @@ func (d *Detector) Restore(state []byte) error {
 	if err != nil || len(heads) != 1 || len(rest) != 0 {
 		return errors.Join(errors.New("the state of ddos is damaged: start without it"), err)
 	}
-	if m := heads[0].Minute; m < 0 || m > lastMinute {
-		return errors.New("the state of ddos is damaged (a minute that can't be): start without it")
-	}
 	n := New(d.cfg, d.out)
-	for i := range pending {
-		if int(pending[i].Kind) >= observe.Kinds || pending[i].Minute != heads[0].Minute {
-			return errors.New("the state of ddos is damaged (a sighting that can't be): start without it")
-		}
+	n.minute = detect.Minute{At: heads[0].Minute, Now: heads[0].Now, Dropped: heads[0].Dropped, Pending: pending}
+	if err := n.minute.Check(); err != nil {
+		return fmt.Errorf("the state of ddos is damaged (%w): start without it", err)
 	}
 	for _, row := range runs {
 		if row.Vectors == 0 || int64(row.Vectors) > int64(len(vectors)) {
 			return errors.New("the state of ddos is damaged (a run without its vectors): start without it")
 		}
-		if b := row.Record.Base; b < -120 || b > lastMinute || b%60 != 0 {
+		if b := row.Record.Base; b < -120 || b > detect.LastMinute || b%60 != 0 {
 			return errors.New("the state of ddos is damaged (a minute that can't be): start without it")
 		}
 		r := &run{record: row.Record, vectors: slices.Clone(vectors[:row.Vectors])}
@@ -110,7 +106,7 @@ func (d *Detector) Restore(state []byte) error {
 		n.runs[r.Addr] = r
 		n.enqueue(r, r.Last+int64(n.cfg.Silence))
 		if r.Touched {
-			n.touched = append(n.touched, r.Addr)
+			n.minute.Touched = append(n.minute.Touched, r.Addr)
 		}
 		if r.Waiting {
 			n.waiting = append(n.waiting, r.Addr)
@@ -124,7 +120,6 @@ func (d *Detector) Restore(state []byte) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.minute, d.now, d.below, d.dropped = heads[0].Minute, heads[0].Now, heads[0].Below, heads[0].Dropped
-	d.pending, d.runs, d.wheel, d.touched, d.waiting, d.ended = pending, n.runs, n.wheel, n.touched, n.waiting, n.ended
+	d.minute, d.below, d.runs, d.wheel, d.waiting, d.ended = n.minute, heads[0].Below, n.runs, n.wheel, n.waiting, n.ended
 	return nil
 }
