@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
 	"sakimori/base/store"
 	"sakimori/detect"
+	"sakimori/detect/register"
 	"sakimori/lawful"
 	"sakimori/respond/rpz"
 	"sakimori/respond/rpz/canary"
@@ -61,6 +63,15 @@ func (s *station) raise(ctx context.Context, f detect.Finding) error {
 	err := s.keeper.store.Tx(ctx, func(tx *store.Tx) error { return s.keeper.register.Write(tx, []detect.Finding{f}) })
 	s.tell(f)
 	return err
+}
+
+// raised finds a finding that was raised.
+func (s *station) raised(ctx context.Context, id string) (detect.Finding, bool, error) {
+	f, _, err := s.keeper.register.Get(ctx, id)
+	if errors.Is(err, register.ErrUnknown) {
+		return f, false, nil
+	}
+	return f, err == nil, err
 }
 
 // published tells canaries what a resolver must answer by.

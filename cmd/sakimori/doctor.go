@@ -95,6 +95,7 @@ func examine(ctx context.Context, path string) []check {
 		list = append(list, examineInterface(i))
 	}
 	list = append(list, examineFlow(ctx, &cfg)...)
+	list = append(list, examineHeld(ctx, filepath.Join(cfg.Data, zonesDir))...)
 	add("processors", "fine", fmt.Sprintf("%d, %s/%s", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH))
 	return list
 }

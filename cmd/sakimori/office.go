@@ -66,6 +66,7 @@ type office struct {
 	proofs    *canary.Store
 	feeds     *remote.Puller
 	alarm     func(ctx context.Context, f detect.Finding) error
+	alarmed   func(ctx context.Context, id string) (f detect.Finding, is bool, err error) // what an alarm became
 
 	lookups  *dns.Record // what resolvers were asked, counted
 	inMemory *listed     // the list

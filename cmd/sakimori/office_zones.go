@@ -81,6 +81,10 @@ func (p zonesPort) zone(z rpz.Zone) api.Zone {
 	if w, waits := p.h.publisher.Status().Pending[z]; waits {
 		out.Pending = &api.ZonePending{Added: w.Added, Removed: w.Removed, Due: momentOrNull(w.Due)}
 	}
+	if x, held := p.h.rolledBack(z); held {
+		out.Held = &api.ZoneHeld{Since: x.Since, Serial: x.Serial, Who: x.Who, Why: x.Why, Added: x.Added, Removed: x.Removed, Counted: momentOrNull(x.Counted)}
+		out.Words = heldWords(z, &x)
+	}
 	if p.h.canary != nil {
 		out.CanaryOK = provenIn(p.h.canary.States(), z)
 	}
@@ -95,8 +99,6 @@ func zoneWords(v *rpz.Version, state string) detect.Text {
 		return detect.Text{JA: "根拠となる許可がないため空です", EN: "empty, since no grant allows it"}
 	case state == "empty":
 		return detect.Text{JA: "空です", EN: "empty"}
-	case v.Kind == rpz.RolledBack:
-		return detect.Textf("版 %d に巻き戻されています。公開し直すまで追加はされません", "rolled back to serial %d: nothing comes in until somebody publishes", v.Of)
 	}
 	return detect.Text{JA: "公開中", EN: "published"}
 }
@@ -210,7 +212,7 @@ func (p zonesPort) fetched(r *api.Resolver, peer *primary.PeerState, s *canary.S
 				continue
 			}
 			if f.Serial != 0 {
-				x.Serial, x.At = &f.Serial, momentOrNull(f.At)
+				x.Serial, x.At, x.Stale = &f.Serial, momentOrNull(f.At), f.How == primary.Kept
 			}
 			if f.Last != nil {
 				x.Transfer, x.Bytes, x.MS = f.Last.Kind, uint64(f.Last.Bytes), float64(f.Last.Took.Microseconds())/1000 //nolint:gosec // counted
@@ -218,7 +220,7 @@ func (p zonesPort) fetched(r *api.Resolver, peer *primary.PeerState, s *canary.S
 		}
 		if s != nil {
 			if serial, told := s.Serials[z]; told {
-				x.Serial, x.At = &serial, momentOrNull(s.Last)
+				x.Serial, x.At, x.Stale = &serial, momentOrNull(s.Last), false
 			}
 		}
 		if x.Serial != nil {
@@ -227,7 +229,7 @@ func (p zonesPort) fetched(r *api.Resolver, peer *primary.PeerState, s *canary.S
 				n, lag = now.Serial-*x.Serial, p.h.clock.Now().Sub(now.At).Seconds()
 			}
 			x.LagSerials, x.Lag = &n, &lag
-			behind = behind || lag > cmp.Or(p.cfg.Resolvers.Canary.Late, time.Minute).Seconds()
+			behind = behind || !x.Stale && lag > cmp.Or(p.cfg.Resolvers.Canary.Late, time.Minute).Seconds()
 		}
 		r.Zones = append(r.Zones, x)
 	}

@@ -5,6 +5,7 @@ import (
 	"iter"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	"sakimori/base/run"
@@ -14,6 +15,7 @@ import (
 	"sakimori/respond/rpz"
 	"sakimori/respond/rpz/canary"
 	"sakimori/respond/rpz/optout"
+	"sakimori/respond/rpz/primary"
 	"sakimori/respond/rpz/publish"
 )
 
@@ -99,7 +101,7 @@ func ground(g lawful.Grant) rpz.Ground {
 // keptZones are the zones for who publishes.
 type keptZones struct{ *rpz.Store }
 
-func (z keptZones) Now(zone rpz.Zone) rpz.Publication { return z.Current(zone).Publication }
+func (z keptZones) Now(zone rpz.Zone) *rpz.Version { return z.Current(zone) }
 
 // leftAlone is the zone optout. for who follows the subscribers.
 type leftAlone struct{ zones *rpz.Store }
@@ -146,13 +148,21 @@ func (r *resolversConfig) stamps() (func(z rpz.Zone, serial uint32) []rpz.Rule, 
 	return func(z rpz.Zone, serial uint32) []rpz.Rule { return canary.Rules(c.Domain, z, serial, c.Declined()) }, nil
 }
 
+// endingsGathered is for how long opt-outs that end are gathered where a resolver fetches all
+// of the zone for them: with the rest of the way less than the five seconds that it may take.
+const endingsGathered = 3 * time.Second
+
 // publishes are the parts of serve that keep the zones as they must be: the list, those
 // who opted out, and the proof of both.
 func (h *office) publishes(ctx context.Context, cfg *config, log *slog.Logger) ([]run.Component, error) {
 	if h.zones == nil {
 		return nil, nil
 	}
-	h.follower = optout.New(optout.Config{}, holders{h}, blockConsents{h.consents}, leftAlone{h.zones}, cfg.now())
+	follow := optout.Config{}
+	if c, err := cfg.Zones.primary(); err == nil && slices.ContainsFunc(c.Peers, func(p primary.Peer) bool { return p.KeepsClients() }) {
+		follow.Ending = endingsGathered
+	}
+	h.follower = optout.New(follow, holders{h}, blockConsents{h.consents}, leftAlone{h.zones}, cfg.now())
 	h.publisher = publish.New(publish.Config{Cadence: cfg.Zones.Cadence, Allow: cfg.Zones.Allow}, inForce{h.list}, keptZones{h.zones}, blockGrounds{h}, cfg.now(), log)
 	// Who is left alone is known before anything is blocked.
 	list := []run.Component{
@@ -165,6 +175,7 @@ func (h *office) publishes(ctx context.Context, cfg *config, log *slog.Logger) (
 		}},
 		sayings(h.consents, h.follower, cfg.now(), log),
 		{Name: "publisher", Run: h.publisher.Run},
+		{Name: "zones that were rolled back", Run: func(ctx context.Context, ready func()) error { return h.tellsHeld(ctx, ready, log) }},
 	}
 	if len(cfg.Resolvers.List) == 0 {
 		return list, nil

@@ -18,8 +18,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sakimori/base/wire/dns"
 	"sakimori/respond/rpz"
 	"sakimori/respond/rpz/primary"
+	"sakimori/respond/rpz/publish"
 )
 
 // zonesRead opens the zones to look at them; who writes them isn't disturbed.
@@ -68,7 +70,8 @@ newest first, with who published them and why.
 			if err != nil {
 				return err
 			}
-			return printZones(c.OutOrStdout(), f.format, s, peers)
+			held := heldNow(c.Context(), s, func() (*client, error) { return f.through(c) })
+			return printZones(c.OutOrStdout(), f.format, s, peers, held)
 		},
 	}
 	f.flags(c)
@@ -118,7 +121,19 @@ func kindWord(p *rpz.Publication) string {
 	return fmt.Sprintf("%s (%d)", say(x[0], x[1]), p.Of)
 }
 
-func printZones(w io.Writer, format string, s *rpz.Store, peers []primary.PeerState) error {
+// shownBack is a zone that stands rolled back, as it is printed; Added and Removed are null
+// where no serve runs that counts them.
+type shownBack struct {
+	Zone    rpz.Zone  `json:"zone"`
+	Since   time.Time `json:"since"`
+	Serial  uint32    `json:"serial"`
+	Who     string    `json:"who"`
+	Why     string    `json:"why"`
+	Added   *int      `json:"added"`
+	Removed *int      `json:"removed"`
+}
+
+func printZones(w io.Writer, format string, s *rpz.Store, peers []primary.PeerState, held map[rpz.Zone]publish.Held) error {
 	var list []rpz.Publication
 	var rows [][]string
 	for _, z := range rpz.Zones() {
@@ -130,10 +145,29 @@ func printZones(w io.Writer, format string, s *rpz.Store, peers []primary.PeerSt
 		rows = append(rows, []string{string(z), fmt.Sprint(v.Serial), kindWord(&v.Publication), thousands(uint64(v.Rules)), v.At.Format(time.RFC3339), v.Who, v.Why}) // #nosec G115 -- counted
 	}
 	if format == "json" {
-		return printJSON(w, map[string]any{"zones": list, "resolvers": peers})
+		shown := []shownBack{}
+		for _, z := range rpz.Zones() {
+			if x, is := held[z]; is {
+				h := shownBack{Zone: z, Since: x.Since, Serial: x.Serial, Who: x.Who, Why: x.Why}
+				if !x.Counted.IsZero() {
+					h.Added, h.Removed = &x.Added, &x.Removed
+				}
+				shown = append(shown, h)
+			}
+		}
+		return printJSON(w, map[string]any{"zones": list, "resolvers": peers, "held": shown})
 	}
-	if err := printRows(w, format, []string{"zone", "serial", "what", "rules", "at", "who", "why"}, rows); err != nil || len(peers) == 0 || format == "csv" {
+	if err := printRows(w, format, []string{"zone", "serial", "what", "rules", "at", "who", "why"}, rows); err != nil || format == "csv" {
 		return err
+	}
+	for _, z := range rpz.Zones() {
+		if x, is := held[z]; is {
+			words := heldWords(z, &x)
+			fmt.Fprintf(w, "\n⚠ %s %s (%s, %s): %s\n", z, x.Since.Format(time.RFC3339), x.Who, x.Why, say(words.JA, words.EN))
+		}
+	}
+	if len(peers) == 0 {
+		return nil
 	}
 	rows = nil
 	for i := range peers {
@@ -142,6 +176,9 @@ func printZones(w io.Writer, format string, s *rpz.Store, peers []primary.PeerSt
 			has, lag, last := say("不明", "unknown"), "-", "-"
 			if z.Serial != 0 {
 				has = fmt.Sprint(z.Serial)
+				if z.How == primary.Kept {
+					has += " (" + say("再起動前 ", "before a restart, seen ") + z.At.Format(time.RFC3339) + ")"
+				}
 				if v := s.Current(z.Zone); v != nil {
 					lag = fmt.Sprint(v.Serial - z.Serial)
 				}
@@ -323,7 +360,10 @@ serve の動作中は、待機中の変更を直ちに公開します。停止�
 				if rules == "" {
 					return rpz.Publication{}, usage("no serve runs, so nothing waits: name a file with --rules")
 				}
-				ch, err := readRules(c.InOrStdin(), rules, whole)
+				ch, lines, err := readRules(c.InOrStdin(), rules, whole)
+				if err == nil {
+					err = nestedRules(s, z, ch, lines)
+				}
 				if err != nil {
 					return rpz.Publication{}, err
 				}
@@ -337,12 +377,33 @@ serve の動作中は、待機中の変更を直ちに公開します。停止�
 	return c
 }
 
-// readRules reads a change.
-func readRules(in io.Reader, path string, whole bool) (ch rpz.Change, err error) {
+// nestedRules says which rule would stand below another's wildcard.
+func nestedRules(s *rpz.Store, z rpz.Zone, ch rpz.Change, lines map[string]int) error {
+	below, above, is, err := s.Nested(z, ch)
+	if err != nil || !is {
+		return err
+	}
+	at := func(r rpz.Rule) string {
+		if n := lines[r.Name]; n > 0 {
+			return fmt.Sprintf(say("%d 行目の %s", "line %d: %s"), n, r.Name)
+		}
+		return fmt.Sprintf(say("ゾーンに既にある %s", "%s, which is in the zone already,"), r.Name)
+	}
+	advice := fmt.Sprintf(say("%s が既に覆っているので、その行を消してください", "take that rule away, as %s covers it"), above.Name)
+	if below.Action != above.Action {
+		advice = say("例外は allow. に、その名前とその下(*.)の両方を書いてください", "exceptions belong into allow., as the name and all below it (*.)")
+	}
+	return fmt.Errorf(say("%s は %s の下にあり、リゾルバーによって読み方が異なります(RFC 4592。BIND と Unbound は上のワイルドカードを隠す)。公開していません。%s",
+		"%s stands below %s: resolvers differ there (RFC 4592: to BIND and Unbound it hides the wildcard above it). Nothing was published: %s"), at(below), above.Name, advice)
+}
+
+// readRules reads a change, and on which line each name comes.
+func readRules(in io.Reader, path string, whole bool) (ch rpz.Change, lines map[string]int, err error) {
+	lines = map[string]int{}
 	if path != "-" {
 		f, err := os.Open(path)
 		if err != nil {
-			return ch, err
+			return ch, nil, err
 		}
 		defer f.Close()
 		in = f
@@ -355,17 +416,20 @@ func readRules(in io.Reader, path string, whole bool) (ch rpz.Change, err error)
 			break
 		}
 		if err != nil {
-			return ch, err
+			return ch, nil, err
 		}
 		line, _ := r.FieldPos(0)
 		if len(row) < 2 {
-			return ch, fmt.Errorf("line %d: write trigger, action, ref", line)
+			return ch, nil, fmt.Errorf("line %d: write trigger, action, ref", line)
 		}
 		var x rpz.Rule
 		if p, err := parsePrefix(row[0], "client"); err == nil {
 			x.Client = p
 		} else {
 			x.Name = row[0]
+			if n, err := dns.ParseName(row[0]); err == nil {
+				x.Name = n.String() // as it is published, and found again
+			}
 		}
 		if len(row) > 2 {
 			x.Ref, x.Data = row[2], row[3:]
@@ -375,14 +439,14 @@ func readRules(in io.Reader, path string, whole bool) (ch rpz.Change, err error)
 			continue
 		}
 		if x.Action, err = rpz.ParseAction(row[1]); err != nil {
-			return ch, fmt.Errorf("line %d: %w", line, err)
+			return ch, nil, fmt.Errorf("line %d: %w", line, err)
 		}
-		ch.Add = append(ch.Add, x)
+		ch.Add, lines[x.Name] = append(ch.Add, x), line
 	}
 	if whole {
 		ch.Whole, ch.Add = slices.Values(ch.Add), nil
 	}
-	return ch, nil
+	return ch, lines, nil
 }
 
 func newRPZRollback() *cobra.Command {

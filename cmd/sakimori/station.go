@@ -334,7 +334,7 @@ const cliTokenFile = "cli.token"
 // it stops first, and the store before everything.
 func (s *station) components(ctx context.Context, inputs ...run.Component) ([]run.Component, error) {
 	list := []run.Component{{Name: "store", Run: s.runStore}, {Name: "geography", Run: s.runGeography}, {Name: "imports", Run: s.jobs.run}}
-	s.office.alarm = s.raise
+	s.office.alarm, s.office.alarmed = s.raise, s.raised
 	work, err := s.office.components(ctx, &s.cfg, s.findings, s.log)
 	if err != nil {
 		return nil, err

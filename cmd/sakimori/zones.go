@@ -41,6 +41,10 @@ func (h *office) servesZones(cfg *config, log *slog.Logger) ([]run.Component, er
 		return nil, err
 	}
 	c.Clock, c.Log = cfg.now(), log
+	if c.Former, err = readPeers(filepath.Join(h.dir, zonesDir, zonesPeers)); err != nil { // cut off by a power failure, for example
+		log.Warn("what was known of the resolvers can't be read: it is learnt anew", slog.Any("error", err))
+		c.Former = nil
+	}
 	s, err := primary.New(c, h.zones)
 	if err != nil {
 		return nil, err
@@ -59,6 +63,7 @@ func (h *office) servesZones(cfg *config, log *slog.Logger) ([]run.Component, er
 		counter("rpz_notify_unanswered_total", "Notifications that no resolver answered.", n.Unanswered.Load),
 		counter("rpz_notify_unseen_total", "Changes that a resolver was told of and didn't fetch.", n.Unseen.Load),
 	)
+	h.counts = append(h.counts, h.heldMetrics()...)
 	for _, z := range rpz.Zones() {
 		h.counts = append(h.counts, telemetry.Metric{
 			Name: "rpz_rules_" + string(z[:len(z)-1]), Kind: telemetry.Gauge, Help: "Rules of the policy zone now.",
@@ -77,15 +82,13 @@ func (h *office) servesZones(cfg *config, log *slog.Logger) ([]run.Component, er
 }
 
 // keepPeers writes down every few seconds what is known of the resolvers, so that a
-// command can show it, and takes former serials away.
+// command can show it, and they aren't strangers after a restart; and takes former serials
+// away.
 func (h *office) keepPeers(ctx context.Context, ready func(), log *slog.Logger) error {
 	ready()
 	path := filepath.Join(h.dir, zonesDir, zonesPeers)
 	var last []byte
-	tick, hourly := time.NewTicker(2*time.Second), time.NewTicker(time.Hour)
-	defer tick.Stop()
-	defer hourly.Stop()
-	for {
+	write := func() {
 		b, err := json.Marshal(h.primary.Peers())
 		if err == nil && string(b) != string(last) {
 			if err = os.WriteFile(path+".new", b, 0o600); err == nil {
@@ -96,8 +99,15 @@ func (h *office) keepPeers(ctx context.Context, ready func(), log *slog.Logger) 
 		if err != nil {
 			log.ErrorContext(ctx, "the state of the resolvers can't be written", slog.Any("error", err))
 		}
+	}
+	tick, hourly := time.NewTicker(2*time.Second), time.NewTicker(time.Hour)
+	defer tick.Stop()
+	defer hourly.Stop()
+	for {
+		write()
 		select {
 		case <-ctx.Done():
+			write()
 			return nil
 		case <-tick.C:
 		case <-hourly.C:

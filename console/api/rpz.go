@@ -48,6 +48,7 @@ type Zone struct {
 	Words     detect.Text  `json:"words" doc:"what the state means, and why"`
 	Digest    string       `json:"digest"`
 	Pending   *ZonePending `json:"pending" doc:"null: there is nothing to publish"`
+	Held      *ZoneHeld    `json:"held" doc:"null: it doesn't stand on a roll-back"`
 	CanaryOK  *bool        `json:"canary_ok" doc:"on every resolver that was asked; null: not known"`
 }
 
@@ -63,6 +64,17 @@ type ZonePending struct {
 	Added   int        `json:"added"`
 	Removed int        `json:"removed"`
 	Due     *time.Time `json:"due" doc:"null: when somebody publishes"`
+}
+
+// ZoneHeld is the roll-back that a zone stands on: nothing comes in until a person publishes.
+type ZoneHeld struct {
+	Since   time.Time  `json:"since"`
+	Serial  uint32     `json:"serial" doc:"that it was rolled back to"`
+	Who     string     `json:"who"`
+	Why     string     `json:"why"`
+	Added   int        `json:"added" doc:"rules that would come in, were it published"`
+	Removed int        `json:"removed"`
+	Counted *time.Time `json:"counted" doc:"when that was counted; null: not yet"`
 }
 
 // ZonesGround says whether blocking is allowed, and what is missing.
@@ -102,6 +114,7 @@ type ResolverZone struct {
 	LagSerials *uint32    `json:"lag_serials"`
 	Lag        *float64   `json:"lag_seconds"`
 	At         *time.Time `json:"at" doc:"when that was seen"`
+	Stale      bool       `json:"stale" doc:"that was before a restart, and nothing was heard since"`
 	Transfer   string     `json:"transfer" enum:",axfr,ixfr" doc:"the last one"`
 	Bytes      uint64     `json:"bytes"`
 	MS         float64    `json:"ms"`

@@ -90,6 +90,7 @@ type Exchange struct {
 	policy   []byte // the policy's zone, as a name on the wire, or what ends with it
 	word     []byte // the same, as people write it
 	passed   bool   // the policy let it pass, whatever its zone
+	dropped  bool   // a policy keeps any answer back: the question is all that there is
 	infer    bool   // a block may be concluded from an answer without records
 	answered int    // records of the answer, where raw is nil
 	answers  [most]netip.Addr

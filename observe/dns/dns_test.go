@@ -229,6 +229,34 @@ func TestWhatIsBlocked(t *testing.T) {
 	}
 }
 
+// TestDropped: a question that a policy leaves without an answer is a block. Of who doesn't
+// consent it stays a question, as it does without a policy or by another's.
+func TestDropped(t *testing.T) {
+	h := &heard{}
+	o := observer(t, may{"192.0.2.1": "hits", "192.0.2.2": "match"}, h)
+	var frames [][]byte
+	for _, client := range []string{"192.0.2.1", "192.0.2.2", "192.0.2.3"} {
+		m := dnstap.Message{Identity: []byte("edge"), Type: dnstap.ClientQuery, Client: netip.MustParseAddr(client), QueryTime: noon.UnixNano(), Query: message("c2.example", 0, false, "")}
+		frames = append(frames, m.Append(nil))
+		for _, p := range []dnstap.Policy{
+			{Kind: []byte("RPZ"), Rule: []byte("\x02c2\x00"), Action: dnstap.ActionDrop},
+			{Kind: []byte("RPZ"), Rule: []byte("\x05other\x00"), Action: dnstap.ActionDrop},
+			{Kind: []byte("RPZ"), Rule: []byte("\x02c2\x00"), Action: dnstap.ActionNXDomain}, // its answer tells it
+		} {
+			m.Policy = p
+			frames = append(frames, m.Append(nil))
+		}
+	}
+	read(t, o, stream(t, frames...))
+	total, by := sums(t, o)
+	if total.Queries != 12 || total.Responses != 0 || len(by) != 1 || by["c2.mirai"] != (dns.Tally{Blocked: 2}) {
+		t.Errorf("%+v %+v", total, by)
+	}
+	if l := h.all(); len(l) != 2 || l[0].Contact != observe.Blocked || l[0].Zone != "c2." || l[0].Client.String() != "192.0.2.1" || l[1].Contact != observe.NoContact {
+		t.Errorf("%+v", l)
+	}
+}
+
 // TestStreams: what can't be read harms nothing else, and is counted.
 func TestStreams(t *testing.T) {
 	o := observer(t, all("match"), nil)

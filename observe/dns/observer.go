@@ -113,7 +113,9 @@ func (o *Observer) take(e *Exchange, now int64) {
 	switch e.Kind {
 	case Query:
 		t.Queries++
-		return
+		if !e.dropped {
+			return
+		}
 	case Response:
 		t.Responses++
 		if e.Rcode == dns.NXDomain {

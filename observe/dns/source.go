@@ -177,6 +177,7 @@ func (r *reading) dnstap(frame []byte) {
 		return
 	}
 	if string(m.Policy.Kind) == "RPZ" {
+		e.dropped = e.Kind == Query && m.Policy.Action == dnstap.ActionDrop
 		e.policy, e.passed = m.Policy.Rule, m.Policy.Action == dnstap.ActionPass
 	}
 	r.n++

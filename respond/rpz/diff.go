@@ -15,6 +15,23 @@ type Delta struct {
 // Bytes is how many the records of both have.
 func (d *Delta) Bytes() int { return d.Removed.bytes + d.Added.bytes }
 
+// ClientsGo tells whether a client has a rule before it, and none after it.
+func (d *Delta) ClientsGo() bool {
+	added := walk(d.Added)
+	for e := range d.Removed.entries() {
+		if !bytes.HasSuffix(e.wire[:ownerLen(e.wire)], clientIP) {
+			continue
+		}
+		for added.more && compare(added.e.wire, e.wire) < 0 {
+			added.next()
+		}
+		if !added.more || compare(added.e.wire, e.wire) != 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // walker goes through a set, and over what it shares with another.
 type walker struct {
 	s    *Set

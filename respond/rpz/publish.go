@@ -21,6 +21,7 @@ type Change struct {
 	Remove []Rule // by trigger
 	Whole  iter.Seq[Rule]
 	Err    func() error // asked when Whole has ended: what cut it off; nil never
+	On     uint32       // the serial that Add and Remove were made for: else it is ErrMoved; 0 whichever it is
 }
 
 // By is who publishes, and why.
@@ -35,6 +36,9 @@ func (s *Store) Publish(ctx context.Context, z Zone, g Ground, c Change, by By) 
 	return s.do(ctx, z, by, func(_ *kept, v *Version) (p Publication, set *Set, err error) {
 		if v.Kind == Paused {
 			return p, nil, fmt.Errorf("%w: %s", ErrPaused, z)
+		}
+		if c.On != 0 && c.On != v.Serial {
+			return p, nil, ErrMoved
 		}
 		if v.Kind == Emptied && len(c.Add) == 0 && c.Whole == nil {
 			return p, nil, nil // there is nothing to take away

@@ -310,6 +310,60 @@ func (s *Set) find(rel []byte) (Rule, bool) {
 	return Rule{}, false
 }
 
+// Get is the rule of a name itself.
+func (s *Set) Get(name dns.Name) (Rule, bool) {
+	if len(name) < 2 || len(s.chunks) == 0 {
+		return Rule{}, false
+	}
+	return s.find(name[:len(name)-1])
+}
+
+// Below are the rules of names that stand below one of those given, and of all below such a
+// name. It goes once through the set, some 20 ms for a million rules.
+func (s *Set) Below(names []dns.Name) iter.Seq[Rule] {
+	above, least := make(map[string]bool, len(names)), dns.MaxName
+	for _, n := range names {
+		above[string(n[:len(n)-1])], least = true, min(least, len(n)-1)
+	}
+	return func(yield func(Rule) bool) {
+		for e := range s.entries() {
+			rel, _ := cutStar(e.wire[:ownerLen(e.wire)])
+			for rel = rel[1+int(rel[0]):]; len(rel) >= least && len(rel) > 0; rel = rel[1+int(rel[0]):] {
+				if above[string(rel)] {
+					if !yield(rule(e.wire, string(e.ref))) {
+						return
+					}
+					break
+				}
+			}
+		}
+	}
+}
+
+// nested finds a rule below a wildcard, but for those left out.
+func (s *Set) nested(but map[string]bool) (below, above Rule, is bool) {
+	wild := map[string]bool{}
+	for e := range s.entries() {
+		if rel, star := cutStar(e.wire[:ownerLen(e.wire)]); star {
+			wild[string(rel)] = true
+		}
+	}
+	for e := range s.entries() {
+		rel, _ := cutStar(e.wire[:ownerLen(e.wire)])
+		for len(rel) > 0 {
+			if rel = rel[1+int(rel[0]):]; !wild[string(rel)] {
+				continue
+			}
+			if below = rule(e.wire, string(e.ref)); but[below.Name] {
+				break
+			}
+			above, _ = s.find(append([]byte(star), rel...))
+			return below, above, true
+		}
+	}
+	return Rule{}, Rule{}, false
+}
+
 // Match is the rule that answers a name: the one of that name, or of the nearest *. above.
 func (s *Set) Match(name dns.Name) (Rule, bool) {
 	if len(name) < 2 || len(s.chunks) == 0 {

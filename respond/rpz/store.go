@@ -307,6 +307,69 @@ func (k *kept) place(serial uint32) (int, error) {
 	return 0, fmt.Errorf("%w: zone %s, serial %d: see which are by `sakimori rpz status %s`", ErrUnknown, k.zone, serial, k.zone)
 }
 
+// HeldRef marks, among the Refs of a publication, that a zone still stands on a roll-back: it
+// only took something away.
+const HeldRef = "held"
+
+// Held is the roll-back that a zone stands on; false: on none. Its publisher brings nothing
+// in until a person publishes.
+func (s *Store) Held(z Zone) (Publication, bool) {
+	k, err := s.zone(z)
+	if err != nil {
+		return Publication{}, false
+	}
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	for _, x := range slices.Backward(k.index) {
+		switch {
+		case x.Kind == RolledBack:
+			return x.Publication, true
+		case !slices.Contains(x.Refs, HeldRef):
+			return Publication{}, false
+		}
+	}
+	return Publication{}, false
+}
+
+// Would tells how many rules of each a change would add and remove, a rule that changes both.
+func (s *Store) Would(z Zone, c Change) (added, removed int, err error) {
+	k, err := s.zone(z)
+	if err != nil {
+		return 0, 0, err
+	}
+	v := k.current.Load()
+	set, err := s.after(z, v, c)
+	if err != nil {
+		return 0, 0, err
+	}
+	_, removed, added = difference(v.Set, set, 0)
+	return added, removed, nil
+}
+
+// Nested finds a rule of a name that would stand below a wildcard of the same zone after a
+// change. Resolvers differ there: to BIND and Unbound a name that exists hides the wildcards
+// above it, and those above its own parents, as to a name server (RFC 4592); to PowerDNS and
+// Knot it doesn't. What stamps each serial isn't looked at.
+func (s *Store) Nested(z Zone, c Change) (below, above Rule, is bool, err error) {
+	k, err := s.zone(z)
+	if err != nil {
+		return below, above, false, err
+	}
+	v := k.current.Load()
+	set, err := s.after(z, v, c)
+	if err != nil {
+		return below, above, false, err
+	}
+	stamps := map[string]bool{}
+	if s.opts.Stamp != nil {
+		for _, r := range s.opts.Stamp(z, v.Serial) {
+			stamps[r.Name] = true
+		}
+	}
+	below, above, is = set.nested(stamps)
+	return below, above, is, nil
+}
+
 // Serials are all that are kept, the oldest first.
 func (s *Store) Serials(z Zone) ([]Publication, error) {
 	k, err := s.zone(z)

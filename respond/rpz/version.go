@@ -98,6 +98,7 @@ var (
 	ErrGround  = errors.New("blocks need a ground that is in force: ask the gate for it, or empty the zone")
 	ErrPaused  = errors.New("the zone is paused: resume it first")
 	ErrUnknown = errors.New("no such zone or serial is kept")
+	ErrMoved   = errors.New("it was published meanwhile: look at what it is now")
 	ErrBusy    = errors.New("another process has the policy zones open")
 )
 

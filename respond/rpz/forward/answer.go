@@ -208,6 +208,7 @@ func (s *Server) act(q *question, name wire.Name, m policy.Match, out []byte) []
 	switch m.Action() {
 	case rpz.Drop:
 		s.dropped.Add(1)
+		s.tell(q, nil, m, true)
 		return nil
 	case rpz.NXDomain:
 		rcode = wire.NXDomain

@@ -129,7 +129,7 @@ func TestTap(t *testing.T) {
 	at := rt.Port(t)
 	start(t, forward.Config{Listen: []netip.AddrPort{at}, Clients: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/24")}, Upstream: []forward.Upstream{{Addr: rt.Port(t)}}, Tap: tap}, map[rpz.Zone][]rpz.Rule{
 		rpz.OptOut: {{Client: netip.PrefixFrom(declined, 32), Action: rpz.Passthru}},
-		rpz.C2:     {{Name: "bot.example"}},
+		rpz.C2:     {{Name: "bot.example"}, {Name: "drop.example", Action: rpz.Drop}},
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -154,9 +154,12 @@ func TestTap(t *testing.T) {
 		}
 	}
 	_, _ = rt.Ask(t, at, declined, "bot.example", dns.TXT, false)
+	if _, err := rt.Ask(t, at, taking, "drop.example", dns.TXT, false); err == nil {
+		t.Error("it was answered")
+	}
 	cancel()
 	<-done
-	if s := tap.State(); s.Told != n || s.Dropped != 0 {
+	if s := tap.State(); s.Told != n+1 || s.Dropped != 0 {
 		t.Errorf("%+v", s)
 	}
 	_ = capture.Process.Signal(syscall.SIGTERM)
@@ -166,7 +169,7 @@ func TestTap(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	frames, got := dnstap.NewFrames(f, nil), 0
+	frames, got := dnstap.NewFrames(f, nil), map[dnstap.Type]int{}
 	for {
 		b, err := frames.Next()
 		if errors.Is(err, io.EOF) {
@@ -176,13 +179,21 @@ func TestTap(t *testing.T) {
 		if err == nil {
 			err = m.Read(b)
 		}
-		if err != nil || m.Client != taking || string(m.Policy.Rule) != string(rpz.C2.Name()) || m.Policy.Action != dnstap.ActionNXDomain || string(m.Identity) != "edge" {
+		if err != nil || m.Client != taking || string(m.Policy.Rule) != string(rpz.C2.Name()) || string(m.Identity) != "edge" {
 			t.Fatalf("%+v %v", m, err)
 		}
-		got++
+		got[m.Type]++
+		if m.Type == dnstap.ClientQuery { // that nobody answers
+			var q dns.Message
+			if err := q.Read(m.Query); err != nil || q.Response || m.Policy.Action != dnstap.ActionDrop || m.Response != nil || m.ResponseTime != 0 {
+				t.Errorf("%+v %v", m, err)
+			}
+		} else if m.Policy.Action != dnstap.ActionNXDomain {
+			t.Errorf("%+v", m)
+		}
 	}
-	if got != n {
-		t.Errorf("%d frames of %d", got, n)
+	if got[dnstap.ClientResponse] != n || got[dnstap.ClientQuery] != 1 || len(got) != 2 {
+		t.Errorf("%v frames of %d and 1", got, n)
 	}
 }
 
@@ -194,7 +205,7 @@ func TestOurPrimary(t *testing.T) {
 			t.Parallel()
 			pair, cert, _ := rt.Certificate(t, "primary.test")
 			key, ours := rt.Secret(t), rt.Port(t)
-			p := rt.NewOurs(t, key, pair, ours)
+			p := rt.NewOurs(t, "sakimori", key, pair, ours)
 			src := forward.Source{Primaries: []netip.AddrPort{p.Addr}, KeyName: key.Name, Algorithm: key.Algorithm, Secret: "c2FraW1vcmkgdGVzdCBrZXkgb2YgMzIgYnl0ZXMhIQ==", Folder: t.TempDir(), Quick: time.Hour, Slow: time.Hour}
 			if secure {
 				src.Primaries, src.TLS = []netip.AddrPort{p.Secure}, believes(t, cert)
@@ -282,7 +293,7 @@ func TestMillion(t *testing.T) {
 		t.Skip("SKIPPED: it takes some seconds and a part of the memory: set SAKIMORI_MILLION")
 	}
 	pair, _, _ := rt.Certificate(t, "primary.test")
-	p := rt.NewOurs(t, resolver.Key{}, pair, rt.Port(t))
+	p := rt.NewOurs(t, "sakimori", resolver.Key{}, pair, rt.Port(t))
 	publish := func(c rpz.Change) {
 		if _, err := p.Store.Publish(t.Context(), rpz.C2, ground{}, c, rpz.By{Who: "test", Why: "test"}); err != nil {
 			t.Fatal(err)

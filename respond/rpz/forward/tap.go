@@ -79,7 +79,7 @@ func (t *Tap) State() TapState {
 // actions are dnstap's words for ours.
 var actions = map[rpz.Action]uint8{rpz.NXDomain: dnstap.ActionNXDomain, rpz.NoData: dnstap.ActionNoData, rpz.Passthru: dnstap.ActionPass, rpz.Drop: dnstap.ActionDrop, rpz.TCPOnly: dnstap.ActionTruncate, rpz.Local: dnstap.ActionLocalData}
 
-// tell tells of an answer. Of who declined nothing is told: that would be the detection that
+// tell tells of an answer; nil: there is none, and so of the question. Of who declined nothing is told: that would be the detection that
 // they declined.
 func (s *Server) tell(q *question, answer []byte, m policy.Match, hit bool) {
 	t := s.cfg.Tap
@@ -89,6 +89,9 @@ func (s *Server) tell(q *question, answer []byte, m policy.Match, hit bool) {
 	x := dnstap.Message{
 		Identity: t.identity, Type: dnstap.ClientResponse, TCP: q.tcp, Client: q.from.Addr(), ClientPort: q.from.Port(),
 		QueryTime: q.at.UnixNano(), ResponseTime: q.at.UnixNano(), Response: answer,
+	}
+	if answer == nil {
+		x.Type, x.ResponseTime, x.Query = dnstap.ClientQuery, 0, q.msg.Raw
 	}
 	if hit {
 		x.Policy = dnstap.Policy{Kind: kindRPZ, Rule: t.zones[m.Zone()], Action: actions[m.Action()]}

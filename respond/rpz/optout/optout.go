@@ -48,6 +48,11 @@ type Zone interface {
 type Config struct {
 	// Gather is for how long changes are collected before they are published together.
 	Gather time.Duration
+	// Ending is the least time between changes that take something out; 0: none. A resolver that
+	// doesn't take clients out by differences fetches all of the zone then, and answers nobody
+	// while it reads it. Who is left alone for that time is so for no longer than a choice may
+	// take; who comes in never waits.
+	Ending time.Duration
 	// Every is how often everything is gone through again, to find what was missed.
 	Every time.Duration
 	// Waiting is how many changed prefixes may wait; when there are more everything is
@@ -97,6 +102,7 @@ type Follower struct {
 	ask   map[netip.Prefix]time.Time // that couldn't be published or answered: again
 	until map[netip.Prefix]time.Time // when the answer changes by itself
 	queue dues                       // of until, and of what was in it once
+	ended time.Time                  // when something was taken out last
 
 	reading sync.RWMutex // of by, for others than Run
 }
@@ -283,7 +289,7 @@ func (f *Follower) all(ctx context.Context, dirty map[netip.Prefix]time.Time) {
 // settle asks about the prefixes and changes the zone.
 func (f *Follower) settle(ctx context.Context, dirty map[netip.Prefix]time.Time) {
 	now := f.clock.Now()
-	consents := map[string]bool{} // asked once each
+	consents, silent := map[string]bool{}, map[string]bool{} // asked once each
 	type state struct{ out, unknown bool }
 	change := map[netip.Prefix]state{}
 	var add, remove []netip.Prefix
@@ -304,10 +310,12 @@ func (f *Follower) settle(ctx context.Context, dirty map[netip.Prefix]time.Time)
 				var err error
 				if yes, err = f.consents.Consents(ctx, h, now); err != nil {
 					f.failed(err)
-					f.ask[p] = since
-					yes = false
+					yes, silent[h] = false, true
 				}
 				consents[h] = yes
+			}
+			if silent[h] { // of every prefix that they have
+				f.ask[p] = since
 			}
 			out = out || !yes
 		}
@@ -319,6 +327,9 @@ func (f *Follower) settle(ctx context.Context, dirty map[netip.Prefix]time.Time)
 		switch {
 		case out && !in:
 			add = append(add, p)
+		case !out && in && now.Before(f.ended.Add(f.cfg.Ending)):
+			f.ask[p] = since
+			continue
 		case !out && in:
 			remove = append(remove, p)
 		case !out || was == unknown:
@@ -340,6 +351,9 @@ func (f *Follower) settle(ctx context.Context, dirty map[netip.Prefix]time.Time)
 			}
 			f.failed(err)
 			add, remove = nil, nil
+		}
+		if len(remove) > 0 {
+			f.ended = now
 		}
 	}
 	for p, s := range change {

@@ -186,6 +186,45 @@ func TestUnknown(t *testing.T) {
 	}
 }
 
+// TestEnding: what goes is gathered for longer than what comes, where that is wished for, and
+// goes in its time.
+func TestEnding(t *testing.T) {
+	w := newWorld(t)
+	f := optout.New(optout.Config{Ending: 3 * time.Second}, w, w, w, w)
+	p := func(i int) netip.Prefix { return netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), 32) }
+	for i := range 4 {
+		w.has[p(i)] = []string{"S-1"} // never consented
+		f.Touch(p(i))
+	}
+	f.Follow(t.Context())
+	follow := func(after time.Duration, want ...bool) {
+		t.Helper()
+		w.now = w.now.Add(after)
+		f.Follow(t.Context())
+		for i, is := range want {
+			if w.zone[p(i)] != is {
+				t.Fatalf("%s: %v, not %v", p(i), w.zone, want)
+			}
+		}
+	}
+	goes := func(i int) { delete(w.has, p(i)); f.Touch(p(i)) }
+	goes(0)
+	follow(time.Second, false, true, true, true) // the first waits for nobody
+	goes(1)
+	follow(time.Second, false, true, true, true)
+	goes(2)
+	w.has[p(0)] = []string{"S-1"}
+	f.Touch(p(0))
+	follow(time.Second, true, true, true, true) // and who comes for nobody at all
+	w.has[p(2)] = []string{"S-1"}               // comes back meanwhile
+	follow(time.Second, true, false, true, true)
+	goes(3)
+	follow(4*time.Second, true, false, true, false)
+	if s := f.Stats(); s.Worst < 2*time.Second || s.Worst > 5*time.Second {
+		t.Errorf("%+v", s)
+	}
+}
+
 // TestRun: a record moves the zone within its time; after a start the zone stays as it
 // was until everything was gone through, and then is right.
 func TestRun(t *testing.T) {

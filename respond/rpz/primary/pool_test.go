@@ -11,6 +11,7 @@ import (
 
 	oracle "github.com/miekg/dns"
 
+	"sakimori/base/clock"
 	"sakimori/base/wire/dns"
 	"sakimori/respond/rpz"
 )
@@ -141,5 +142,47 @@ func TestPoolIsToldOneByOne(t *testing.T) {
 		if (len(p.Errors) > 0) != (p.Name == "dead") {
 			t.Errorf("%s: %v", p.Name, p.Errors)
 		}
+	}
+}
+
+// TestFormer: what was known of a peer before a restart is shown with the time of it, and
+// believed only once the peer is heard again.
+func TestFormer(t *testing.T) {
+	s := store(t, t.TempDir(), rpz.Options{First: 7})
+	seen := clock.System{}.Now().Add(-time.Hour).UTC().Truncate(time.Second)
+	peers := []Peer{{Name: "one", Address: []netip.Prefix{local}}}
+	former := []PeerState{{Name: "one", Full: 3, Refused: map[string]uint64{"key": 2}, Errors: []Trouble{{At: seen}}, Zones: []ZoneState{{Zone: rpz.C2, Serial: 7, How: Fetched, At: seen, Last: &Transfer{Kind: "axfr"}}, {Zone: rpz.Allow}}}, {Name: "gone"}}
+	server, addr, _ := run(t, Config{Peers: peers, Former: former}, s)
+	of := func(z rpz.Zone) (PeerState, ZoneState) {
+		p := server.Peers()[0]
+		return p, p.Zones[slices.IndexFunc(p.Zones, func(x ZoneState) bool { return x.Zone == z })]
+	}
+	p, z := of(rpz.C2)
+	if p.Full != 3 || p.Refused["key"] != 2 || len(p.Errors) != 1 || z.Serial != 7 || z.How != Kept || !z.At.Equal(seen) || z.Last == nil || z.has(7) {
+		t.Errorf("%+v %+v", p, z)
+	}
+	if _, z := of(rpz.Allow); z.Serial != 0 || z.How != "" {
+		t.Errorf("%+v", z)
+	}
+	ask := func(kind uint16) {
+		m := new(oracle.Msg).SetQuestion("c2.", kind)
+		if kind == oracle.TypeIXFR {
+			m.SetIxfr("c2.", 6, "localhost.", "hostmaster.localhost.")
+		}
+		if a, err := oracle.Exchange(m, addr.String()); err != nil || a.Rcode != 0 {
+			t.Fatal(a, err)
+		}
+	}
+	ask(oracle.TypeSOA)
+	if _, z := of(rpz.C2); z.How != Kept {
+		t.Errorf("it may be about to ask for more: %+v", z)
+	}
+	time.Sleep(presumeAfter)
+	if _, z := of(rpz.C2); z.How != Presumed || z.Serial != 7 || !z.At.After(seen) || !z.has(7) {
+		t.Errorf("it has it: %+v", z)
+	}
+	ask(oracle.TypeIXFR)
+	if _, z := of(rpz.C2); z.How != Said || z.Serial != 6 {
+		t.Errorf("it says what it has: %+v", z)
 	}
 }

@@ -25,6 +25,7 @@ type Config struct {
 	Secure *tls.Config      // of TLS: its certificate, and whom it trusts
 	Keys   []dns.Key
 	Peers  []Peer
+	Former []PeerState // what was known of peers before a restart: see Kept
 	Limits Limits
 	Clock  clock.Clock
 	Log    *slog.Logger
@@ -36,7 +37,7 @@ type Peer struct {
 	Address []netip.Prefix
 	Pool    string           // resolvers of one pool don't fetch at once; "" alone
 	Key     dns.Name         // that signs its requests; nil: they aren't signed
-	Vendor  string           // for people
+	Vendor  string           // bind, unbound, pdns, knot, sakimori: see KeepsClients; "" not known
 	Zones   []rpz.Zone       // none: all
 	Notify  []netip.AddrPort // where it is told of changes
 	OnlyTLS bool             // what comes otherwise is refused
@@ -98,6 +99,13 @@ func (c *Config) Check() error {
 	return nil
 }
 
+// KeepsClients tells whether a difference may leave a client's rule in force that it takes
+// away. Unbound does so (1.17: rpz_remove_rr knows names and addresses of answers alone):
+// whoever gets an address after somebody who opted out would inherit the choice.
+func (p *Peer) KeepsClients() bool {
+	return !slices.Contains([]string{"bind", "pdns", "knot", "sakimori"}, p.Vendor)
+}
+
 func wide(p netip.Prefix) bool { return p.Bits() != p.Addr().BitLen() }
 
 // takes tells whether the peer is to have a zone.
@@ -147,7 +155,13 @@ func New(c Config, store *rpz.Store) (*Server, error) {
 		s.zones[string(z.Name())] = z
 	}
 	for i := range c.Peers {
-		s.peers = append(s.peers, newPeer(&c.Peers[i]))
+		p := newPeer(&c.Peers[i])
+		for j := range c.Former {
+			if c.Former[j].Name == p.Name {
+				p.recall(&c.Former[j])
+			}
+		}
+		s.peers = append(s.peers, p)
 	}
 	s.bound.rate = c.Limits.Strangers
 	s.places.count = map[netip.Addr]int{}

@@ -52,6 +52,7 @@ const (
 	Fetched  How = "fetched"  // it read a transfer to the end
 	Said     How = "said"     // it asked for what came after it
 	Presumed How = "presumed" // it asked for the SOA, and for nothing more
+	Kept     How = "kept"     // it was so when this was written down, before a restart of ours; not heard since
 )
 
 // Transfer is how one went.
@@ -90,6 +91,25 @@ func newPeer(p *Peer) *peer {
 		}
 	}
 	return x
+}
+
+// recall takes what was known before a restart. It isn't believed, only shown, until the peer
+// is heard again; the counts go on.
+func (p *peer) recall(was *PeerState) {
+	p.state.Address, p.state.Full, p.state.Incremental, p.state.Cut = was.Address, was.Full, was.Incremental, was.Cut
+	p.state.Errors = slices.Clone(was.Errors[max(0, len(was.Errors)-mostTroubles):])
+	maps.Copy(p.state.Refused, was.Refused)
+	for i := range p.state.Zones {
+		for _, z := range was.Zones {
+			if p.state.Zones[i].Zone == z.Zone {
+				if z.Serial != 0 {
+					z.How = Kept
+				}
+				z.asked = 0
+				p.state.Zones[i] = z
+			}
+		}
+	}
 }
 
 // on changes what is known of a zone; z "" of none.
@@ -132,16 +152,18 @@ func (p *peer) trouble(at time.Time, ja, en string) {
 // presumeAfter is how long a peer that asked for the SOA has to ask for more.
 const presumeAfter = time.Second
 
-// settle takes a peer of which nothing is known for one that has the zone, if it asked for
-// the SOA and nothing more. After a restart of ours that is most of them.
+// settle takes a peer of which nothing is known, or nothing new, for one that has the zone, if
+// it asked for the SOA and nothing more. After a restart of ours that is most of them.
 func (z *ZoneState) settle(now time.Time) {
-	if z.asked != 0 && z.Serial == 0 && now.Sub(z.Asked) >= presumeAfter {
+	if z.asked != 0 && (z.Serial == 0 || z.How == Kept) && now.Sub(z.Asked) >= presumeAfter {
 		z.Serial, z.How, z.At, z.asked = z.asked, Presumed, z.Asked, 0
 	}
 }
 
 // has tells whether the peer has a serial, or a later one.
-func (z *ZoneState) has(serial uint32) bool { return z.Serial != 0 && !rpz.After(serial, z.Serial) }
+func (z *ZoneState) has(serial uint32) bool {
+	return z.Serial != 0 && z.How != Kept && !rpz.After(serial, z.Serial)
+}
 
 // Peers are what is known of all, in the order of the configuration.
 func (s *Server) Peers() []PeerState {

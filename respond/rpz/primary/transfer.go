@@ -44,7 +44,7 @@ func (s *Server) transfer(r *request, conn net.Conn, out func(*net.Buffers) erro
 	kind, full := "axfr", true
 	var d *rpz.Delta
 	if r.kind == dns.IXFR {
-		if d, _ = s.store.Since(v, r.serial); d != nil {
+		if d, _ = s.store.Since(v, r.serial); d != nil && !(r.peer.KeepsClients() && d.ClientsGo()) {
 			kind, full = "ixfr", false
 		}
 	}

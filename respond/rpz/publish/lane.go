@@ -1,19 +1,22 @@
 package publish
 
-import (
-	"slices"
-	"time"
-
-	"sakimori/respond/rpz"
-)
+import "time"
 
 // lane is what waits for one zone.
 type lane struct {
-	last    time.Time     // of its last serial
-	took    time.Duration // to make that
-	waiting map[string]Change
-	whole   bool // it isn't known what the zone has
-	lifted  []string
+	emergency bool
+	last      time.Time     // of its last serial
+	took      time.Duration // to make that
+	waiting   map[string]Change
+	whole     bool // it isn't known what the zone has
+	lifted    []string
+
+	at     uint32           // the serial that was made here last
+	made   time.Time        // when one was made of the whole list
+	hidden map[string]Entry // by id: in force, and hidden by others (see gathered); nil: too many
+
+	held    *Held // while it stands on a roll-back
+	heldSeq int64 // of the list, when that was counted; -1 it wasn't
 }
 
 // take notes a change of an entry that belongs here, or to the other zone: what comes
@@ -64,13 +67,14 @@ func (l *lane) counts() (come, gone int) {
 	return come, gone
 }
 
+// done notes that what waited, and was read of the list before, was published.
+func (l *lane) done(now, began time.Time) {
+	clear(l.waiting)
+	l.last, l.took, l.whole = now, now.Sub(began), false
+}
+
 // unknown gives up what waits: the zone will be published as it is to be.
 func (l *lane) unknown() {
 	clear(l.waiting)
 	l.whole = true
-}
-
-// isHeld tells whether a zone was rolled back, and has changed since only by what went.
-func isHeld(p *rpz.Publication) bool {
-	return p.Kind == rpz.RolledBack || slices.Contains(p.Refs, held)
 }

@@ -17,7 +17,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/zeebo/xxh3"
+
 	"sakimori/base/clock"
+	"sakimori/base/wire/dns"
 	"sakimori/lawful"
 	"sakimori/respond/rpz"
 )
@@ -53,7 +56,11 @@ type List interface {
 
 // Zones are the zones that are kept.
 type Zones interface {
-	Now(z rpz.Zone) rpz.Publication
+	Now(z rpz.Zone) *rpz.Version
+	// Held is the roll-back that a zone stands on; false: on none.
+	Held(z rpz.Zone) (rpz.Publication, bool)
+	// Would tells how many rules a change would add and remove.
+	Would(z rpz.Zone, c rpz.Change) (added, removed int, err error)
 	Publish(ctx context.Context, z rpz.Zone, g rpz.Ground, c rpz.Change, by rpz.By) (rpz.Publication, error)
 	Empty(ctx context.Context, z rpz.Zone, by rpz.By) (rpz.Publication, error)
 }
@@ -70,12 +77,17 @@ type Config struct {
 	Cadence time.Duration
 	// Every is how often the list and the ground are looked at.
 	Every time.Duration
+	// Anew is how often a zone is made of the whole list, and not of what changed: whatever
+	// went wrong doesn't stay wrong.
+	Anew time.Duration
 	// Allow are the names that are never blocked, with all below them.
 	Allow []string
 }
 
-// DefaultConfig publishes once a minute, and looks once a second.
-func DefaultConfig() Config { return Config{Cadence: time.Minute, Every: time.Second} }
+// DefaultConfig publishes once a minute, looks once a second, and makes all anew once a day.
+func DefaultConfig() Config {
+	return Config{Cadence: time.Minute, Every: time.Second, Anew: 24 * time.Hour}
+}
 
 // Check says what is wrong with it: some resolvers fetch all of a zone after a few
 // differences, so many small steps cost more than one.
@@ -92,6 +104,18 @@ type Pending struct {
 	Due            time.Time // zero: somebody must publish
 }
 
+// Held is a zone that was rolled back: nothing comes in until a person publishes. What was
+// withdrawn goes all the same, and the other zone's lane is free.
+type Held struct {
+	Since    time.Time
+	Serial   uint32 // that it was rolled back to
+	Who, Why string
+	// How many rules publishing again would bring and take away, as it was Counted; zero: it
+	// wasn't yet.
+	Added, Removed int
+	Counted        time.Time
+}
+
 // Status is how publishing stands.
 type Status struct {
 	Granted bool
@@ -99,16 +123,14 @@ type Status struct {
 	Until   time.Time
 	Missing []lawful.Text        // why not
 	Pending map[rpz.Zone]Pending // of zones with something that waits
+	Held    map[rpz.Zone]Held    // of zones that were rolled back
 	Seq     int64                // of the list, as far as it was read
+	Mended  uint64               // zones that were found to differ from the list, and made anew
 	Error   string               // of the last look; "" none
 }
 
 // me is who publishes what nobody asked for.
 const me = "house:publisher"
-
-// held marks publications of a zone that was rolled back: it has them until a person
-// publishes again.
-const held = "held"
 
 // Publisher publishes. Its methods may be called from many goroutines.
 type Publisher struct {
@@ -135,9 +157,12 @@ func New(cfg Config, l List, z Zones, g Grounds, c clock.Clock, log *slog.Logger
 	if cfg.Every <= 0 {
 		cfg.Every = d.Every
 	}
+	if cfg.Anew <= 0 {
+		cfg.Anew = d.Anew
+	}
 	p := &Publisher{cfg: cfg, list: l, zones: z, grounds: g, clock: c, log: log, lanes: map[rpz.Zone]*lane{}}
 	for _, z := range blocking {
-		p.lanes[z] = &lane{waiting: map[string]Change{}, whole: true}
+		p.lanes[z] = &lane{emergency: z == rpz.Emergency, waiting: map[string]Change{}, whole: true}
 	}
 	return p
 }
@@ -173,8 +198,21 @@ func (p *Publisher) Run(ctx context.Context, ready func()) error {
 
 // allow publishes the names that are never blocked.
 func (p *Publisher) allow(ctx context.Context) error {
+	above := map[uint64]struct{}{}
+	var names []string
+	for _, text := range p.cfg.Allow {
+		n, err := dns.ParseName(text)
+		if err != nil {
+			return fmt.Errorf("publish the names that are never blocked: %q: %w", text, err)
+		}
+		names = append(names, n.String())
+		above[xxh3.HashString(n.String())] = struct{}{}
+	}
 	rules := func(yield func(rpz.Rule) bool) {
-		for _, n := range p.cfg.Allow {
+		for _, n := range names {
+			if covered(above, &Entry{Name: n}) { // see gathered: what is between them would be blocked
+				continue
+			}
 			for _, name := range []string{n, "*." + n} {
 				if !yield(rpz.Rule{Name: name, Action: rpz.Passthru, Ref: "configuration"}) {
 					return
@@ -194,7 +232,7 @@ func (p *Publisher) Status() Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.status
-	s.Pending = maps.Clone(s.Pending)
+	s.Pending, s.Held = maps.Clone(s.Pending), maps.Clone(s.Held)
 	return s
 }
 
@@ -285,7 +323,9 @@ func (p *Publisher) read(ctx context.Context) error {
 		}
 		for _, c := range changes {
 			for _, z := range blocking {
-				p.lanes[z].take(c, (z == rpz.Emergency) == c.Emergency)
+				if c.Name != "" { // of an address no resolver hears
+					p.lanes[z].take(c, (z == rpz.Emergency) == c.Emergency)
+				}
 			}
 			p.seq = c.Seq
 		}
@@ -310,16 +350,72 @@ func (p *Publisher) zone(ctx context.Context, z rpz.Zone, g rpz.Ground) error {
 		p.log.WarnContext(ctx, "the ground of blocking has ceased: a policy zone is emptied", slog.String("zone", string(z)))
 		_, err := p.zones.Empty(ctx, z, rpz.By{Who: me, Why: "no grant to block is in force / 遮断を認める許可がありません"})
 		return err
-	case isHeld(&was): // a person chose it
-		return p.lift(ctx, z, g, l)
-	case l.due(p.clock.Now(), p.cfg.Cadence):
-		come, gone := l.counts()
-		why := fmt.Sprintf("%d entries come into force, %d go / %d 件が発効、%d 件が失効", come, gone, come, gone)
-		if l.whole {
-			why = "the list as it is / リストの現状"
-		}
-		return p.all(ctx, z, g, l, rpz.By{Who: me, Why: why})
 	}
+	if since, held := p.zones.Held(z); held { // a person chose it
+		return errors.Join(p.lift(ctx, z, g, l), p.waits(ctx, z, l, &since))
+	}
+	switch {
+	case l.whole:
+		return p.all(ctx, z, g, l, rpz.By{Who: me, Why: asItIs})
+	case l.due(p.clock.Now(), p.cfg.Cadence):
+		return p.next(ctx, z, g, l, was)
+	case p.clock.Now().Sub(l.made) >= p.cfg.Anew && len(l.waiting) == 0:
+		if err := p.all(ctx, z, g, l, rpz.By{Who: me, Why: asItIs}); err != nil {
+			return err
+		}
+		if now := p.zones.Now(z); now.Serial != was.Serial {
+			p.status.Mended++
+			p.log.ErrorContext(ctx, "a policy zone wasn't what the list says: it was made anew", slog.String("zone", string(z)), slog.Int("added", now.Added), slog.Int("removed", now.Removed))
+		}
+	}
+	return nil
+}
+
+const asItIs = "the list as it is / リストの現状"
+
+// next publishes a zone's next serial: made of the one before and of what waits, where
+// that is known.
+func (p *Publisher) next(ctx context.Context, z rpz.Zone, g rpz.Ground, l *lane, was *rpz.Version) error {
+	began := p.clock.Now()
+	come, gone := l.counts()
+	by := rpz.By{Who: me, Why: fmt.Sprintf("%d entries come into force, %d go / %d 件が発効、%d 件が失効", come, gone, come, gone)}
+	s, can := l.step(was)
+	if !can {
+		return p.all(ctx, z, g, l, by)
+	}
+	n, err := p.zones.Publish(ctx, z, g, s.change, by)
+	if errors.Is(err, rpz.ErrMoved) {
+		return nil // a person was quicker: it is looked at anew
+	}
+	if err != nil {
+		return err
+	}
+	l.stepped(&s, n.Serial)
+	l.done(p.clock.Now(), began)
+	return nil
+}
+
+// waits counts what would come into a zone that was rolled back, and go, if somebody
+// published it again: at first, and when the list has changed.
+func (p *Publisher) waits(ctx context.Context, z rpz.Zone, l *lane, back *rpz.Publication) error {
+	h := l.held
+	if h == nil || !h.Since.Equal(back.At) {
+		h = &Held{Since: back.At, Serial: back.Of, Who: back.Who, Why: back.Why}
+		l.held, l.heldSeq, l.took = h, -1, 0
+	}
+	began := p.clock.Now()
+	if l.heldSeq == p.seq || began.Before(h.Counted.Add(l.pace(p.cfg.Cadence))) {
+		return nil
+	}
+	c, _, err := gathered(ctx, p.list, l.emergency)
+	if err != nil {
+		return err
+	}
+	if h.Added, h.Removed, err = p.zones.Would(z, c); err != nil {
+		return fmt.Errorf("count what waits for %s: %w", z, err)
+	}
+	h.Counted, l.heldSeq = p.clock.Now(), p.seq
+	l.took = h.Counted.Sub(began)
 	return nil
 }
 
@@ -336,7 +432,7 @@ func (p *Publisher) lift(ctx context.Context, z rpz.Zone, g rpz.Ground, l *lane)
 	if len(gone) == 0 {
 		return nil
 	}
-	_, err := p.zones.Publish(ctx, z, g, rpz.Change{Remove: gone}, rpz.By{Who: me, Why: "withdrawn entries go / 取り下げ分の削除", Refs: []string{held}})
+	_, err := p.zones.Publish(ctx, z, g, rpz.Change{Remove: gone}, rpz.By{Who: me, Why: "withdrawn entries go / 取り下げ分の削除", Refs: []string{rpz.HeldRef}})
 	if err == nil {
 		for _, id := range l.lifted {
 			delete(l.waiting, id)
@@ -346,38 +442,46 @@ func (p *Publisher) lift(ctx context.Context, z rpz.Zone, g rpz.Ground, l *lane)
 	return err
 }
 
-// all publishes a zone as the list has it. It is made anew each time, so that nothing
-// which went wrong once stays wrong.
+// all publishes a zone as the list has it, made of the whole of it.
 func (p *Publisher) all(ctx context.Context, z rpz.Zone, g rpz.Ground, l *lane, by rpz.By) error {
 	began := p.clock.Now()
-	c, err := gathered(ctx, p.list, z == rpz.Emergency)
-	if err == nil {
-		_, err = p.zones.Publish(ctx, z, g, c, by)
-	}
+	c, hidden, err := gathered(ctx, p.list, l.emergency)
 	if err != nil {
 		return err
 	}
-	clear(l.waiting) // what was read of the list before is in it
-	l.last, l.took, l.whole = p.clock.Now(), p.clock.Now().Sub(began), false
+	n, err := p.zones.Publish(ctx, z, g, c, by)
+	if err != nil {
+		return err
+	}
+	l.hidden, l.at, l.made = hidden(), n.Serial, p.clock.Now()
+	l.done(l.made, began)
 	return nil
 }
 
 // stand says how it stands after a look.
 func (p *Publisher) stand(err error) {
 	s := &p.status
-	s.Seq, s.Error, s.Pending = p.seq, "", map[rpz.Zone]Pending{}
+	s.Seq, s.Error, s.Pending, s.Held = p.seq, "", map[rpz.Zone]Pending{}, map[rpz.Zone]Held{}
 	if err != nil {
 		s.Error = err.Error()
 	}
 	for _, z := range blocking {
-		if l := p.lanes[z]; len(l.waiting) > 0 {
-			x := Pending{}
-			if x.Added, x.Removed = l.counts(); x == (Pending{}) {
-				continue
+		l := p.lanes[z]
+		if back, held := p.zones.Held(z); held && s.Granted {
+			s.Held[z] = Held{Since: back.At, Serial: back.Of, Who: back.Who, Why: back.Why}
+			if l.held != nil && l.held.Since.Equal(back.At) {
+				s.Held[z] = *l.held
 			}
-			if was := p.zones.Now(z); !isHeld(&was) {
-				x.Due = l.last.Add(l.pace(p.cfg.Cadence))
+			if h := s.Held[z]; h.Added+h.Removed > 0 {
+				s.Pending[z] = Pending{Added: h.Added, Removed: h.Removed}
 			}
+			continue
+		}
+		if l.held = nil; len(l.waiting) == 0 {
+			continue
+		}
+		x := Pending{Due: l.last.Add(l.pace(p.cfg.Cadence))}
+		if x.Added, x.Removed = l.counts(); x.Added+x.Removed > 0 {
 			s.Pending[z] = x
 		}
 	}

@@ -27,6 +27,7 @@ type fails interface {
 
 // world is the list, the ground and the clock; the zones are real.
 type world struct {
+	dir     string
 	now     time.Time
 	force   map[string]bool // entries in force; true: emergency
 	changes []publish.Change
@@ -34,12 +35,13 @@ type world struct {
 	away    bool // the list can't be read
 	zones   *rpz.Store
 	written int
+	read    int // how often the whole list was read
 }
 
 var errAway = errors.New("away")
 
 func newWorld(t fails, dir string) *world {
-	w := &world{now: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC), force: map[string]bool{}, granted: true}
+	w := &world{dir: dir, now: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC), force: map[string]bool{}, granted: true}
 	w.open(t, dir)
 	return w
 }
@@ -67,10 +69,11 @@ func (w *world) ID() string                               { return "G-1" }
 func (w *world) Rule() string                             { return "consent-terms" }
 func (w *world) Until() time.Time                         { return w.now.Add(time.Hour) }
 
-// The list. One entry is a host, and one stands below two others.
+// The list. Some entries are hosts, and most stand below others.
 var names = map[string]publish.Entry{
 	"e1": {Name: "evil.example"}, "e2": {Name: "a.b.evil.example"}, "e3": {Name: "b.evil.example", Host: true}, "e4": {Name: "other.example"},
-	"a": {Name: "a.example"}, "b": {Name: "b.example"}, "c": {Name: "c.example"}, "d": {Name: "d.example"}, "last": {Name: "last.example"},
+	"e5": {Name: "evil.example", Host: true}, "e6": {Name: "example"}, "e7": {Name: "x.a.b.evil.example"}, "e8": {Name: "b.evil.example"}, "e9": {Name: "y.x.a.b.evil.example", Host: true},
+	"a": {Name: "a.example"}, "b": {Name: "b.example"}, "c": {Name: "c.example"}, "d": {Name: "d.example"}, "last": {Name: "last.test"},
 }
 
 func entry(id string, emergency bool) publish.Entry {
@@ -96,6 +99,7 @@ func (w *world) Newest(context.Context) (int64, error) {
 }
 
 func (w *world) All(context.Context) iter.Seq2[publish.Entry, error] {
+	w.read++
 	return func(yield func(publish.Entry, error) bool) {
 		for _, id := range slices.Sorted(maps.Keys(w.force)) {
 			if !yield(entry(id, w.force[id]), nil) {
@@ -121,17 +125,36 @@ var asked = []string{"x.evil.example", "x.b.evil.example", "x.a.b.evil.example",
 
 // has are the entries that a zone blocks.
 func (w *world) has(z rpz.Zone) map[string]bool {
-	rules := map[string]bool{}
-	for r := range w.zones.Current(z).Set.All() {
-		rules[r.Name] = true
-	}
 	m := map[string]bool{}
-	for id, e := range names {
-		if rules[e.Name] {
-			m[id] = true
-		}
+	for r := range w.zones.Current(z).Set.All() {
+		m[r.Ref] = true
 	}
 	return m
+}
+
+// whole is a zone as it is made of nothing but the list.
+func (w *world) whole(t fails, z rpz.Zone) *rpz.Set {
+	var rules []rpz.Rule
+	for id, emergency := range w.force {
+		e := names[id]
+		hidden := false
+		for other, also := range w.force {
+			o := names[other]
+			hidden = hidden || also == emergency && !o.Host && (strings.HasSuffix(e.Name, "."+o.Name) || e.Host && e.Name == o.Name)
+		}
+		if hidden || emergency != (z == rpz.Emergency) || !w.granted {
+			continue
+		}
+		rules = append(rules, rpz.Rule{Name: e.Name, Ref: id})
+		if !e.Host {
+			rules = append(rules, rpz.Rule{Name: "*." + e.Name, Ref: id})
+		}
+	}
+	s, err := rpz.NewSet(z, slices.Values(rules))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 // blocks are the names that a zone blocks, by the rules of RFC 4592.
@@ -183,7 +206,7 @@ func (w *world) want(z rpz.Zone) map[string]bool {
 
 type zones struct{ *rpz.Store }
 
-func (z zones) Now(zone rpz.Zone) rpz.Publication { return z.Current(zone).Publication }
+func (z zones) Now(zone rpz.Zone) *rpz.Version { return z.Current(zone) }
 
 func (w *world) publisher() *publish.Publisher {
 	return publish.New(publish.Config{}, w, zones{w.zones}, w, w, slog.New(slog.DiscardHandler))
@@ -216,12 +239,12 @@ func TestFollows(t *testing.T) {
 				}
 			}
 		}
-		for range rapid.IntRange(1, 30).Draw(rt, "steps") {
+		for range rapid.IntRange(1, 40).Draw(rt, "steps") {
 			w.now = w.now.Add(time.Second)
-			id := "e" + strconv.Itoa(rapid.IntRange(1, 4).Draw(rt, "entry"))
+			id := "e" + strconv.Itoa(rapid.IntRange(1, 9).Draw(rt, "entry"))
 			z := rapid.SampledFrom([]rpz.Zone{rpz.C2, rpz.Emergency}).Draw(rt, "zone")
-			switch rapid.IntRange(0, 10).Draw(rt, "what") {
-			case 0, 1, 2:
+			switch rapid.SampledFrom([]int{0, 0, 0, 3, 3, 4, 5, 6, 7, 8, 9, 10, 10, 10, 10}).Draw(rt, "what") {
+			case 0:
 				delete(withdrawn, id)
 				w.set(id, true, rapid.Bool().Draw(rt, "emergency"), false)
 			case 3:
@@ -261,6 +284,16 @@ func TestFollows(t *testing.T) {
 				p = w.publisher()
 			case 10:
 				w.now = w.now.Add(time.Minute)
+				look()
+				for _, z := range []rpz.Zone{rpz.C2, rpz.Emergency} {
+					v := w.zones.Current(z)
+					if _, held := w.zones.Held(z); held || w.away || v.Kind == rpz.Paused {
+						continue
+					}
+					if want := w.whole(rt, z); v.Set.Digest() != want.Digest() {
+						rt.Fatalf("%s has %v, the whole list makes %v", z, slices.Collect(v.Set.All()), slices.Collect(want.All()))
+					}
+				}
 			}
 			look()
 		}
@@ -336,6 +369,24 @@ func TestCadence(t *testing.T) {
 	if has := w.has(rpz.C2); len(has) != 0 || !p.Status().Pending[rpz.C2].Due.IsZero() {
 		t.Errorf("after the roll-back it has %v: %+v", has, p.Status())
 	}
+	heldSince := w.now
+	if h := p.Status().Held[rpz.C2]; h.Serial != before || h.Who != "x" || h.Why != "y" || h.Added != 2 || h.Removed != 0 || h.Counted.IsZero() {
+		t.Errorf("what waits behind the roll-back isn't told: %+v", h)
+	}
+	w.set("e1", true, true, false)
+	look(time.Second)
+	if !w.has(rpz.Emergency)["e1"] {
+		t.Error("while c2. is held the quick lane is, too")
+	}
+	if err := w.zones.Close(); err != nil { // and after a restart it is known since when
+		t.Fatal(err)
+	}
+	w.open(t, w.dir)
+	p = w.publisher()
+	look(time.Second)
+	if h := p.Status().Held[rpz.C2]; !h.Since.Before(heldSince) || h.Added != 2 || h.Counted.IsZero() {
+		t.Errorf("after a restart: %+v", h)
+	}
 	if err := p.Publish(t.Context(), rpz.C2, "network:hanako", "mended"); err != nil || !w.has(rpz.C2)["d"] {
 		t.Errorf("d never came: %v", err)
 	}
@@ -346,5 +397,66 @@ func TestCadence(t *testing.T) {
 	}
 	if err := p.Publish(t.Context(), rpz.C2, "network:hanako", "because"); !errors.Is(err, rpz.ErrGround) {
 		t.Errorf("published without a ground: %v", err)
+	}
+}
+
+// TestStep: a serial is made of the one before, without a look at the whole list, until a
+// day has passed; what was changed behind the publisher's back is mended then.
+func TestStep(t *testing.T) {
+	w := newWorld(t, t.TempDir())
+	defer w.zones.Close()
+	p := w.publisher()
+	look := func(after time.Duration) {
+		t.Helper()
+		w.now = w.now.Add(after)
+		if err := p.Look(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := w.zones.Current(rpz.C2).Set.Digest(), w.whole(t, rpz.C2).Digest(); got != want {
+			t.Fatalf("%v isn't what the list makes", slices.Collect(w.zones.Current(rpz.C2).Set.All()))
+		}
+	}
+	for _, id := range []string{"e2", "e3", "e4", "e5"} {
+		w.set(id, true, false, false)
+	}
+	look(0)
+	read := w.read
+	for i, x := range []struct {
+		id string
+		in bool
+	}{{"e1", true}, {"e8", true}, {"e6", true}, {"e1", false}, {"e9", true}, {"e6", false}, {"e8", false}, {"e2", false}, {"e7", true}} {
+		w.set(x.id, x.in, false, false)
+		look(time.Minute)
+		if w.read != read {
+			t.Fatalf("change %d: the whole list was read", i)
+		}
+	}
+	w.force["a"] = false // and no change is told
+	w.now = w.now.Add(time.Hour)
+	if err := p.Look(t.Context()); err != nil || w.has(rpz.C2)["a"] {
+		t.Fatal("the whole list was read", err)
+	}
+	look(24 * time.Hour)
+	if !w.has(rpz.C2)["a"] || p.Status().Mended != 1 {
+		t.Errorf("it isn't mended after a day: %+v", p.Status())
+	}
+}
+
+// TestAllow: a name that is allowed by another one above isn't published: to BIND and Unbound
+// it would hide the wildcard, and what is between them would be blocked.
+func TestAllow(t *testing.T) {
+	w := newWorld(t, t.TempDir())
+	defer w.zones.Close()
+	p := publish.New(publish.Config{Allow: []string{"y.x.Shop.example.", "shop.example", "bank.example"}}, w, zones{w.zones}, w, w, slog.New(slog.DiscardHandler))
+	if err := p.Publish(t.Context(), rpz.Allow, "network:hanako", "the configuration"); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for r := range w.zones.Current(rpz.Allow).Set.All() {
+		got = append(got, r.Name)
+	}
+	slices.Sort(got)
+	if want := []string{"*.bank.example", "*.shop.example", "bank.example", "shop.example"}; !slices.Equal(got, want) {
+		t.Errorf("%v, not %v", got, want)
 	}
 }

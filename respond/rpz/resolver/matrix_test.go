@@ -109,7 +109,12 @@ func all(checks ...func() error) func() error {
 	}
 }
 
+// optout is a zone of those who opted out: the clients, and so many others that a difference
+// is shorter than the zone.
 func optout(clients ...netip.Addr) (out []rpz.Rule) {
+	for i := range byte(60) {
+		clients = append(clients, netip.AddrFrom4([4]byte{198, 51, 100, i}))
+	}
 	for _, c := range clients {
 		out = append(out, rpz.Rule{Client: netip.PrefixFrom(c, c.BitLen()), Action: rpz.Passthru})
 	}
@@ -226,7 +231,7 @@ func TestMatrix(t *testing.T) {
 func (m *matrix) fed(v resolver.Vendor, s *resolver.Site) {
 	pair, cert, _ := rt.Certificate(m.t, "primary.test")
 	notify := s.Listen[0]
-	m.primary = rt.NewOurs(m.t, s.Key, pair, notify)
+	m.primary = rt.NewOurs(m.t, v, s.Key, pair, notify)
 	s.Primaries = []netip.AddrPort{m.primary.Addr}
 	switch v {
 	case resolver.BIND, resolver.Unbound:
@@ -255,7 +260,7 @@ func (m *matrix) all(v resolver.Vendor, authority *rt.Process) {
 		rules = append(rules, canary.Rules(canaries, z, primary.Serial(z)+1, []netip.Addr{declined})...)
 		primary.Publish(t, z, policy.Plain(rules)...)
 	}
-	m.publish(rpz.OptOut)
+	m.publish(rpz.OptOut, optout()...)
 	m.publish(rpz.Allow, rpz.Rule{Name: "allowed.example", Action: rpz.Passthru})
 	m.publish(rpz.C2, listed...)
 	m.publish(rpz.Emergency)
@@ -313,8 +318,11 @@ func (m *matrix) changes(primary *rt.Ours) {
 	m.prove("before it opts out a client is blocked", 0, m.blocked(moving, "blocked.example"))
 	m.publish(rpz.OptOut, optout(moving)...)
 	m.prove("an opt-out counts within 5 s", soon, m.free(moving, "blocked.example"))
-	m.publish(rpz.OptOut)
+	m.publish(rpz.OptOut, optout()...)
 	m.prove("and ends within 5 s", soon, m.blocked(moving, "blocked.example"))
+	if p := primary.Server.Peers()[0]; p.Incremental == 0 {
+		m.t.Errorf("no difference was fetched, so none was tried: %+v", p)
+	}
 	m.prove("emergency. isn't in force yet", 0, m.free(taking, "urgent.example"))
 	m.publish(rpz.Emergency, rpz.Rule{Name: "urgent.example"})
 	m.prove("the quick lane blocks within 5 s", soon, m.blocked(taking, "urgent.example"))

@@ -28,8 +28,10 @@ var kinds = map[Vendor]kind{
 	Unbound: {[]string{"unbound.conf"}, []note{
 		say("Unbound 1.17 は TSIG に対応していません。プライマリー側でアドレスを限り、XoT(TLS)を使ってください。",
 			"Unbound 1.17 knows no TSIG: let the primary admit it by its address, and use XoT (TLS).").only(func(s Site) bool { return s.Key.Name != "" }),
-		say("Unbound は IXFR を 5 回受けると次は全転送になります(100 万行で約 43 MB)。c2. の公開間隔は 1~5 分にし、急ぐものは emergency. へ。",
-			"After five IXFRs Unbound takes the whole zone (43 MB with a million rules): publish c2. every 1 to 5 minutes, and what can't wait in emergency."),
+		say("1.17 は差分で消えたクライアントの規則(optout.)を外しません。rpz.peers に vendor: unbound と書いてください。消えるときはゾーン全体が送られ、10 万件で 0.3 秒ほど答えが止まります。",
+			"1.17 keeps a client's rule (optout.) that a difference takes away: say vendor: unbound in rpz.peers. Where one goes, the zone is sent whole; with 100,000 clients answers stop for some 0.3 s."),
+		say("num-threads 2 以上と so-reuseport: no を変えないでください。変更のたびに zonefile を書くスレッドは、100 万規則で 0.6 秒以上答えません。1.26 は差分 5 回ごとに全転送をするとされます(1.17 はしません)。",
+			"Keep num-threads at 2 or more and so-reuseport: no: after each change one thread writes the zonefile, and answers nobody for 0.6 s and more with a million rules. 1.26 is said to take a whole zone after five differences; 1.17 doesn't."),
 		say("Unbound 1.17 は遮断に EDE を付けません。", "Unbound 1.17 puts no EDE on what it blocks."),
 		say("大きなゾーンの転送中は答えが数秒止まることがあります。プールの全台に同時に通知しないでください(プライマリーはずらして通知します)。",
 			"While it takes a large zone, answers may stop for seconds: never notify a whole pool at once (the primary staggers)."),

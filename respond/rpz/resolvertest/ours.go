@@ -38,13 +38,13 @@ type Ours struct {
 
 // NewOurs starts our primary with four empty zones, which notifies a resolver. Without a key
 // whoever is at 127.0.0.1 may transfer.
-func NewOurs(t testing.TB, key resolver.Key, pair tls.Certificate, notify netip.AddrPort) *Ours {
+func NewOurs(t testing.TB, v resolver.Vendor, key resolver.Key, pair tls.Certificate, notify netip.AddrPort) *Ours {
 	t.Helper()
 	store, err := rpz.Open(context.WithoutCancel(t.Context()), t.TempDir(), rpz.Options{Clock: clock.System{}, Recorder: nowhere{}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	peer := primary.Peer{Name: "resolver", Address: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, Notify: []netip.AddrPort{notify}}
+	peer := primary.Peer{Name: "resolver", Vendor: string(v), Address: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, Notify: []netip.AddrPort{notify}}
 	at := []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
 	c := primary.Config{Listen: at, TLS: at, Secure: &tls.Config{Certificates: []tls.Certificate{pair}}}
 	if key.Name != "" {

@@ -18,7 +18,7 @@ const zones = Object.keys(serialOf).map((zone) => ({
   basis: zone === 'optout.' || zone === 'allow.' || bare ? null : { grant: 'G-000044', rule: 'consent-terms', until: iso(began + 27 * DAY) },
   state: bare && rulesOf[zone] === 0 ? 'empty' : 'published',
   words: bare && rulesOf[zone] === 0 ? text('根拠がないため、ゾーンは空です。どの名前も遮断されません。', 'There is no ground, so the zone is empty: no name is blocked.') : text('公開しています。', 'Published.'),
-  digest: digest(zone, serialOf[zone]), pending: zone === 'c2.' && !bare ? { added: 14, removed: 3, due: iso(began + 4 * HOUR) } : null, canary_ok: zone === 'c2.' ? false : true,
+  digest: digest(zone, serialOf[zone]), pending: zone === 'c2.' && !bare ? { added: 14, removed: 3, due: iso(began + 4 * HOUR) } : null, held: null, canary_ok: zone === 'c2.' ? false : true,
 }));
 
 const vendors = [['tokyo-1', 'bind', 'tokyo', '192.0.2.11'], ['tokyo-2', 'bind', 'tokyo', '192.0.2.12'], ['osaka-1', 'unbound', 'osaka', '192.0.2.21'], ['osaka-2', 'unbound', 'osaka', '192.0.2.22'], ['nagoya-1', 'pdns', 'nagoya', '192.0.2.31'], ['edge-lab', 'knot', 'lab', '2001:db8:53::1']];
@@ -38,7 +38,7 @@ const resolvers = () =>
     return {
       name, vendor, pool, address, state,
       words: { ok: text('すべての確認が期待どおりです。', 'Every probe came back as expected.'), behind: text('c2. が 2 版遅れています。', 'c2. is 2 serials behind.'), deviates: text('同意していない利用者に遮断の応答を返しました。パケットキャッシュを疑ってください。', 'It answered an opted-out client with a block: suspect the packet cache.') }[state],
-      zones: zones.map((z) => { const lag = state === 'behind' && z.zone === 'c2.' ? 2 : 0; return { zone: z.zone, serial: z.serial - lag, lag_serials: lag, lag_seconds: lag ? 412 : 0, at: iso(Date.parse(z.published) + 900 + hash(name, z.zone) * 1500), transfer: vendor === 'knot' ? 'file' : z.zone === 'allow.' ? 'axfr' : 'ixfr', bytes: z.zone === 'allow.' ? 21_400 : Math.round(600 + hash('b', name, z.zone) * 4000), ms: Math.round(4 + hash('t', name, z.zone) * 60) }; }),
+      zones: zones.map((z) => { const lag = state === 'behind' && z.zone === 'c2.' ? 2 : 0; return { zone: z.zone, serial: z.serial - lag, lag_serials: lag, lag_seconds: lag ? 412 : 0, stale: false, at: iso(Date.parse(z.published) + 900 + hash(name, z.zone) * 1500), transfer: vendor === 'knot' ? 'file' : z.zone === 'allow.' ? 'axfr' : 'ixfr', bytes: z.zone === 'allow.' ? 21_400 : Math.round(600 + hash('b', name, z.zone) * 4000), ms: Math.round(4 + hash('t', name, z.zone) * 60) }; }),
       probes: probes(name), errors: name === 'nagoya-1' && !bare ? [{ at: iso(began - 6 * MINUTE), ...text('カナリアが期待と異なりました(optout の利用者、c2.)', 'a canary deviated (opted-out client, c2.)') }] : [], full_transfers: vendor === 'unbound' ? 41 : 2, incremental_transfers: vendor === 'knot' ? 0 : 884,
     };
   });
@@ -155,7 +155,7 @@ export const policy = (method, path, q, body, raw) => {
     const list = serials(z.zone);
     serialOf[z.zone]++;
     list.unshift({ ...list[0], serial: serialOf[z.zone], at: iso(now()), who: user, why: body.why, added: m[2] === 'publish' ? (z.pending?.added ?? 0) : 0, removed: m[2] === 'pause' ? z.rules : (z.pending?.removed ?? 0), rules: m[2] === 'rollback' ? (list.find((s) => s.serial === body.serial)?.rules ?? z.rules) : z.rules, digest: digest(z.zone, serialOf[z.zone]) });
-    Object.assign(z, { serial: serialOf[z.zone], published: iso(now()), who: user, why: body.why, state: m[2] === 'pause' ? 'paused' : 'published', words: words ?? z.words, pending: m[2] === 'publish' ? null : z.pending, rules: list[0].rules });
+    Object.assign(z, { serial: serialOf[z.zone], published: iso(now()), who: user, why: body.why, state: m[2] === 'pause' ? 'paused' : 'published', words: words ?? z.words, pending: m[2] === 'publish' ? null : z.pending, held: m[2] === 'rollback' ? { since: iso(now()), serial: body.serial, who: user, why: body.why, added: 1204, removed: 31, counted: iso(now()) } : m[2] === 'publish' ? null : z.held, rules: list[0].rules });
     return { zone: z };
   }
   if ((m = /^\/rpz\/config\/(\w+)$/.exec(path)) && configs[m[1]]) return { files: configs[m[1]].map(([name, t]) => ({ name, text: t })), notes: notes[m[1]] };

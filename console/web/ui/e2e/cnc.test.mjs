@@ -331,6 +331,25 @@ describe('zones and proof', () => {
     await q.done();
   });
 
+  for (const [lang, state, text, button] of [['en', 'Rolled back', /Rolled back to serial 40 [\s\S]*by sato[\s\S]*No new C&C is blocked[\s\S]*would bring 1,204 rules and take 31 away/, 'Publish again: c2.'], ['ja', '巻き戻し中', /sato が版 40 に巻き戻しました[\s\S]*遮断されません[\s\S]*1,204 規則が加わり、31 規則が外れます/, '公開し直す: c2.']])
+    test(`a zone that stands rolled back says so, and what would come in (${lang})`, async () => {
+      let sent;
+      const held = { since: '2026-11-26T00:00:00Z', serial: 40, who: 'sato', why: 'a shop was blocked', added: 1204, removed: 31, counted: '2026-11-26T00:01:00Z' };
+      const p = await page({ lang, routes: { ...network, '**/api/v1/rpz/zones/*/publish': (r) => ((sent = r.request().postDataJSON()), json({ zone: {} })(r)), '**/api/v1/rpz': json({ ...bare, zones: bare.zones.map((z) => ({ ...z, state: 'published', held: z.zone === 'c2.' ? held : null })) }) } });
+      await visit(p, '/infections?tab=proof');
+      const card = p.locator('[data-panel=zones] li[data-zone="c2."]');
+      assert.match(await card.locator('.loud').innerText(), text);
+      assert.ok((await card.locator('.state').innerText()).includes(state));
+      assert.equal(await p.locator('[data-panel=zones] .loud').count(), 1, 'another zone says so, too');
+      await card.getByRole('button', { name: button }).click();
+      assert.match(await p.locator('dialog[open]').innerText(), /1,204/);
+      await reason(p, 'mended');
+      await p.locator('dialog[open]').waitFor({ state: 'detached' });
+      assert.deepEqual(sent, { why: 'mended' });
+      await fine(p, `cnc-held-${lang}`);
+      await p.done();
+    });
+
   test('a serial shows its differences, and going back takes a reason', async () => {
     let sent;
     const p = await page({ lang: 'en', routes: { ...network, '**/api/v1/rpz/zones/*/rollback': (r) => ((sent = r.request().postDataJSON()), json({ zone: {} })(r)), '**/api/v1/rpz/zones/*/serials**': json({ serials: [41, 40].map((serial) => ({ serial, at: '2026-11-26T00:00:00Z', who: 'sakimori', why: 'x', grant: 'G-1', rule: 'consent-terms', added: 1, removed: 1, rules: 9, digest: 'abcdef0123456789' })), next: '' }), '**/api/v1/rpz/zones/*/diff**': json({ added: [{ trigger: 'new.example', action: 'nxdomain', ref: 'K-1' }], removed: [{ trigger: 'old.example', action: 'nxdomain', ref: 'K-2' }], truncated: true }), '**/api/v1/rpz': json({ ...bare, zones: bare.zones.map((z) => ({ ...z, state: 'published' })) }) } });

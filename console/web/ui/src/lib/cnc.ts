@@ -133,6 +133,7 @@ export type ZoneState = {
   words: Text;
   digest: string;
   pending: { added: number; removed: number; due: string | null } | null;
+  held: { since: string; serial: number; who: string; why: string; added: number; removed: number; counted: string | null } | null;
   canary_ok: boolean | null;
 };
 export type Policy = {
@@ -147,7 +148,7 @@ export type Resolver = {
   vendor: string;
   pool: string;
   address: string;
-  zones: { zone: string; serial: number | null; lag_serials: number | null; lag_seconds: number | null; at: string | null; transfer: string; bytes: number; ms: number }[] | null;
+  zones: { zone: string; serial: number | null; lag_serials: number | null; lag_seconds: number | null; at: string | null; stale: boolean; transfer: string; bytes: number; ms: number }[] | null;
   probes: Probe[] | null;
   state: 'ok' | 'behind' | 'deviates' | 'silent' | 'unknown';
   words: Text;
