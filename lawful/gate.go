@@ -94,6 +94,13 @@ type Consents interface {
 	Terms(ctx context.Context, purpose string, at time.Time) (Terms, error)
 }
 
+// Lately is what a register may have besides: an answer to Valid as of a second ago at most,
+// and as of now where this process has heard of anything newer. known is false where Valid
+// must be asked.
+type Lately interface {
+	Lately(subject, purpose string, at time.Time) (valid, known bool)
+}
+
 // Withdrawer is told that a Grant has ended, and takes back what stands on it. It is
 // told again until it returns nil, and after a restart, too.
 type Withdrawer interface {

@@ -69,6 +69,45 @@ func TestConsent(t *testing.T) {
 	}
 }
 
+// recent is a register that may be asked how things were a moment ago.
+type recent struct {
+	*world
+	known bool
+}
+
+func (r recent) Lately(subject, purpose string, _ time.Time) (valid, known bool) {
+	return subject == "S-1" && purpose == "block", r.known
+}
+
+// TestLately: a register that knows how things were is believed, one that doesn't is asked;
+// and nothing else of a grant is looked at less.
+func TestLately(t *testing.T) {
+	w := newWorld()
+	all := block()
+	all.Scope = lawful.Scope{Consenting: "block"}
+	for _, known := range []bool{true, false} {
+		w.terms.OptOut = true
+		gate, err := lawful.New(lawful.Deps{Guideline: laws(), Recorder: w, Findings: w, Consents: recent{w, known}, Withdraw: w, Clock: w})
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := granted(t, gate, all)
+		w.consents["S-1 block"] = false // the store says no of one, and yes of the other
+		for s, want := range map[string]bool{"S-1": known, "S-2": !known, "": false} {
+			if got := g.AllowsLately(lawful.Block, lawful.Of(s), noon); got != want {
+				t.Errorf("%q, known %v: %v", s, known, got)
+			}
+		}
+		if g.AllowsLately(lawful.Filter, lawful.Of("S-1"), noon) || g.AllowsLately(lawful.Block, lawful.Of("S-1"), g.Until()) || (lawful.Grant{}).AllowsLately(lawful.Block, lawful.Of("S-1"), noon) {
+			t.Error("another measure, a grant that has ended or none")
+		}
+		if err := gate.Revoke(t.Context(), g.ID(), "desk", "enough"); err != nil || g.AllowsLately(lawful.Block, lawful.Of("S-1"), noon) {
+			t.Error("after it was revoked", err)
+		}
+		w.consents["S-1 block"] = true
+	}
+}
+
 func readLogs() lawful.Request {
 	r := filter()
 	r.Measure, r.Facts = lawful.ReadLogs, lawful.Facts{"finding": "F-1"}

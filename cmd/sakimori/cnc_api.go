@@ -196,11 +196,12 @@ func (p *cncPort) Summary(ctx context.Context) (out api.CNCSummary, err error) {
 	for _, f := range s.Families {
 		out.Families = append(out.Families, api.CNCFamily{Name: f.Name, Count: f.Count, Enforced: f.Enforced})
 	}
+	backed, err := p.list.Backed(ctx)
+	if err != nil {
+		return out, cncError(err)
+	}
 	for _, x := range s.Sources {
-		f := api.CNCFeed{Source: x.Name, LastSuccess: momentOrNull(x.Read), Listed: x.Listed, Trust: x.Trust, HalfLifeDays: x.HalfLife.Hours() / 24}
-		if f.Enforced, _, err = p.list.Total(ctx, cnc.Query{Source: x.Name, States: []cnc.State{cnc.Enforced}}, x.Listed+1); err != nil {
-			return out, cncError(err)
-		}
+		f := api.CNCFeed{Source: x.Name, LastSuccess: momentOrNull(x.Read), Listed: x.Listed, Trust: x.Trust, HalfLifeDays: x.HalfLife.Hours() / 24, Enforced: backed[x.Name]}
 		if p.feed != nil {
 			p.feed(&f)
 		}

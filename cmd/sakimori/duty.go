@@ -45,6 +45,16 @@ func (h *office) components(ctx context.Context, cfg *config, findings <-chan de
 	list := []run.Component{{Name: "cases", Run: func(ctx context.Context, ready func()) error {
 		return h.duty(ctx, ready, cfg, findings, log)
 	}}}
+	if len(cfg.DNS.Sources) > 0 || cfg.Zones.on() { // each client of a resolver is asked about
+		list = append(list, run.Component{Name: "consents in memory", Run: func(ctx context.Context, ready func()) error {
+			if err := h.consents.Remember(ctx, purposeBlock, purposeHits); err != nil {
+				return err
+			}
+			ready()
+			<-ctx.Done()
+			return nil
+		}})
+	}
 	if len(cfg.Subscriber.Radius.Listen) > 0 {
 		s, err := cfg.Subscriber.Radius.server(h, log)
 		if err != nil {

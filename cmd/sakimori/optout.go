@@ -59,10 +59,14 @@ func (x holders) Held(ctx context.Context, at time.Time, visit func(p netip.Pref
 	return x.h.history.Held(ctx, at, func(p netip.Prefix, _ []subscriber.Hold) error { return visit(p) })
 }
 
-// blockConsents asks the register.
+// blockConsents asks the register. Who said something is heard of by sayings: from then on
+// no answer is from before it.
 type blockConsents struct{ r *consent.Register }
 
 func (x blockConsents) Consents(ctx context.Context, subject string, at time.Time) (bool, error) {
+	if yes, known := x.r.Lately(subject, purposeBlock, at); known {
+		return yes, nil
+	}
 	return x.r.Valid(ctx, subject, purposeBlock, at)
 }
 

@@ -19,6 +19,7 @@ import (
 	"sakimori/base/run"
 	"sakimori/base/store"
 	"sakimori/base/telemetry"
+	"sakimori/console/api"
 	"sakimori/detect"
 	"sakimori/detect/infected"
 	"sakimori/lawful"
@@ -121,10 +122,10 @@ func (c *dnsConfig) check() error {
 // consenting tells which clients of a resolver may be looked at: those whose address
 // was one subscriber's at that time, for whom a Grant allows it, then and now.
 //
-// A resolver's clients ask thousands of times a second, and the register of consents
-// takes a while. So what it said of a subscriber is believed for ten minutes, unless it
-// has heard of them since, or a grant began or ended: that is asked each second. Whose an address is, is asked anew
-// after a few seconds, as addresses move.
+// A resolver's clients ask thousands of times a second. So what the register of consents
+// said of a subscriber is believed for a minute, unless it has heard of them since, or a
+// grant began or ended: that is asked each second. Whose an address is, is asked anew after
+// a few seconds, as addresses move.
 type consenting struct {
 	h       *office
 	believe time.Duration // what the register said
@@ -166,7 +167,7 @@ type permitted struct {
 const (
 	askRegister  = time.Second
 	believeOwner = 5 * time.Second
-	believeGrant = 10 * time.Minute
+	believeGrant = time.Minute
 	mostHolders  = 1 << 18
 )
 
@@ -220,7 +221,7 @@ func allowed(list []bounded, m lawful.Measure, who lookedAt, at, now time.Time) 
 		if len(g.prefixes) > 0 {
 			t.Address = who.client
 		}
-		if g.Allows(m, t, now) && (now.Sub(at).Abs() < believeOwner || g.Allows(m, t, at)) {
+		if g.AllowsLately(m, t, now) && (now.Sub(at).Abs() < believeOwner || g.AllowsLately(m, t, at)) {
 			return true
 		}
 	}
@@ -236,7 +237,7 @@ func (c *consenting) refresh(now time.Time) {
 	}
 	ctx := context.Background() // who asks has no context
 	changed := map[string]bool{}
-	for _, purpose := range []string{"cc_block", "cc_hits"} {
+	for _, purpose := range []string{purposeBlock, purposeHits} {
 		for {
 			const page = 10_000
 			list, err := c.h.consents.Changes(ctx, purpose, c.after[purpose], page)
@@ -365,9 +366,61 @@ func (r *resolvers) Missing(zone string, distinct, nx uint64, at time.Time) {
 func (r *resolvers) components() []run.Component {
 	list := []run.Component{{Name: "counts of resolvers", Run: r.keep}}
 	for i, l := range r.listeners {
-		list = append(list, run.Component{Name: "resolvers by " + r.s.cfg.DNS.Sources[i].Name, Run: l.Run})
+		name := r.s.cfg.DNS.Sources[i].Name
+		list = append(list, run.Component{Name: "resolvers by " + name, Run: func(ctx context.Context, ready func()) error { return r.listen(ctx, ready, name, l) }})
 	}
 	return list
+}
+
+// dnsInput is what inputs of resolvers are called on the page of inputs, before their names.
+const dnsInput = "dns: "
+
+// listen takes what a source's resolvers tell, and shows on the page of inputs how it does.
+func (r *resolvers) listen(ctx context.Context, ready func(), name string, l *dns.Listener) error {
+	g := r.s.gauge(dnsInput+name, "live")
+	g.set(func(in *api.Input) { in.State = "running" })
+	showing, end := context.WithCancel(ctx)
+	var shower sync.WaitGroup
+	shower.Go(func() {
+		second := time.NewTicker(time.Second)
+		defer second.Stop()
+		for {
+			select {
+			case <-showing.Done():
+				return
+			case now := <-second.C:
+				g.resolvers(l.Stats(), now)
+			}
+		}
+	})
+	err := l.Run(ctx, ready)
+	end()
+	shower.Wait()
+	g.resolvers(l.Stats(), time.Now())
+	if err != nil {
+		g.set(func(in *api.Input) { in.State = "failed" })
+	}
+	return err
+}
+
+// resolvers shows what came of a source by now, a second after the last time. What was lost
+// is told apart: frames for which there was no room, frames that can't be read, and, in
+// words, streams that broke off, of which nobody knows how much was on its way.
+func (g *gauge) resolvers(s dns.SourceStats, now time.Time) {
+	g.set(func(in *api.Input) {
+		n := s.Frames + s.Dropped - in.Packets - in.Dropped.Kernel
+		in.Packets, in.Malformed, in.Dropped.Kernel, in.Rate = s.Frames, s.Malformed+s.Unread, s.Dropped, float64(n)
+		if !s.Last.IsZero() {
+			in.LastPacket = &s.Last
+		}
+		if n > 0 {
+			g.read = now
+		}
+		if s.Broken+s.Strangers > 0 {
+			t := detect.Textf("途中で切れた接続 %d 件、拒否した接続 %d 件", "%d streams broke off, %d connections were refused", s.Broken, s.Strangers)
+			in.Message = &t
+		}
+	})
 }
 
 const (

@@ -27,6 +27,7 @@ import (
 
 	"sakimori/base/clock"
 	"sakimori/base/wire/dnstap"
+	"sakimori/console/api"
 	"sakimori/lawful"
 	"sakimori/lawful/consent"
 	"sakimori/observe/dns"
@@ -341,5 +342,32 @@ func TestImportDNS(t *testing.T) {
 	}
 	if match, hits := c.May(netip.MustParseAddr("198.51.100.1"), time.Now()); match || hits {
 		t.Error("a stranger consents")
+	}
+}
+
+// TestResolversShown: the page of inputs tells of a source what came, what was lost and how
+// it is, silent ones too; and many imports push nobody off it who is live.
+func TestResolversShown(t *testing.T) {
+	t.Parallel()
+	s := &station{}
+	g := s.gauge(dnsInput+"near", "live")
+	g.set(func(in *api.Input) { in.State = "running" })
+	at := g.began
+	g.resolvers(dns.SourceStats{Frames: 90, Dropped: 10, Malformed: 3, Unread: 2, Last: at}, at.Add(time.Second))
+	in := g.shown(at.Add(time.Minute))
+	if in.State != "running" || in.Packets != 90 || in.Dropped.Kernel != 10 || in.Malformed != 5 || in.Rate != 100 || in.Age != 59*time.Second || !in.LastPacket.Equal(at) || in.Message != nil {
+		t.Errorf("%+v", in)
+	}
+	g.resolvers(dns.SourceStats{Frames: 90, Dropped: 10, Broken: 1, Strangers: 4, Last: at}, at.Add(2*time.Second))
+	in = g.shown(at.Add(time.Hour))
+	if in.State != "stale" || in.Rate != 0 || in.Message == nil || !strings.Contains(in.Message.EN, "1 streams broke off, 4 connections") {
+		t.Errorf("%+v", in)
+	}
+	for i := range 40 {
+		s.gauge(fmt.Sprint("file", i), "file")
+	}
+	list := s.Inputs()
+	if len(list) != 20 || list[0].Name != dnsInput+"near" || list[19].Name != "file39" {
+		t.Errorf("%d inputs, the first %s", len(list), list[0].Name)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -273,7 +274,7 @@ func (s *station) metrics() []telemetry.Metric {
 		return func() float64 {
 			var n uint64
 			for _, in := range s.Inputs() {
-				if in.Name != flowInput && in.Name != routeInput { // their records aren't packets
+				if in.Name != flowInput && in.Name != routeInput && !strings.HasPrefix(in.Name, dnsInput) { // their records aren't packets
 					n += f(in)
 				}
 			}

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -212,9 +213,9 @@ func (s *station) gauge(name, kind string) *gauge {
 	g := &gauge{in: api.Input{Name: name, Kind: kind, State: "idle"}, began: time.Now()}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	const most = 20 // imports that are done make room for newer ones
-	if len(s.gauges) >= most {
-		s.gauges = append(s.gauges[:1:1], s.gauges[2:]...)
+	const most = 20 // imports make room for newer ones
+	if oldest := slices.IndexFunc(s.gauges, func(g *gauge) bool { return g.in.Kind == "file" }); len(s.gauges) >= most && oldest >= 0 {
+		s.gauges = slices.Delete(slices.Clone(s.gauges), oldest, oldest+1)
 	}
 	s.gauges = append(s.gauges, g)
 	return g

@@ -295,7 +295,13 @@ func keyOf(kind observe.IndicatorKind, value string) (key int64, more uint64) {
 }
 
 // idOf writes a key.
-func idOf(key int64) string { return fmt.Sprintf("i-%016x", key) }
+func idOf(key int64) string {
+	id := [18]byte{'i', '-'}
+	for i := range 16 {
+		id[2+i] = "0123456789abcdef"[key>>(60-4*i)&15]
+	}
+	return string(id[:])
+}
 
 // ID is the id that a thing has, whether it is listed or not.
 func ID(kind observe.IndicatorKind, value string) string {

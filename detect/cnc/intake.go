@@ -139,7 +139,8 @@ func (in *Intake) Put(ctx context.Context, list []observe.Indicator) error {
 	for i := range list {
 		in.res.Read++
 		x := &list[i]
-		switch v := in.l.cfg.Never.Check(x.Kind, x.Value); {
+		v := in.l.cfg.Never.Check(x.Kind, x.Value)
+		switch {
 		case !wellFormed(x):
 			in.res.Malformed++
 			continue
@@ -181,6 +182,9 @@ func (in *Intake) Put(ctx context.Context, list []observe.Indicator) error {
 		b := &in.blocks[partOf(key)]
 		before := len(*b)
 		*b = appendIndicator(*b, x)
+		if v.Class == never.Free {
+			(*b)[len(*b)-1] |= bitFree
+		}
 		if in.bytes += len(*b) - before; in.bytes > 16<<20 {
 			if err := in.flush(ctx); err != nil {
 				return err
@@ -312,7 +316,7 @@ func (in *Intake) Finish(ctx context.Context) (Result, error) {
 		before := len(in.keys)
 		x.Read, x.Added, x.Removed, x.Changed, x.Protected, x.Before = in.res.Read, in.res.New, in.res.Gone, in.res.Changed, in.res.Shielded, before
 		x.Size = before + x.Added - x.Removed
-		x.At = in.r.At
+		x.At, x.checked = in.r.At, true
 		if x.Why, err = w.judge(ctx, &x); err != nil {
 			return err
 		}

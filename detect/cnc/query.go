@@ -346,6 +346,7 @@ type Summary struct {
 	Took     time.Duration `json:"-"`
 	At       time.Time     `json:"at"`
 	counts   map[sort]int
+	backed   map[string]int // see Backed; nil not asked
 }
 
 // FamilyCount is how many entries a family has.
@@ -456,6 +457,44 @@ func (l *List) countSources(ctx context.Context, s *Summary) error {
 		s.Sources = append(s.Sources, c)
 	}
 	return rows.Err()
+}
+
+// Backed is how many entries in force each source stands behind now; one that is behind
+// none isn't among them. An entry counts for each of its sources. One question for all:
+// through the entries in force where they are few, through what sources say where not.
+func (l *List) Backed(ctx context.Context) (map[string]int, error) {
+	s, err := l.Summary(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s.backed != nil {
+		return s.backed, nil
+	}
+	text := `cnc_said s CROSS JOIN cnc_entry e WHERE e.key = s.key`
+	if s.States[Enforced] <= l.small {
+		text = `cnc_entry e CROSS JOIN cnc_source n CROSS JOIN cnc_said s WHERE s.source = n.name AND s.key = e.key`
+	}
+	rows, err := l.db.Query(ctx, `SELECT s.source, count(*) FROM `+text+` AND e.state = 'enforced' AND s.gone = 0 GROUP BY s.source`)
+	if err != nil {
+		return nil, fmt.Errorf("count the list: %w", err)
+	}
+	defer rows.Close()
+	backed := map[string]int{}
+	for rows.Next() {
+		var source string
+		var n int
+		if err := rows.Scan(&source, &n); err != nil {
+			return nil, fmt.Errorf("count the list: %w", err)
+		}
+		backed[source] = n
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("count the list: %w", err)
+	}
+	s.backed = backed
+	return backed, nil
 }
 
 // Blasted is who'd lose a name, as far as it is counted.

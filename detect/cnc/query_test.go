@@ -3,6 +3,7 @@ package cnc_test
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -69,6 +70,37 @@ func TestPages(t *testing.T) {
 				if n, exact, err := r.Total(t.Context(), q, 1000); err != nil || n != len(want) || !exact {
 					t.Errorf("sorted up to %d: %+v: %d in all, %t, %v, not %d", small, q, n, exact, err, len(want))
 				}
+			}
+		}
+	})
+}
+
+// TestBacked: for each source it is what a look at each entry gives, whichever way is gone.
+func TestBacked(t *testing.T) {
+	t.Parallel()
+	relationtest.Each(t, func(t *testing.T, db *relation.DB) {
+		_, r := varied(t, db)
+		r.read("other", false, c2("c2-41.bad.example", "c2-42.bad.example", "c2-45.bad.example", "c2-48.bad.example")...)
+		for i, small := range []int{0, 10_000} {
+			r.Sorted(small)
+			all := counted(t, r)
+			if _, err := r.Withdraw(t.Context(), all[slices.IndexFunc(all, func(e cnc.Entry) bool { return e.InForce() })].ID, "abuse:hanako", "a mistake"); err != nil {
+				t.Fatal(i, err)
+			}
+			want, several := map[string]int{}, 0
+			for _, e := range counted(t, r) {
+				for _, s := range e.Sources {
+					if e.State == cnc.Enforced && s.Gone.IsZero() {
+						want[s.Source]++
+					}
+				}
+				if e.State == cnc.Enforced && len(e.Sources) > 1 {
+					several++
+				}
+			}
+			got, err := r.Backed(t.Context())
+			if err != nil || !maps.Equal(got, want) || len(want) == 0 || several == 0 {
+				t.Errorf("%v, not %v, %d with several, %v", got, want, several, err)
 			}
 		}
 	})

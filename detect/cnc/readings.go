@@ -38,6 +38,8 @@ type Held struct {
 	whole  bool
 	digest string
 	who    string
+
+	checked bool // what is never listed is as it was when it was read
 }
 
 func readingID(id int64) string { return fmt.Sprintf("r-%d", id) }
@@ -128,6 +130,7 @@ func (w *work) apply(ctx context.Context, x *Held, who string, why detect.Text) 
 		return err
 	}
 	w.reads[x.Source] = x.At
+	w.newSaid = w.rows(w.tx, "cnc_said", firstColumns, firstRow, ``, x.Source, x.At.UnixNano())
 	if err := w.unstage(ctx, x, lot, have == 0); err != nil {
 		return err
 	}
@@ -331,7 +334,12 @@ func (w *work) claim(ctx context.Context, x *Held, b *brought, e *Entry, said []
 		}
 		said = append(said, s)
 	}
-	if err := to.add(ctx, s.values()...); err != nil {
+	if to == w.newSaid {
+		to.args = s.appendFirst(to.args)
+	} else {
+		to.args = append(to.args, s.values()...)
+	}
+	if err := to.added(ctx); err != nil {
 		return fmt.Errorf("change the list: %w", err)
 	}
 	var was Entry
@@ -353,7 +361,7 @@ func (w *work) claim(ctx context.Context, x *Held, b *brought, e *Entry, said []
 		}
 		e.Sinkholed = true
 	}
-	if e.Two == nil {
+	if e.Two == nil && (!b.free || !x.checked) {
 		e.Two = w.two(e)
 	}
 	e.Score, e.Scored = w.weigh(e, said, w.reads, w.now, nil), w.now

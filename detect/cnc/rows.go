@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,23 +21,42 @@ import (
 // over a network, in this process it saves calls. SQLite is told to leave what it did of a
 // statement that fails, since the transaction is given up anyhow: it need not remember how
 // to take it back.
+//
+// What stands in all rows is given once: in this process each value that is handed over
+// costs as much as writing it. While a statement is carried out the next one's rows are
+// made.
 type rows struct {
 	tx         *relation.Tx
 	head, tail string
-	columns    int
-	most       int                 // rows of a statement
-	numbered   bool                // its parameters; SQLite looks the name of each up, unless it has none
-	full       *relation.Statement // one that has as many rows as it may
+	row        string // what stands for a row: a ? where a value is to come
+	columns    int    // values of a row
+	most       int    // rows of a statement
+	shared     []any  // in all rows: ?1, ?2, …
+	numbered   bool   // its parameters; SQLite looks the name of each up, unless it has none
+	full       *relation.Statement
 	args       []any
+	under      chan error // the end of the statement under way; nil none is
+	spare      []any      // its arguments, and the next one's after it
 }
 
-func (l *List) rows(tx *relation.Tx, table, columns, tail string) *rows {
-	r := &rows{tx: tx, head: `INSERT OR FAIL INTO ` + table + ` (` + columns + `) VALUES `, tail: tail, columns: strings.Count(columns, ",") + 1, numbered: l.db.Postgres()}
+// rows writes into columns; values says what stands there, a ? for each value that a row
+// has of its own, ?1, ?2, … for one that all share, anything else as it is; the shared ones
+// stand first. "" is a ? for each column.
+func (l *List) rows(tx *relation.Tx, table, columns, values, tail string, shared ...any) *rows {
+	r := &rows{tx: tx, head: `INSERT OR FAIL INTO ` + table + ` (` + columns + `) VALUES `, tail: tail, row: values, shared: shared, numbered: l.db.Postgres()}
+	if values == "" {
+		r.row = strings.Repeat("?, ", strings.Count(columns, ",")) + "?"
+	}
+	r.columns = strings.Count(r.row, "?")
+	for i := range shared {
+		r.columns -= strings.Count(r.row, "?"+strconv.Itoa(i+1))
+	}
 	r.most = 500 / r.columns
 	if r.numbered {
 		r.most = 20_000 / r.columns // of 65,535 parameters
 		r.head = strings.Replace(r.head, " OR FAIL", "", 1)
 	}
+	r.args = append(r.args, shared...)
 	return r
 }
 
@@ -43,46 +64,78 @@ func (l *List) rows(tx *relation.Tx, table, columns, tail string) *rows {
 func (r *rows) text(n int) string {
 	var b strings.Builder
 	b.WriteString(r.head)
-	for i := range n * r.columns {
-		switch {
-		case i == 0:
-			b.WriteByte('(')
-		case i%r.columns == 0:
-			b.WriteString("), (")
-		default:
+	next := len(r.shared)
+	for i := range n {
+		if i > 0 {
 			b.WriteString(", ")
 		}
-		if r.numbered {
-			b.WriteString("$" + strconv.Itoa(i+1))
+		b.WriteByte('(')
+		if !r.numbered {
+			b.WriteString(r.row)
 		} else {
-			b.WriteByte('?')
+			for j, part := range strings.Split(r.row, "?") {
+				switch own := part == "" || part[0] < '0' || part[0] > '9'; {
+				case j > 0 && own:
+					next++
+					b.WriteString("$" + strconv.Itoa(next))
+				case j > 0:
+					b.WriteByte('$')
+				}
+				b.WriteString(part)
+			}
 		}
+		b.WriteByte(')')
 	}
-	return b.String() + ")" + r.tail
+	return b.String() + r.tail
 }
 
 // add writes a row; at the latest with end.
-func (r *rows) add(ctx context.Context, values ...any) (err error) {
-	if r.args = append(r.args, values...); len(r.args) < r.most*r.columns {
+func (r *rows) add(ctx context.Context, values ...any) error {
+	r.args = append(r.args, values...)
+	return r.added(ctx)
+}
+
+// added does it for a row that was appended to args.
+func (r *rows) added(ctx context.Context) (err error) {
+	if len(r.args)-len(r.shared) < r.most*r.columns {
 		return nil
+	}
+	if err := r.wait(); err != nil {
+		return err
 	}
 	if r.full == nil {
 		if r.full, err = r.tx.Prepare(ctx, r.text(r.most)); err != nil {
 			return err
 		}
 	}
-	_, err = r.full.Exec(context.WithoutCancel(ctx), r.args...) // the transaction ends with ctx anyhow: nobody need watch each statement
-	r.args = r.args[:0]
+	args, under := r.args, make(chan error, 1)
+	r.args, r.spare, r.under = append(r.spare[:0], r.shared...), args, under
+	go func() {
+		_, err := r.full.Exec(context.WithoutCancel(ctx), args...) // the transaction ends with ctx anyhow: nobody need watch each statement
+		under <- err
+	}()
+	return nil
+}
+
+// wait waits for the statement under way.
+func (r *rows) wait() (err error) {
+	if r.under != nil {
+		err = <-r.under
+		r.under = nil
+	}
 	return err
 }
 
 // end writes what is left.
 func (r *rows) end(ctx context.Context) error {
-	if len(r.args) > 0 {
-		if _, err := r.tx.Exec(ctx, r.text(len(r.args)/r.columns), r.args...); err != nil {
+	if err := r.wait(); err != nil {
+		return err
+	}
+	if n := (len(r.args) - len(r.shared)) / r.columns; n > 0 {
+		if _, err := r.tx.Exec(ctx, r.text(n), r.args...); err != nil {
 			return err
 		}
-		r.args = r.args[:0]
+		r.args = r.args[:len(r.shared)]
 	}
 	if r.full == nil {
 		return nil
@@ -104,7 +157,9 @@ type work struct {
 	counts map[sort]int64    // how much more there is, or less
 	blocks map[blocked]int64 // how much more was blocked
 
-	newEntries, newSaid            *rows // of which it is known that they aren't there
+	newEntries                     *rows           // of which it is known that they aren't there
+	plain                          map[alike]*rows // of these, plain ones: see Entry.plain
+	newSaid                        *rows           // the first that a source says of a new entry; nil outside a reading
 	entries, said, events, changes *rows
 }
 
@@ -118,6 +173,13 @@ type sort struct {
 const (
 	entryColumns = `key, kind, value, port, role, family, state, score, scored, first, last, opened, changed, expires, shadow, due, hits, would, hit, flags, two, waits, reason`
 	saidColumns  = `source, key, since, gone, evidence, confidence, family, first, last, until, digest`
+
+	// of an entry that is new and plain, ?1 now, the others what it has alike with some
+	plainColumns = `scored, opened, changed, kind, role, family, state, flags, key, value, port, score, first, last, expires, due, shadow, hits, would, hit, two, waits, reason`
+	plainRow     = `?1, ?1, ?1, ?2, ?3, ?4, ?5, ?6, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, '', '', ''`
+	// of the first that a source says of a new entry, ?1 the source, ?2 the time of the reading
+	firstColumns = `source, since, key, evidence, confidence, family, first, last, until, digest, gone`
+	firstRow     = `?1, ?2, ?, ?, ?, ?, ?, ?, ?, ?, 0`
 )
 
 // write does something to the list, alone.
@@ -135,15 +197,15 @@ func (l *List) write(ctx context.Context, do func(w *work) error) error {
 			}
 			defer func() { _, _ = tx.Exec(context.WithoutCancel(ctx), `PRAGMA cache_size = -2000`) }() // the connection is used by others, too
 		}
-		w := &work{List: l, tx: tx, now: l.clock.Now().UTC(), counts: map[sort]int64{}, blocks: map[blocked]int64{}}
-		w.newEntries, w.newSaid = l.rows(tx, "cnc_entry", entryColumns, ``), l.rows(tx, "cnc_said", saidColumns, ``)
-		w.entries = l.rows(tx, "cnc_entry", entryColumns, ` ON CONFLICT (key) DO UPDATE SET port = excluded.port, role = excluded.role, family = excluded.family, state = excluded.state, score = excluded.score,
+		w := &work{List: l, tx: tx, now: l.clock.Now().UTC(), plain: map[alike]*rows{}, counts: map[sort]int64{}, blocks: map[blocked]int64{}}
+		w.newEntries = l.rows(tx, "cnc_entry", entryColumns, ``, ``)
+		w.entries = l.rows(tx, "cnc_entry", entryColumns, ``, ` ON CONFLICT (key) DO UPDATE SET port = excluded.port, role = excluded.role, family = excluded.family, state = excluded.state, score = excluded.score,
 			scored = excluded.scored, first = excluded.first, last = excluded.last, opened = excluded.opened, changed = excluded.changed, expires = excluded.expires, shadow = excluded.shadow, due = excluded.due,
 			hits = excluded.hits, would = excluded.would, hit = excluded.hit, flags = excluded.flags, two = excluded.two, waits = excluded.waits, reason = excluded.reason`)
-		w.said = l.rows(tx, "cnc_said", saidColumns, ` ON CONFLICT (source, key, since) DO UPDATE SET gone = excluded.gone, evidence = excluded.evidence, confidence = excluded.confidence, family = excluded.family,
+		w.said = l.rows(tx, "cnc_said", saidColumns, ``, ` ON CONFLICT (source, key, since) DO UPDATE SET gone = excluded.gone, evidence = excluded.evidence, confidence = excluded.confidence, family = excluded.family,
 			first = excluded.first, last = excluded.last, until = excluded.until, digest = excluded.digest`)
-		w.events = l.rows(tx, "cnc_event", `key, lot, what`, ` ON CONFLICT (key, lot, what) DO NOTHING`)
-		w.changes = l.rows(tx, "cnc_change", `seq, key, lot, at, enters, emergency`, ``)
+		w.events = l.rows(tx, "cnc_event", `key, lot, what`, ``, ` ON CONFLICT (key, lot, what) DO NOTHING`)
+		w.changes = l.rows(tx, "cnc_change", `seq, key, lot, at, enters, emergency`, ``, ``)
 		if err := tx.QueryRow(ctx, `SELECT coalesce(max(seq), 0) FROM cnc_change`).Scan(&w.seq); err != nil {
 			return fmt.Errorf("read the list: %w", err)
 		}
@@ -154,6 +216,7 @@ func (l *List) write(ctx context.Context, do func(w *work) error) error {
 		if w.reads, err = readsOf(ctx, tx); err != nil {
 			return err
 		}
+		defer w.wait() // nothing of it goes on when the transaction ends
 		if err := do(w); err != nil {
 			return err
 		}
@@ -165,9 +228,22 @@ func (l *List) write(ctx context.Context, do func(w *work) error) error {
 	})
 }
 
+// tables are all rows that may wait to be written.
+func (w *work) tables() []*rows {
+	list := append(slices.Collect(maps.Values(w.plain)), w.newEntries, w.newSaid, w.entries, w.said, w.events, w.changes)
+	return slices.DeleteFunc(list, func(r *rows) bool { return r == nil })
+}
+
+// wait waits for what is under way; where that matters its error was told before.
+func (w *work) wait() {
+	for _, r := range w.tables() {
+		_ = r.wait()
+	}
+}
+
 // flush writes what waits to be written.
 func (w *work) flush(ctx context.Context) error {
-	for _, r := range []*rows{w.newEntries, w.newSaid, w.entries, w.said, w.events, w.changes} {
+	for _, r := range w.tables() {
 		if err := r.end(ctx); err != nil {
 			return fmt.Errorf("change the list: %w", err)
 		}
@@ -228,10 +304,20 @@ func (w *work) decide(ctx context.Context, d Deed) (lot int64, err error) {
 func (w *work) save(ctx context.Context, e *Entry, was Entry, lot int64, what ...string) error {
 	w.plan(e)
 	to := w.entries
-	if was.State == "" {
+	switch {
+	case was.State == "" && e.plain(w.now):
+		if to = w.plainRows(e); to != nil {
+			to.args = e.appendPlain(to.args)
+			break
+		}
+		fallthrough
+	case was.State == "":
 		to = w.newEntries
+		fallthrough
+	default:
+		to.args = e.appendTo(to.args)
 	}
-	if err := to.add(ctx, e.values()...); err != nil {
+	if err := to.added(ctx); err != nil {
 		return fmt.Errorf("change the list: %w", err)
 	}
 	for _, s := range what {
@@ -267,12 +353,47 @@ const (
 	bitAgreed
 )
 
-func (e *Entry) values() []any {
-	flags := one(e.Sinkholed)*bitSinkholed | one(e.Emergency)*bitEmergency | one(e.Barred)*bitBarred | one(e.Looked)*bitLooked | one(e.Agreed)*bitAgreed
-	return []any{
-		e.key, string(e.Kind), e.Value, int64(e.Port), string(e.Role), e.Family, string(e.State), e.Score, nano(e.Scored), nano(e.First), nano(e.Last), nano(e.Opened), nano(e.Changed),
-		nano(e.Expires), nano(e.Shadow), nano(e.due), e.Hits, e.Would, nano(e.Hit), flags, texted(e.Two), texted(e.Waits), texted(e.Reason),
+func (e *Entry) flags() int64 {
+	return one(e.Sinkholed)*bitSinkholed | one(e.Emergency)*bitEmergency | one(e.Barred)*bitBarred | one(e.Looked)*bitLooked | one(e.Agreed)*bitAgreed
+}
+
+// plain tells whether an entry is as most are that begin now: nothing is known but what a
+// source says.
+func (e *Entry) plain(now time.Time) bool {
+	return e.Scored.Equal(now) && e.Opened.Equal(now) && e.Changed.Equal(now) && e.Shadow.IsZero() && e.Hits == 0 && e.Would == 0 && e.Hit.IsZero() && e.Two == nil && e.Waits == nil && e.Reason == nil
+}
+
+// alike is what many plain entries have in common.
+type alike struct {
+	kind   observe.IndicatorKind
+	role   observe.Role
+	family string
+	state  State
+	flags  int64
+}
+
+// plainRows writes those that are alike; nil when there are too many sorts of them.
+func (w *work) plainRows(e *Entry) *rows {
+	const most = 32
+	a := alike{e.Kind, e.Role, e.Family, e.State, e.flags()}
+	r := w.plain[a]
+	if r == nil && len(w.plain) < most {
+		r = w.rows(w.tx, "cnc_entry", plainColumns, plainRow, ``, w.now.UnixNano(), string(a.kind), string(a.role), a.family, string(a.state), a.flags)
+		w.plain[a] = r
 	}
+	return r
+}
+
+// appendPlain appends the values for plainRow.
+func (e *Entry) appendPlain(to []any) []any {
+	return append(to, e.key, e.Value, int64(e.Port), e.Score, nano(e.First), nano(e.Last), nano(e.Expires), nano(e.due))
+}
+
+func (e *Entry) appendTo(to []any) []any {
+	return append(to,
+		e.key, string(e.Kind), e.Value, int64(e.Port), string(e.Role), e.Family, string(e.State), e.Score, nano(e.Scored), nano(e.First), nano(e.Last), nano(e.Opened), nano(e.Changed),
+		nano(e.Expires), nano(e.Shadow), nano(e.due), e.Hits, e.Would, nano(e.Hit), e.flags(), texted(e.Two), texted(e.Waits), texted(e.Reason),
+	)
 }
 
 func scanEntry(row interface{ Scan(dest ...any) error }) (e Entry, err error) {
@@ -327,6 +448,11 @@ func when(n int64) time.Time {
 
 func (s *Said) values() []any {
 	return []any{s.Source, s.key, nano(s.Since), nano(s.Gone), s.Evidence, s.Confidence, s.Family, nano(s.First), nano(s.Last), nano(s.Until), s.digest}
+}
+
+// appendFirst appends the values for firstRow.
+func (s *Said) appendFirst(to []any) []any {
+	return append(to, s.key, s.Evidence, s.Confidence, s.Family, nano(s.First), nano(s.Last), nano(s.Until), s.digest)
 }
 
 // in writes keys into a statement: they are numbers.

@@ -68,10 +68,28 @@ func (w *work) ahead(ctx context.Context, reading int64, part int) <-chan unpack
 				u.list, u.err = readBrought(u.list, body)
 			}
 		}
-		slices.SortFunc(u.list, func(a, b brought) int { return cmp.Compare(a.key, b.key) })
+		u.list = inOrder(u.list)
 		done <- u
 	}()
 	return done
+}
+
+// inOrder sorts by the key. The indicators are moved once: they are large.
+func inOrder(list []brought) []brought {
+	type place struct {
+		key int64
+		at  int
+	}
+	places := make([]place, len(list))
+	for i := range list {
+		places[i] = place{list[i].key, i}
+	}
+	slices.SortFunc(places, func(a, b place) int { return cmp.Compare(a.key, b.key) })
+	out := make([]brought, len(list))
+	for i, p := range places {
+		out[i] = list[p.at]
+	}
+	return out
 }
 
 // brought is an indicator with its key, and more of the same sum.
@@ -79,6 +97,7 @@ type brought struct {
 	observe.Indicator
 	key  int64
 	more uint64
+	free bool // see bitFree
 }
 
 func readBrought(list []brought, packed []byte) ([]brought, error) {
@@ -88,9 +107,12 @@ func readBrought(list []brought, packed []byte) ([]brought, error) {
 	}
 	for body := string(plain); len(body) > 0; { // one string, of which the values are parts
 		var b brought
-		if body, err = readIndicator(body, &b.Indicator); err != nil {
+		rest, err := readIndicator(body, &b.Indicator)
+		if err != nil {
 			return nil, err
 		}
+		b.free = body[len(body)-len(rest)-1]&bitFree != 0
+		body = rest
 		b.key, b.more = keyOf(b.Kind, b.Value)
 		list = append(list, b)
 	}
@@ -107,10 +129,17 @@ func appendIndicator(b []byte, i *observe.Indicator) []byte {
 		b = binary.BigEndian.AppendUint64(b, uint64(nano(t))) //nolint:gosec // its bits
 	}
 	if i.Sinkholed {
-		return append(b, 1)
+		return append(b, bitSinks)
 	}
 	return append(b, 0)
 }
+
+// The bits of an indicator's last byte. That it is on no list isn't what its source says,
+// and no part of its digest.
+const (
+	bitSinks = 1 << iota
+	bitFree  // it was on no list of what isn't listed when it was read
+)
 
 var errStaged = errors.New("a block of a reading is damaged: refuse the reading, and read the source again")
 
@@ -141,7 +170,7 @@ func readIndicator(b string, i *observe.Indicator) (rest string, err error) {
 	}
 	i.Confidence = math.Float64frombits(number())
 	i.First, i.Last, i.Until = when(int64(number())), when(int64(number())), when(int64(number())) //nolint:gosec // as they were written
-	i.Sinkholed = b[0] == 1
+	i.Sinkholed = b[0]&bitSinks != 0
 	return b[1:], nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"sakimori/base/clock"
@@ -82,6 +83,8 @@ type Register struct {
 	db       *relation.DB
 	clock    clock.Clock
 	recorder Recorder
+	memory   atomic.Pointer[memory] // nil: each question goes to the store
+	machine  clock.Clock            // how old the memory is
 }
 
 // Open prepares the tables.
@@ -93,7 +96,7 @@ func Open(ctx context.Context, db *relation.DB, c clock.Clock, r Recorder) (*Reg
 	if err := db.Migrate(ctx, "consent", files); err != nil {
 		return nil, err
 	}
-	return &Register{db, c, r}, nil
+	return &Register{db: db, clock: c, recorder: r, machine: clock.System{}}, nil
 }
 
 // Sum is the TextSum of a text.
@@ -152,6 +155,7 @@ func (r *Register) AddTerms(ctx context.Context, t Terms) error {
 	if err := r.recorder.Record(ctx, Change{What: "terms", Terms: &t}); err != nil {
 		return fmt.Errorf("the terms couldn't be written down: %w", err)
 	}
+	defer func() { r.memory.Load().outdated() }()
 	return r.db.Tx(ctx, func(tx *relation.Tx) error {
 		if err := tx.Lock(ctx, "consent_purpose"); err != nil {
 			return err

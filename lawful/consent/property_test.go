@@ -58,9 +58,12 @@ func (o *oracle) standing(subject, purpose string, at time.Time) (consents, decl
 }
 
 // TestOracle: after any history the register says what a scan of the list says, of now
-// and of every moment before.
+// and of every moment before. So does another process that remembers, after each step.
 func TestOracle(t *testing.T) {
-	r, h := open(t, relationtest.Open(t, relationtest.Place(t, "sqlite")))
+	t.Parallel()
+	place := relationtest.Place(t, "sqlite")
+	r, h := open(t, relationtest.Open(t, place))
+	other, _ := open(t, relationtest.Open(t, place))
 	ctx, round := t.Context(), 0
 	rapid.Check(t, func(rt *rapid.T) {
 		var o oracle
@@ -68,6 +71,9 @@ func TestOracle(t *testing.T) {
 		h.now = noon
 		subjects, purposes := []string{"S-1", "S-2", "S-3"}, []string{fmt.Sprint("a", round), fmt.Sprint("b", round)}
 		newest := map[string]string{}
+		if err := other.Remember(ctx, purposes...); err != nil {
+			rt.Fatal(err)
+		}
 		for i := range rapid.IntRange(1, 30).Draw(rt, "steps") {
 			// Now and then the clock stands still, or is set back a little.
 			h.now = h.now.Add(time.Duration(rapid.IntRange(-1, 5).Draw(rt, "seconds")) * time.Second)
@@ -92,6 +98,12 @@ func TestOracle(t *testing.T) {
 					rt.Fatal(err)
 				}
 				o.said = append(o.said, said{s, p, "", false, e.At})
+			}
+			for _, at := range []time.Time{h.now, h.now.Add(-time.Second), h.now.Add(time.Minute)} {
+				want, err := r.Valid(ctx, s, p, at)
+				if got, wrong := other.Valid(ctx, s, p, at); got != want || err != nil || wrong != nil {
+					rt.Fatalf("%s %s at %s: another process says %v, not %v (%v, %v)", s, p, at.Sub(noon), got, want, err, wrong)
+				}
 			}
 		}
 		end := h.now.Add(10 * time.Second)

@@ -87,6 +87,15 @@ func stands(ctx context.Context, a relation.Asker, e *Event, at time.Time) (bool
 // was a moment ago. A withdrawal counts whatever its time: another machine's clock may
 // be ahead.
 func (r *Register) Valid(ctx context.Context, subject, purpose string, at time.Time) (bool, error) {
+	if m := r.memory.Load(); m != nil {
+		done, err := m.follow(ctx, r)
+		if err != nil {
+			return false, err
+		}
+		if yes, known := m.valid(subject, purpose, at); known && done {
+			return yes, nil
+		}
+	}
 	e, err := latest(ctx, r.db, subject, purpose, nil)
 	if err != nil || e == nil || !e.Given {
 		return false, err
@@ -108,6 +117,9 @@ func (r *Register) Terms(ctx context.Context, purpose string, at time.Time) (law
 	t, err := r.version(ctx, version)
 	if err != nil {
 		return lawful.Terms{}, err
+	}
+	if m := r.memory.Load(); m != nil && !m.knows(version) {
+		m.outdated()
 	}
 	out := lawful.Terms{Version: t.Version, OptOut: t.OptOut, OtherwiseUnchanged: t.OtherwiseUnchanged, Limited: t.Limited}
 	for _, n := range t.Notices {
@@ -183,6 +195,9 @@ func (r *Register) History(ctx context.Context, subject string) (list []Event, e
 // resolver's list of those who declined follows it.
 func (r *Register) Changes(ctx context.Context, purpose string, after uint64, limit int) (list []Event, err error) {
 	err = each(ctx, r.db, `SELECT `+columns+` FROM consent_event WHERE purpose = $1 AND seq > $2 ORDER BY seq LIMIT $3`, collect(&list), purpose, int64(after), limit) //nolint:gosec // counts events
+	if m := r.memory.Load(); m != nil && len(list) > 0 && !m.has(list[len(list)-1].Seq) {
+		m.outdated() // who has heard of it gets no answer from before it
+	}
 	return list, err
 }
 

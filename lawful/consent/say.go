@@ -79,6 +79,7 @@ func (r *Register) Enrol(ctx context.Context, subjects iter.Seq[string], purpose
 			n, err = r.insert(ctx, tx, &e, lot, true)
 			return err
 		})
+		r.memory.Load().outdated()
 		entered += n
 		lot = lot[:0]
 		return err
@@ -103,6 +104,7 @@ func (r *Register) Enrol(ctx context.Context, subjects iter.Seq[string], purpose
 }
 
 func (r *Register) write(ctx context.Context, e *Event, subjects []string) error {
+	defer func() { r.memory.Load().outdated() }()
 	return r.db.Tx(ctx, func(tx *relation.Tx) error {
 		_, err := r.insert(ctx, tx, e, subjects, false)
 		return err

@@ -36,21 +36,25 @@ type Listen struct {
 	Address  string         // "host:port", TCP
 	TLS      *tls.Config    // nil: plain
 	Senders  []netip.Prefix // who may connect by TCP; none: this machine alone
-	Blocks   int            // that may wait; 0: 64
+	Room     int            // bytes of frames that may wait; 0: DefaultRoom
 }
+
+// DefaultRoom is for some 600,000 frames: what 500,000 a second bring in the time that
+// other work may have the processors. It is memory only while they wait.
+const DefaultRoom = 64 << 20
 
 // loopback is who may connect when nobody is named.
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 
 // Listener takes what resolvers report. One goroutine reads each connection, and one
-// decodes for all of them. What comes while every block waits is dropped, and counted.
+// decodes for all of them. What comes while there is no room is dropped, and counted.
 type Listener struct {
 	cfg  Listen
 	s    *Source
 	log  *slog.Logger
 	read func(*reading, []byte)
 
-	free, filled chan *block
+	queue *queue
 
 	mu      sync.Mutex
 	address net.Addr
@@ -59,11 +63,10 @@ type Listener struct {
 // Listen makes a listener; it opens nothing yet.
 func (o *Observer) Listen(cfg Listen, log *slog.Logger) (*Listener, error) {
 	cfg.Protocol = cmp.Or(cfg.Protocol, Dnstap)
-	cfg.Blocks = cmp.Or(cfg.Blocks, 64)
 	if len(cfg.Senders) == 0 {
 		cfg.Senders = loopback
 	}
-	l := &Listener{cfg: cfg, s: o.source(cfg.Name), log: log}
+	l := &Listener{cfg: cfg, s: o.source(cfg.Name), log: log, queue: newQueue(cmp.Or(cfg.Room, DefaultRoom))}
 	switch {
 	case cfg.Name == "":
 		return nil, errors.New("a source of dnstap has no name: give it one")
@@ -77,10 +80,6 @@ func (o *Observer) Listen(cfg Listen, log *slog.Logger) (*Listener, error) {
 		l.read = (*reading).powerdns
 	default:
 		return nil, fmt.Errorf("%s: protocol %.20q: say dnstap or powerdns", cfg.Name, cfg.Protocol)
-	}
-	l.free, l.filled = make(chan *block, cfg.Blocks), make(chan *block, cfg.Blocks)
-	for range cfg.Blocks {
-		l.free <- &block{}
 	}
 	return l, nil
 }
@@ -117,15 +116,14 @@ func (l *Listener) Run(ctx context.Context, ready func()) error {
 	var readers, decoder sync.WaitGroup
 	decoder.Go(func() {
 		r := l.s.reading()
-		for b := range l.filled {
+		for b := l.queue.get(nil); b != nil; b = l.queue.get(b) {
 			r.decode(b, l.read)
 			b.reset()
-			l.free <- b
 		}
 	})
 	err = l.accept(ctx, ln, &readers)
 	readers.Wait()
-	close(l.filled)
+	l.queue.close()
 	decoder.Wait()
 	return err
 }
@@ -209,38 +207,45 @@ func (l *Listener) serve(ctx context.Context, c net.Conn) {
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Unix(1, 0)) }) // wakes the reader
 	defer stop()
-	var s stream = dnstap.NewLengths(c)
+	in := &heard{in: c}
+	var s stream = dnstap.NewLengths(in)
 	if l.cfg.Protocol == Dnstap {
-		s = dnstap.NewFrames(c, c)
+		s = dnstap.NewFrames(in, c)
 	}
 	err := l.pump(s)
-	if err == nil || ctx.Err() != nil {
-		return
+	if err == nil || ctx.Err() != nil || in.bytes == 0 && errors.Is(err, io.ErrUnexpectedEOF) {
+		return // whoever came to see whether somebody listens was telling nothing
 	}
 	l.s.note(func(st *SourceStats) { st.Broken++ })
 	l.log.WarnContext(ctx, "a resolver's stream broke off: what was on its way is lost",
 		slog.String("source", l.cfg.Name), slog.String("from", c.RemoteAddr().String()), slog.Any("error", err))
 }
 
-// pump fills blocks with frames. While there is none, frames are dropped.
+// heard is a connection of which is known how much was said.
+type heard struct {
+	in    io.Reader
+	bytes int
+}
+
+// Read counts.
+func (h *heard) Read(b []byte) (int, error) {
+	n, err := h.in.Read(b)
+	h.bytes += n
+	return n, err //nolint:wrapcheck // io.Reader's own contract
+}
+
+// pump takes frames to the decoder, as many at a time as are there.
 func (l *Listener) pump(s stream) error {
-	var b *block
-	dropped := uint64(0)
+	b := newBlock()
 	hand := func() {
-		if b != nil && len(b.ends) > 0 {
-			l.filled <- b // never waits: there are as many places as blocks
-			b = nil
-		}
-		if dropped > 0 {
-			n := dropped
-			l.s.note(func(st *SourceStats) { st.Dropped += n })
-			dropped = 0
+		var dropped int
+		if b, dropped = l.queue.put(b); dropped > 0 {
+			l.s.note(func(st *SourceStats) { st.Dropped += uint64(dropped) }) //nolint:gosec // a count
 		}
 	}
 	defer func() {
-		hand()
-		if b != nil {
-			l.free <- b
+		if len(b.ends) > 0 {
+			hand()
 		}
 	}()
 	for {
@@ -251,18 +256,11 @@ func (l *Listener) pump(s stream) error {
 		case err != nil:
 			return err
 		}
-		if b == nil {
-			select {
-			case b = <-l.free:
-			default:
-			}
+		if !b.room(1, len(frame)) {
+			hand()
 		}
-		if b == nil {
-			dropped++
-		} else {
-			b.add(frame)
-		}
-		if b != nil && b.full() || !s.Buffered() {
+		b.add(frame)
+		if !s.Buffered() {
 			hand()
 		}
 	}

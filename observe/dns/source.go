@@ -218,34 +218,9 @@ type stream interface {
 	Buffered() bool
 }
 
-// block is some frames in one buffer.
-type block struct {
-	bytes []byte
-	ends  []int
-}
-
-// The size of a block.
-const (
-	blockBytes  = 64 << 10
-	blockFrames = lot
-)
-
-// reset empties it; nobody stays in it.
-func (b *block) reset() {
-	clear(b.bytes)
-	b.bytes, b.ends = b.bytes[:0], b.ends[:0]
-}
-
-func (b *block) add(frame []byte) {
-	b.bytes = append(b.bytes, frame...)
-	b.ends = append(b.ends, len(b.bytes))
-}
-
-func (b *block) full() bool { return len(b.ends) == blockFrames || len(b.bytes) >= blockBytes }
-
 // decode reads all frames of a block and hands on what they say.
 func (r *reading) decode(b *block, read func(*reading, []byte)) {
-	from := 0
+	from := int32(0)
 	for _, end := range b.ends {
 		read(r, b.bytes[from:end:end])
 		from = end
@@ -255,15 +230,15 @@ func (r *reading) decode(b *block, read func(*reading, []byte)) {
 
 // whole reads a stream to its end, for a file: nothing is dropped.
 func (r *reading) whole(s stream, read func(*reading, []byte)) error {
-	var b block
+	b := newBlock()
 	for {
 		frame, err := s.Next()
+		if err != nil || !b.room(1, len(frame)) {
+			r.decode(b, read)
+			b.reset()
+		}
 		if err == nil {
 			b.add(frame)
-		}
-		if b.full() || err != nil {
-			r.decode(&b, read)
-			b.reset()
 		}
 		switch {
 		case errors.Is(err, io.EOF):

@@ -34,20 +34,20 @@ const (
 	reasons
 )
 
-var words = [reasons]struct{ code, ja, en string }{
+var words = [reasons]reading.Words{
 	fine:       {"", "", ""},
-	badQuote:   {"quote", "引用符が閉じていません", "a quote isn't closed, or something follows it"},
+	badQuote:   reading.Quote.Words(),
 	tooFew:     {"too_few_columns", "列が見出しより少なく、必要な値が欠けているか切れています", "fewer columns than the header, and one that matters is missing or may be cut"},
 	tooMany:    {"too_many_columns", "列が見出しより多くあります", "more columns than the header"},
 	cutOff:     {"cut_off", "ファイルが行の途中で終わっています", "the file ends in the middle of the line"},
-	tooLong:    {"too_long", "長すぎます", "it is too long"},
+	tooLong:    reading.TooLong.Words(),
 	noAddress:  {"no_address", "アドレスがありません", "it names no address"},
-	notAddress: {"not_an_address", "アドレスとして読めません", "what should be an address isn't one"},
+	notAddress: reading.NotAddress,
 	aNetwork:   {"a_network", "個別のアドレスではなくネットワークです", "it names a network, not an address"},
 	notPublic:  {"not_public", "公開アドレスではありません（プライベート、予約、マルチキャスト）", "not a public address (private, reserved or multicast)"},
-	noTime:     {"no_time", "時刻がありません", "it names no time"},
-	notTime:    {"not_a_time", "時刻として読めません", "what should be a time isn't one"},
-	noZone:     {"no_zone", "時刻にタイムゾーンがなく、設定もありません", "the time has no time zone that is known, and none is configured"},
+	noTime:     reading.NoTime.Words(),
+	notTime:    reading.NotTime.Words(),
+	noZone:     reading.NoZone.Words(),
 	inFuture:   {"in_the_future", "時刻が受信より 1 日以上先です", "the time is more than a day after the report came"},
 	badPort:    {"port", "ポート番号が正しくありません", "a port isn't a number from 0 to 65535"},
 	notJSON:    {"json", "JSON として読めません", "not JSON, or it isn't closed"},
@@ -63,13 +63,13 @@ var because = [...]Reason{
 }
 
 // String is the reason's stable name, for programs and metrics.
-func (r Reason) String() string { return words[r].code }
+func (r Reason) String() string { return words[r].Code() }
 
 // JA says it in Japanese.
-func (r Reason) JA() string { return words[r].ja }
+func (r Reason) JA() string { return words[r].JA() }
 
 // EN says it in English.
-func (r Reason) EN() string { return words[r].en }
+func (r Reason) EN() string { return words[r].EN() }
 
 // Fault names a row that couldn't be used. It never holds what stands there.
 type Fault struct {

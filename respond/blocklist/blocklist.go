@@ -69,7 +69,7 @@ func (f Form) Words() detect.Text {
 	case NDJSON:
 		return detect.Text{JA: "CSV と同じ内容を JSON で。1行目が見出し", EN: "The same as CSV in JSON; the first line is the head"}
 	case STIX:
-		return detect.Text{JA: "STIX 2.1 バンドル。下位の名前を含むかは STIX では表せず、説明に書きます", EN: "A STIX 2.1 bundle. STIX can't say that what is below a name is meant too: the description does"}
+		return detect.Text{JA: "STIX 2.1 バンドル。下位の名前を含むかは STIX では表せず、説明とラベル(misp:type)に書きます", EN: "A STIX 2.1 bundle. STIX can't say whether what is below a name is meant too: the description and a label (misp:type) do"}
 	case NFTables:
 		return detect.Text{JA: "nftables の集合(アドレス、アドレスとポート、範囲)。期限が来ると自動で消えます。遮断の規則は含みません。名前と URL は入りません", EN: "nftables sets of addresses, endpoints and prefixes, which run out by themselves. The rule that drops is your own. No names, no URLs"}
 	case Suricata:

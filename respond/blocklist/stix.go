@@ -58,10 +58,19 @@ type stixIndicator struct {
 	PatternType string         `json:"pattern_type"`
 	From        string         `json:"valid_from"`
 	Until       string         `json:"valid_until"`
+	Phases      []stixPhase    `json:"kill_chain_phases"`
 	Labels      []string       `json:"labels,omitempty"`
 	Markings    []string       `json:"object_marking_refs"`
 	External    []stixExternal `json:"external_references"`
 }
+
+type stixPhase struct {
+	Chain string `json:"kill_chain_name"`
+	Phase string `json:"phase_name"`
+}
+
+// commands is the phase in which a C&C server is called.
+var commands = []stixPhase{{"lockheed-martin-cyber-kill-chain", "command-and-control"}}
 
 type stixExternal struct {
 	Source string `json:"source_name"`
@@ -102,13 +111,10 @@ func writeSTIX(w *bufio.Writer, x *Export, list []item) error {
 		ind := stixIndicator{
 			Type: "indicator", Spec: "2.1", ID: stixID("indicator", string(it.Kind), it.Value), By: me.ID, Created: stixTime(since), Modified: made, Name: it.Value,
 			Description: described(it), Types: []string{"malicious-activity"}, Pattern: pattern(it), PatternType: "stix", From: stixTime(since), Until: stixTime(it.Until),
-			Markings: []string{mark.ID}, External: []stixExternal{{"sakimori", it.ID}},
+			Phases: commands, Labels: labels(it), Markings: []string{mark.ID}, External: []stixExternal{{"sakimori", it.ID}},
 		}
 		if since.After(x.Made) {
 			ind.Modified = ind.Created
-		}
-		if it.Family != "" {
-			ind.Labels = []string{it.Family}
 		}
 		if err := put(ind); err != nil {
 			return err
@@ -116,6 +122,18 @@ func writeSTIX(w *bufio.Writer, x *Export, list []item) error {
 	}
 	_, _ = w.WriteString("\n]}\n")
 	return nil
+}
+
+// labels say what STIX has no word for, in tags of MISP as its own bundles have them: the
+// family, and that a name is meant alone.
+func labels(x *item) (list []string) {
+	if x.Family != "" {
+		list = append(list, `misp-galaxy:botnet="`+x.Family+`"`)
+	}
+	if x.Kind == Host {
+		list = append(list, `misp:type="hostname"`)
+	}
+	return list
 }
 
 // described says what a pattern can't.

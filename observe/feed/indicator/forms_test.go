@@ -307,3 +307,21 @@ func TestPattern(t *testing.T) {
 		}
 	}
 }
+
+// TestKindColumn: each row says what its value is; a word that isn't a kind takes nothing in.
+func TestKindColumn(t *testing.T) {
+	t.Parallel()
+	o := indicator.Options{Source: "s", Format: indicator.CSV, Mapping: &indicator.Mapping{Value: "value", KindIn: "kind"}}
+	var got []string
+	st, err := indicator.Read(strings.NewReader("kind,value\nhost,a.example.net\nName,b.example.net\nthing,c.example.net\n,d.example.net\n"), o, func(i *observe.Indicator) error {
+		got = append(got, string(i.Kind)+" "+i.Value)
+		return nil
+	})
+	if err != nil || strings.Join(got, ", ") != "host a.example.net, name b.example.net" || st.Rejected != 2 || st.Named[0].Line != 4 {
+		t.Errorf("%v, %+v, %v", got, st.Named, err)
+	}
+	o.Mapping.Kind = observe.IndicatorName
+	if _, err := indicator.Read(strings.NewReader(""), o, nil); err == nil {
+		t.Error("a kind of all, and one of each")
+	}
+}

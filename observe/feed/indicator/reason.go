@@ -50,12 +50,12 @@ const (
 	reasons
 )
 
-var words = [reasons]struct{ code, ja, en string }{
+var words = [reasons]reading.Words{
 	fine:           {"", "", ""},
-	badQuote:       {"quote", "引用符が閉じていません", "a quote isn't closed, or something follows it"},
+	badQuote:       reading.Quote.Words(),
 	tooFew:         {"too_few_columns", "値の列がありません", "the column of the value is missing"},
-	tooLong:        {"too_long", "長すぎます", "it is too long"},
-	notJSON:        {"json", "JSON オブジェクトとして読めません", "not an object of JSON, or one of another kind"},
+	tooLong:        reading.TooLong.Words(),
+	notJSON:        reading.NotJSON.Words(),
 	noValue:        {"no_value", "値がありません", "it names nothing"},
 	severalValues:  {"several_values", "1 行に値が複数あります", "several values in one line"},
 	noHost:         {"no_host", "パスだけで、ホストがありません", "only a path: no host is named"},
@@ -64,7 +64,7 @@ var words = [reasons]struct{ code, ja, en string }{
 	topLevel:       {"top_level", "最上位のドメインだけです", "a whole top-level domain, or a word without a dot"},
 	specialName:    {"special_use", "公開 DNS に存在しない特別な名前です（onion、local など）", "a name of special use that isn't in the public DNS (onion, local, …)"},
 	badIDN:         {"idn", "国際化ドメイン名が正しくありません", "not a valid internationalized name"},
-	notAddress:     {"not_an_address", "アドレスとして読めません", "what should be an address isn't one"},
+	notAddress:     reading.NotAddress,
 	hasZone:        {"zone", "インターフェース名（%）の付いたアドレスです", "an address of one machine's interface (with %)"},
 	notPublic:      {"not_public", "公開アドレスではありません（プライベート、予約、文書用、マルチキャスト）", "not public address space (private, reserved, documentation or multicast)"},
 	notPrefix:      {"not_a_prefix", "アドレス範囲として読めません", "what should be a prefix isn't one"},
@@ -72,8 +72,8 @@ var words = [reasons]struct{ code, ja, en string }{
 	badPort:        {"port", "ポート番号が正しくありません", "a port isn't a number from 1 to 65535"},
 	badURL:         {"url", "URL として読めません", "what should be a URL isn't one"},
 	badScheme:      {"scheme", "http、https、ftp 以外の URL です", "a URL that isn't http, https or ftp"},
-	notTime:        {"not_a_time", "時刻として読めません", "what should be a time isn't one"},
-	noZone:         {"no_zone", "時刻にタイムゾーンがなく、設定もありません", "the time has no time zone that is known, and none is configured"},
+	notTime:        reading.NotTime.Words(),
+	noZone:         reading.NoZone.Words(),
 	inFuture:       {"in_the_future", "時刻が受信より 1 日以上先です", "seen more than a day after the list came"},
 	badConfidence:  {"confidence", "確度が数値でないか範囲外です", "the confidence isn't a number in its range"},
 	notNetwork:     {"not_network", "通信先ではありません（ハッシュ、ファイル名など）", "not something on the network (a hash, a file name, …)"},
@@ -95,13 +95,13 @@ var because = [...]Reason{
 }
 
 // String is the reason's stable name, for programs and metrics.
-func (r Reason) String() string { return words[r].code }
+func (r Reason) String() string { return words[r].Code() }
 
 // JA says it in Japanese.
-func (r Reason) JA() string { return words[r].ja }
+func (r Reason) JA() string { return words[r].JA() }
 
 // EN says it in English.
-func (r Reason) EN() string { return words[r].en }
+func (r Reason) EN() string { return words[r].EN() }
 
 // Fault names a value that couldn't be used. It never holds what stands there.
 type Fault struct {

@@ -209,6 +209,7 @@ func (b *bundle) tell(i int) error {
 		until = at
 	}
 	family, role := b.what(o)
+	alone := slices.Contains(o.Labels, `misp:type="hostname"`) // as MISP's bundles tell it from a domain
 	for _, p := range pattern(string(o.Pattern)) {
 		if p.why != fine {
 			b.bad(o.line, p.why)
@@ -218,6 +219,9 @@ func (b *bundle) tell(i int) error {
 		in.First, in.Last, in.Until, in.Confidence = first, b.seen[o.ID], until, confidence
 		in.Family, in.Role = family, role
 		in.Evidence = reading.Clean(evidence(string(o.ID), b.tlp(o)))
+		if alone && p.kind == observe.IndicatorName {
+			p.kind = observe.IndicatorHost
+		}
 		if err := b.take(p.value, p.kind); err != nil {
 			return err
 		}
@@ -237,8 +241,11 @@ func (b *bundle) what(o *object) (family string, role observe.Role) {
 			role = r
 		}
 	}
-	if several {
+	switch {
+	case several:
 		family = ""
+	case family == "":
+		family = malware(nil, o.Labels) // tags, as MISP's bundles have them
 	}
 	for _, p := range o.Phases {
 		if strings.Contains(strings.ToLower(p.Name), "command-and-control") {

@@ -15,9 +15,10 @@ import (
 
 // Mapping names the columns of a table. Names are compared in lower case.
 type Mapping struct {
-	Value      string                  `yaml:"value"` // required
-	Kind       observe.IndicatorKind   `yaml:"kind"`  // of all values; "" their form tells
-	Port       string                  `yaml:"port"`  // makes an endpoint of an address
+	Value      string                  `yaml:"value"`       // required
+	Kind       observe.IndicatorKind   `yaml:"kind"`        // of all values; "" their form tells
+	KindIn     string                  `yaml:"kind_column"` // of each: name, host, address, endpoint, prefix or url
+	Port       string                  `yaml:"port"`        // makes an endpoint of an address
 	Family     string                  `yaml:"family"`
 	First      string                  `yaml:"first"`
 	Last       string                  `yaml:"last"`
@@ -47,6 +48,8 @@ func (m *Mapping) Check() error {
 		return fmt.Errorf("a mapping's delimiter is one byte and no quote, not %q", m.Comma)
 	case m.Kind != "" && !slices.Contains(kinds, m.Kind):
 		return fmt.Errorf("a mapping's kind %q isn't known: use %s", m.Kind, named(kinds))
+	case m.Kind != "" && m.KindIn != "":
+		return errors.New("a mapping has a kind for all values, or a column of kinds")
 	case (m.RoleIn == "") != (len(m.Roles) == 0):
 		return errors.New("a mapping's role_column and roles go together")
 	case m.Scale < 0:
@@ -90,7 +93,7 @@ func bambenek(s string) string {
 
 // columns are where the parts of a row stand; -1 nowhere.
 type columns struct {
-	value, port, family, first, last, until, confidence, evidence, status, role, tags, typed int
+	value, port, family, first, last, until, confidence, evidence, status, role, tags, typed, kind int
 }
 
 func (m *Mapping) columns(names []string) (c columns, missing string) {
@@ -106,7 +109,7 @@ func (m *Mapping) columns(names []string) (c columns, missing string) {
 	}
 	c = columns{
 		find(m.Value), find(m.Port), find(m.Family), find(m.First), find(m.Last), find(m.Until), find(m.Confidence),
-		find(m.Evidence), find(m.Status), find(m.RoleIn), find(m.tags), find(m.typed),
+		find(m.Evidence), find(m.Status), find(m.RoleIn), find(m.tags), find(m.typed), find(m.KindIn),
 	}
 	return c, missing
 }
@@ -208,6 +211,11 @@ func (j *job) row(m *Mapping, c *columns, rw *reading.Row, zone *time.Location) 
 	why := fine
 	if m.typed != "" {
 		kind, why = typed(field(c.typed))
+	}
+	if c.kind >= 0 {
+		if kind = observe.IndicatorKind(strings.ToLower(field(c.kind))); !slices.Contains(kinds, kind) {
+			why = notNetwork
+		}
 	}
 	for _, t := range []struct {
 		column int

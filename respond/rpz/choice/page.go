@@ -18,9 +18,10 @@ import (
 const style = `:root{color-scheme:light dark}body{font:1.1rem/1.8 system-ui,sans-serif;max-width:42rem;margin:0 auto;padding:1rem;color:#111;background:#fff}
 h1{font-size:1.5rem;line-height:1.4}h2{font-size:1.15rem;border-bottom:1px solid #767676;margin-top:2rem}a{color:#0b57a4}
 .now{border:2px solid;padding:.4rem 1rem}.said{border-left:.4rem solid #c46200;padding:.2rem 1rem}
-button,.back{font:inherit;display:inline-block;padding:.7rem 1.4rem;border:2px solid #0b57a4;background:#0b57a4;color:#fff;border-radius:.3rem;min-height:44px}
-.back{background:none;color:#0b57a4;margin-left:.6rem}button:focus-visible,a:focus-visible{outline:3px solid #c46200;outline-offset:2px}
-@media (prefers-color-scheme:dark){body{color:#eee;background:#161616}a,.back{color:#8ec7ff}}`
+form{display:flex;flex-wrap:wrap;gap:.8rem;margin:1rem 0}
+button,.back{font:inherit;box-sizing:border-box;padding:.6rem 1.4rem;border:2px solid #0b57a4;background:#0b57a4;color:#fff;border-radius:.3rem;min-height:44px}
+.back{background:none;color:#0b57a4}button:focus-visible,a:focus-visible{outline:3px solid #c46200;outline-offset:2px}
+@media (prefers-color-scheme:dark){body{color:#eee;background:#161616}a,.back{color:#8ec7ff}.back{border-color:#8ec7ff}.said{border-color:#ffa94d}button:focus-visible,a:focus-visible{outline-color:#ffa94d}}`
 
 var policy = func() string {
 	sum := sha256.Sum256([]byte(style))
