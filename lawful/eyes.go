@@ -73,17 +73,17 @@ func (g *Gate) second(id, who string) (*waiting, error) {
 	switch {
 	case w == nil || !g.deps.Clock.Now().Before(w.asked.Until):
 		return nil, fmt.Errorf("%w: no request %.40q waits", ErrUnknown, id)
-	case person(who) == "":
+	case Person(who) == "":
 		return nil, errors.New("say who decides")
-	case person(who) == person(w.asked.Who):
+	case Person(who) == Person(w.asked.Who):
 		return nil, fmt.Errorf("%w: %s: %w", ErrRefused, id, ErrSamePerson)
 	}
 	delete(g.waiting, id)
 	return w, nil
 }
 
-// person is a user without the role in which they act: abuse:hanako is hanako.
-func person(who string) string {
+// Person is a user without the role in which they act: abuse:hanako is hanako.
+func Person(who string) string {
 	return strings.ToLower(strings.TrimSpace(who[strings.LastIndexByte(who, ':')+1:]))
 }
 

@@ -417,24 +417,8 @@ func (l *flowing) mirror(ctx context.Context, name string) error {
 	}
 }
 
-// mitigate has the desk look at attacks each second. When it ends, what the routers hold
-// goes: nobody would take it back.
+// mitigate has the desk look at attacks.
 func (l *flowing) mitigate(ctx context.Context, ready func()) error {
 	acts := l.s.office.acts
-	if _, err := acts.desk.Reconcile(ctx); err != nil {
-		l.s.log.ErrorContext(ctx, "mitigations of before couldn't be put right; it is tried again", slog.Any("error", err))
-	}
-	ready()
-	second := time.NewTicker(time.Second)
-	defer second.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return acts.desk.Close(context.WithoutCancel(ctx))
-		case <-second.C:
-			if err := acts.follow(ctx, l.run.running(), l.run.course); err != nil && ctx.Err() == nil {
-				l.s.log.ErrorContext(ctx, "mitigations", slog.Any("error", err))
-			}
-		}
-	}
+	return keepActs(ctx, ready, "mitigations", acts.desk, l.s.log, func(ctx context.Context) error { return acts.follow(ctx, l.run.running(), l.run.course) })
 }

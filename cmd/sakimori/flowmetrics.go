@@ -7,7 +7,7 @@ import (
 
 	"sakimori/base/telemetry"
 	"sakimori/observe/flow"
-	"sakimori/respond/mitigate"
+	"sakimori/respond"
 	"sakimori/respond/mitigate/speaker"
 )
 
@@ -57,7 +57,7 @@ func (m *mitigations) standing() float64 {
 	const patience = 2 * time.Second
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	list, err := m.desk.List(ctx, mitigate.Query{Standing: true})
+	list, err := m.desk.List(ctx, respond.Query{Standing: true})
 	if err != nil {
 		return math.NaN()
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sakimori/base/clock"
+	"sakimori/respond"
 	"sakimori/respond/mitigate"
 	"sakimori/respond/mitigate/hook"
 	"sakimori/respond/mitigate/speaker"
@@ -84,7 +85,10 @@ type hookConfig struct {
 
 // policy is what the desk goes by.
 func (c *mitigationConfig) policy() (mitigate.Policy, error) {
-	p := mitigate.Policy{Live: c.Announce, Share: c.Share, Limit: c.Limit, Rules: c.Rules, Budget: c.Budget, Approvals: c.Approvals, TTL: c.TTL, Within: c.Within, Unseen: c.Unseen, Lease: c.Lease}
+	p := mitigate.Policy{
+		Policy: respond.Policy{Live: c.Announce, Approvals: c.Approvals, Budget: c.Budget, TTL: c.TTL, Lease: c.Lease},
+		Share:  c.Share, Limit: c.Limit, Rules: c.Rules, Within: c.Within, Unseen: c.Unseen,
+	}
 	for _, x := range c.Protected {
 		list, err := x.matches()
 		if err != nil {

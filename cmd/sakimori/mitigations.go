@@ -13,6 +13,7 @@ import (
 	"sakimori/detect"
 	"sakimori/detect/register"
 	"sakimori/lawful"
+	"sakimori/respond"
 	"sakimori/respond/mitigate"
 	"sakimori/respond/mitigate/speaker"
 )
@@ -20,11 +21,12 @@ import (
 // mitigations is what is done against floods: the desk, and those who tell the routers. A
 // nil one does nothing.
 type mitigations struct {
+	actDecisions[mitigate.Mitigation, api.Mitigation]
+
 	desk      *mitigate.Desk
 	speaker   *speaker.Speaker // nil: no peers
 	peers     func() []speaker.Peer
 	attacks   attackBook
-	log       *slog.Logger
 	protected []mitigate.Protected
 }
 
@@ -32,7 +34,7 @@ var _ api.Mitigations = (*mitigations)(nil)
 
 // openMitigations opens the desk in a house.
 func (h *office) openMitigations(ctx context.Context, cfg *config, attacks *register.Register, log *slog.Logger) (*mitigations, error) {
-	m := &mitigations{attacks: attackBook{attacks}, log: log}
+	m := &mitigations{attacks: attackBook{attacks}}
 	policy, err := cfg.Mitigation.policy()
 	if err != nil {
 		return nil, err
@@ -55,6 +57,7 @@ func (h *office) openMitigations(ctx context.Context, cfg *config, attacks *regi
 	m.desk, err = mitigate.Open(ctx, mitigate.Deps{
 		DB: h.db, Clock: cfg.now(), Attacks: m.attacks, Gate: h.gate, Guideline: h.guideline, Recorder: filterDeeds{h.book}, Announcers: announcers, Policy: policy,
 	})
+	m.actDecisions = actDecisions[mitigate.Mitigation, api.Mitigation]{m.desk, apiMitigation, mitigationError, log}
 	return m, err
 }
 
@@ -97,7 +100,7 @@ func (d filterDeeds) Record(ctx context.Context, x mitigate.Deed) error {
 		return err
 	}
 	kind := account.Acted
-	if x.To == mitigate.Approved || x.To == mitigate.Refused {
+	if x.To == respond.Approved || x.To == respond.Refused {
 		kind = account.Approved
 	}
 	_, err = d.book.Append(ctx, ledger.Line{Kind: kind, Who: x.By, What: x, Private: apart})
@@ -106,26 +109,10 @@ func (d filterDeeds) Record(ctx context.Context, x mitigate.Deed) error {
 
 // mitigationError says in both languages what the desk says no to.
 func mitigationError(err error) error {
-	var none *mitigate.NoProposal
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &none):
+	if none, is := errors.AsType[*mitigate.NoProposal](err); is {
 		return &console.Refusal{Text: none.Why()}
-	case errors.Is(err, mitigate.ErrUnknown), errors.Is(err, register.ErrNoAttack):
-		return errors.Join(console.ErrNotFound, err)
-	case errors.Is(err, mitigate.ErrOwn):
-		return errors.Join(api.ErrOwnReview, err)
 	}
-	for of, ja := range map[error]string{
-		mitigate.ErrOrder: "この状態からは進められません", mitigate.ErrBudget: "ルーターに置ける規則の上限を超えます", mitigate.ErrProtected: "保護対象に触れる規則です",
-		mitigate.ErrOver: "攻撃は終わっています", mitigate.ErrGrant: "現在これを許す許可がありません", mitigate.ErrStandby: "広告は別のプロセスが担当しています",
-	} {
-		if errors.Is(err, of) {
-			return refusalOf(err, of, ja)
-		}
-	}
-	return err
+	return actError(err, register.ErrNoAttack, map[error]string{mitigate.ErrProtected: "保護対象に触れる規則です", mitigate.ErrOver: "攻撃は終わっています"})
 }
 
 func (m *mitigations) rehearsal() bool { return m == nil || m.desk.Rehearsal() }
@@ -135,32 +122,20 @@ func (m *mitigations) of(ctx context.Context, attack string) (out []api.Mitigati
 	if m == nil {
 		return nil, nil
 	}
-	list, err := m.desk.List(ctx, mitigate.Query{Attack: attack})
+	list, err := m.desk.List(ctx, respond.Query{About: attack})
 	for i := range list {
 		out = append(out, apiMitigation(&list[i]))
 	}
 	return out, err
 }
 
-// furthest orders states by how much is done.
-var furthest = map[mitigate.State]int{mitigate.Confirmed: 8, mitigate.Announced: 7, mitigate.Approved: 6, mitigate.Proposed: 5, mitigate.RolledBack: 4, mitigate.Failed: 3, mitigate.Withdrawn: 2, mitigate.Expired: 1}
-
 // brief is the mitigation of an attack that has come furthest.
 func (m *mitigations) brief(ctx context.Context, attack string) (*api.MitigationBrief, error) {
 	if m == nil {
 		return nil, nil //nolint:nilnil // nothing is done
 	}
-	list, err := m.desk.List(ctx, mitigate.Query{Attack: attack})
-	if err != nil || len(list) == 0 {
-		return nil, err
-	}
-	best := &list[0]
-	for i := range list {
-		if furthest[list[i].State] > furthest[best.State] {
-			best = &list[i]
-		}
-	}
-	return &api.MitigationBrief{ID: best.ID, State: string(best.State), Words: best.Words}, nil
+	list, err := m.desk.List(ctx, respond.Query{About: attack})
+	return actBrief(list, func(x *mitigate.Mitigation) *respond.Act { return &x.Act }), err
 }
 
 func (o planOrder) order() mitigate.Order {
@@ -194,19 +169,11 @@ func (m *mitigations) Propose(ctx context.Context, attack string, o api.PlanOrde
 	if err != nil {
 		return api.Mitigation{}, mitigationError(err)
 	}
-	return told(m.desk.Propose(ctx, &a, planOrder(o).order(), by, ""))
-}
-
-// told is a mitigation for the API.
-func told(x mitigate.Mitigation, err error) (api.Mitigation, error) {
-	if err != nil {
-		return api.Mitigation{}, mitigationError(err)
-	}
-	return apiMitigation(&x), nil
+	return m.told(m.desk.Propose(ctx, &a, planOrder(o).order(), by, ""))
 }
 
 func (m *mitigations) Mitigations(ctx context.Context, q api.MitigationQuery) (out []api.Mitigation, next string, err error) {
-	query := mitigate.Query{State: mitigate.State(q.State), Attack: q.Attack, Limit: q.Limit + 1}
+	query := respond.Query{State: respond.State(q.State), About: q.Attack, Limit: q.Limit + 1}
 	if q.After != "" {
 		if err := json.Unmarshal([]byte(q.After), &query.Before); err != nil {
 			return nil, "", err
@@ -219,7 +186,7 @@ func (m *mitigations) Mitigations(ctx context.Context, q api.MitigationQuery) (o
 	if len(list) > q.Limit {
 		list = list[:q.Limit]
 		last := &list[q.Limit-1]
-		mark, err := json.Marshal(mitigate.After{At: last.ProposedAt, ID: last.ID})
+		mark, err := json.Marshal(respond.After{At: last.ProposedAt, ID: last.ID})
 		if err != nil {
 			return nil, "", err
 		}
@@ -232,33 +199,7 @@ func (m *mitigations) Mitigations(ctx context.Context, q api.MitigationQuery) (o
 }
 
 func (m *mitigations) Mitigation(ctx context.Context, id string) (api.Mitigation, error) {
-	return told(m.desk.Get(ctx, id))
-}
-
-func (m *mitigations) Approve(ctx context.Context, id, by, why string) (api.Mitigation, error) {
-	x, err := m.desk.Approve(ctx, id, by, why)
-	return m.now(ctx, x, err)
-}
-
-func (m *mitigations) Reject(ctx context.Context, id, by, why string) (api.Mitigation, error) {
-	return told(m.desk.Reject(ctx, id, by, why))
-}
-
-func (m *mitigations) Withdraw(ctx context.Context, id, by, why string) (api.Mitigation, error) {
-	x, err := m.desk.Withdraw(ctx, id, by, why)
-	return m.now(ctx, x, err)
-}
-
-// now does at once what a decision made due, and gives the mitigation as it then is.
-func (m *mitigations) now(ctx context.Context, x mitigate.Mitigation, err error) (api.Mitigation, error) {
-	if err != nil {
-		return told(x, err)
-	}
-	_, due := m.desk.Tick(ctx) // what fails is tried again each second, and the decision stands
-	if x, err = m.desk.Get(ctx, x.ID); err == nil && due != nil {
-		m.log.WarnContext(ctx, "what was decided couldn't be done at once; it is tried again", slog.String("mitigation", x.ID), slog.Any("error", due))
-	}
-	return told(x, err)
+	return m.told(m.desk.Get(ctx, id))
 }
 
 func (m *mitigations) Means(ctx context.Context) (out api.MitigationMeans, err error) {
@@ -353,21 +294,10 @@ func apiAction(a mitigate.Action) string {
 
 func apiMitigation(m *mitigate.Mitigation) api.Mitigation {
 	out := api.Mitigation{
-		ID: m.ID, Attack: m.Attack, Object: attackObject(&m.Object), State: string(m.State), Words: m.Words, Rehearsal: m.Rehearsal, Proposal: apiProposal(&m.Proposal),
-		ProposedBy: m.ProposedBy, ProposedAt: m.ProposedAt, Needs: m.Needs, AnnouncedAt: m.AnnouncedAt, ConfirmedAt: m.ConfirmedAt, Effect: m.EffectMS,
-		Before: m.Before, After: m.After, Ends: m.Ends, WithdrawnAt: m.WithdrawnAt, WithdrawnBy: m.WithdrawnBy, Reason: m.Reason,
-	}
-	if m.Grant != nil {
-		out.Grant = &api.MitigationGrant{ID: m.Grant.ID, Rule: m.Grant.Rule, Title: m.Grant.Title, Until: momentOrNull(m.Grant.Until)}
-	}
-	for _, a := range m.Approvals {
-		out.Approvals = append(out.Approvals, api.MitigationApproval(a))
+		ActLife: apiAct(&m.Act), State: string(m.State), Attack: m.Attack, Object: attackObject(&m.Object), Proposal: apiProposal(&m.Proposal), Effect: m.EffectMS, Before: m.Before, After: m.After,
 	}
 	for _, h := range m.Held {
 		out.Held = append(out.Held, api.MitigationHeld{Peer: h.Peer, Rules: h.Rules, At: h.At})
-	}
-	for _, c := range m.Changes {
-		out.History = append(out.History, api.MitigationStep{At: c.At, State: string(c.To), Who: c.Who, Why: c.Why})
 	}
 	return out
 }

@@ -17,18 +17,19 @@ import (
 	"sakimori/lawful"
 	"sakimori/observe"
 	"sakimori/observe/route"
+	"sakimori/respond"
 	remedy "sakimori/respond/leak"
 	acts "sakimori/respond/leak/desk"
-	"sakimori/respond/mitigate/speaker"
 )
 
 // remedies are what can be done about an incident of routing, and the desk of the one
 // thing that the house does itself. A nil one does nothing.
 type remedies struct {
+	actDecisions[acts.Announcement, api.RouteAct]
+
 	desk     *acts.Desk
 	house    *remedy.House
 	register *register.Register
-	log      *slog.Logger
 	table    func() *routing // nil before routes are taken
 }
 
@@ -36,29 +37,19 @@ var _ api.Remedies = (*remedies)(nil)
 
 // openRemedies opens the desk of announcements in a house.
 func (h *office) openRemedies(ctx context.Context, cfg *config, incidents *register.Register, names func(uint32) string, log *slog.Logger, table func() *routing) (*remedies, error) {
-	r := &remedies{house: cfg.Route.operator(names), register: incidents, log: log, table: table}
+	r := &remedies{house: cfg.Route.operator(names), register: incidents, table: table}
 	d := acts.Deps{
 		DB: h.db, Clock: cfg.now(), House: r.house, ROAs: r, Incidents: incidents, Finding: findingOf, DataTime: r.newest, Gate: h.gate, Guideline: h.guideline,
 		Recorder: routeDeeds{h.book}, Sight: r,
-		Policy: acts.Policy{Live: cfg.Route.Announce.Live, Approvals: cfg.Route.Announce.Approvals, TTL: cfg.Route.Announce.TTL},
+		Policy: acts.Policy{Policy: respond.Policy{Live: cfg.Route.Announce.Live, Approvals: cfg.Route.Announce.Approvals, TTL: cfg.Route.Announce.TTL}},
 	}
 	if h.acts != nil && h.acts.speaker != nil {
-		d.Announcers = append(d.Announcers, origins{h.acts.speaker.Origins()})
+		d.Announcers = append(d.Announcers, h.acts.speaker.Origins())
 	}
 	var err error
 	r.desk, err = acts.Open(ctx, d)
+	r.actDecisions = actDecisions[acts.Announcement, api.RouteAct]{r.desk, apiRouteAct, remedyError, log}
 	return r, err
-}
-
-// origins is the BGP speaker, as the desk of announcements knows it.
-type origins struct{ speaker.Origins }
-
-func (o origins) Held(ctx context.Context) (out []acts.Held, err error) {
-	list, err := o.Origins.Held(ctx)
-	for _, h := range list {
-		out = append(out, acts.Held(h))
-	}
-	return out, err
 }
 
 // routeDeeds writes down what is about to be done. Own prefixes are public.
@@ -66,7 +57,7 @@ type routeDeeds struct{ book *ledger.Book }
 
 func (d routeDeeds) Record(ctx context.Context, x acts.Deed) error {
 	kind := account.Acted
-	if x.To == acts.Approved || x.To == acts.Refused {
+	if x.To == respond.Approved || x.To == respond.Refused {
 		kind = account.Approved
 	}
 	_, err := d.book.Append(ctx, ledger.Line{Kind: kind, Who: x.By, What: x})
@@ -93,23 +84,9 @@ func (k keptIncidents) Open(ctx context.Context, id string) (lawful.Finding, err
 
 // remedyError says in both languages what the desk says no to.
 func remedyError(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, acts.ErrUnknown), errors.Is(err, register.ErrNoIncident):
-		return errors.Join(console.ErrNotFound, err)
-	case errors.Is(err, acts.ErrOwn):
-		return errors.Join(api.ErrOwnReview, err)
-	}
-	for of, ja := range map[error]string{
-		acts.ErrOrder: "この状態からは進められません", acts.ErrScope: "提案された細分経路ではないか、広告できません", acts.ErrTwice: "別の広告で扱われています",
-		acts.ErrBudget: "広告できる自社の細分経路の上限を超えます", acts.ErrOver: "障害は終わっています", acts.ErrGrant: "現在これを許す許可がありません", acts.ErrStandby: "広告は別のプロセスが担当しています",
-	} {
-		if errors.Is(err, of) {
-			return refusalOf(err, of, ja)
-		}
-	}
-	return err
+	return actError(err, register.ErrNoIncident, map[error]string{
+		acts.ErrScope: "提案された細分経路ではないか、広告できません", acts.ErrTwice: "別の広告で扱われています", acts.ErrOver: "障害は終わっています",
+	})
 }
 
 // newest is the time of the newest route.
@@ -226,7 +203,7 @@ func (r *remedies) Remedies(ctx context.Context, id string) (out api.RemedyList,
 	for _, m := range remedy.MoreSpecifics(r.house, &i, r) {
 		out.MoreSpecifics = append(out.MoreSpecifics, api.RemedyMoreSpecific{Prefix: m.Prefix.String(), Of: m.Of.String(), Effect: m.Effect, SideEffects: m.SideEffects, Possible: m.Possible, Why: m.Why})
 	}
-	list, err := r.desk.List(ctx, acts.Query{Incident: id})
+	list, err := r.desk.List(ctx, respond.Query{About: id})
 	for k := range list {
 		whole, err := r.desk.Get(ctx, list[k].ID)
 		if err != nil {
@@ -272,48 +249,24 @@ func (r *remedies) maxima() (out []remedy.Count) {
 	return out
 }
 
-func apiRouteAct(a *acts.Act) api.RouteAct {
-	out := api.RouteAct{
-		ID: a.ID, Incident: a.Incident, State: string(a.State), Words: a.Words, Rehearsal: a.Rehearsal, ProposedBy: a.ProposedBy, ProposedAt: a.ProposedAt, Needs: a.Needs,
-		AnnouncedAt: a.AnnouncedAt, ConfirmedAt: a.ConfirmedAt, Ends: a.Ends, WithdrawnAt: a.WithdrawnAt, WithdrawnBy: a.WithdrawnBy, Reason: a.Reason,
-	}
+func apiRouteAct(a *acts.Announcement) api.RouteAct {
+	out := api.RouteAct{ActLife: apiAct(&a.Act), State: string(a.State), Incident: a.Incident}
 	for _, p := range a.Prefixes {
 		out.Prefixes = append(out.Prefixes, p.String())
 	}
-	if a.Grant != nil {
-		out.Grant = &api.MitigationGrant{ID: a.Grant.ID, Rule: a.Grant.Rule, Title: a.Grant.Title, Until: &a.Grant.Until}
-	}
-	for _, x := range a.Approvals {
-		out.Approvals = append(out.Approvals, api.MitigationApproval(x))
-	}
 	for _, h := range a.Held {
-		out.Held = append(out.Held, api.RouteHeld{Peer: h.Peer, Routes: h.Routes, At: h.At})
-	}
-	for _, c := range a.Changes {
-		out.History = append(out.History, api.MitigationStep{At: c.At, State: string(c.To), Who: c.Who, Why: c.Why})
+		out.Held = append(out.Held, api.RouteHeld{Peer: h.Peer, Routes: h.Rules, At: h.At})
 	}
 	return out
 }
-
-// furthestAct orders states by how much is done.
-var furthestAct = map[acts.State]int{acts.Confirmed: 7, acts.Announced: 6, acts.Approved: 5, acts.Proposed: 4, acts.Failed: 3, acts.Withdrawn: 2, acts.Expired: 1}
 
 // brief is how many acts an incident has, and the one that has come furthest.
 func (r *remedies) brief(ctx context.Context, incident string) (int, *api.MitigationBrief, error) {
 	if r == nil {
 		return 0, nil, nil
 	}
-	list, err := r.desk.List(ctx, acts.Query{Incident: incident})
-	if err != nil || len(list) == 0 {
-		return 0, nil, err
-	}
-	best := &list[0]
-	for i := range list {
-		if furthestAct[list[i].State] > furthestAct[best.State] {
-			best = &list[i]
-		}
-	}
-	return len(list), &api.MitigationBrief{ID: best.ID, State: string(best.State), Words: best.Words}, nil
+	list, err := r.desk.List(ctx, respond.Query{About: incident})
+	return len(list), actBrief(list, func(x *acts.Announcement) *respond.Act { return &x.Act }), err
 }
 
 func (r *remedies) Propose(ctx context.Context, incident string, prefixes []string, by, why string) (api.RouteAct, error) {
@@ -329,77 +282,28 @@ func (r *remedies) Propose(ctx context.Context, incident string, prefixes []stri
 		}
 		list = append(list, p.Masked())
 	}
-	a, err := r.desk.Propose(ctx, &i, list, by, why)
-	return acted(a, err)
+	return r.told(r.desk.Propose(ctx, &i, list, by, why))
 }
 
-func acted(a acts.Act, err error) (api.RouteAct, error) {
-	if err != nil {
-		return api.RouteAct{}, remedyError(err)
-	}
-	return apiRouteAct(&a), nil
-}
-
-func (r *remedies) Approve(ctx context.Context, id, by, why string) (api.RouteAct, error) {
-	a, err := r.desk.Approve(ctx, id, by, why)
-	return r.at(ctx, a, err)
-}
-
-func (r *remedies) Reject(ctx context.Context, id, by, why string) (api.RouteAct, error) {
-	return acted(r.desk.Reject(ctx, id, by, why))
-}
-
-func (r *remedies) Withdraw(ctx context.Context, id, by, why string) (api.RouteAct, error) {
-	a, err := r.desk.Withdraw(ctx, id, by, why)
-	return r.at(ctx, a, err)
-}
-
-// at does at once what a decision made due, and gives the act as it then is.
-func (r *remedies) at(ctx context.Context, a acts.Act, err error) (api.RouteAct, error) {
-	if err != nil {
-		return acted(a, err)
-	}
-	_, due := r.desk.Tick(ctx) // what fails is tried again each second, and the decision stands
-	if a, err = r.desk.Get(ctx, a.ID); err == nil && due != nil {
-		r.log.WarnContext(ctx, "what was decided couldn't be done at once; it is tried again", slog.String("act", a.ID), slog.Any("error", due))
-	}
-	return acted(a, err)
-}
-
-// follow has the desk look at incidents each second. When it ends, what routers hold goes:
-// nobody would take it back.
+// follow has the desk look at incidents.
 func (r *remedies) follow(ctx context.Context, ready func()) error {
-	if _, err := r.desk.Tick(ctx); err != nil {
-		r.log.ErrorContext(ctx, "announcements of before couldn't be put right; it is tried again", slog.Any("error", err))
-	}
-	ready()
 	told := map[string]time.Time{} // which version of an incident the desk knows
-	second := time.NewTicker(time.Second)
-	defer second.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return r.desk.Close(context.WithoutCancel(ctx))
-		case <-second.C:
-			l := r.table()
-			if l == nil {
+	return keepActs(ctx, ready, "announcements", r.desk, r.log, func(ctx context.Context) (err error) {
+		l := r.table()
+		if l == nil {
+			return nil
+		}
+		for _, i := range l.run.all() {
+			if told[i.ID].Equal(i.Changed) {
 				continue
 			}
-			for _, i := range l.run.all() {
-				if told[i.ID].Equal(i.Changed) {
-					continue
-				}
-				if err := r.desk.Incident(ctx, &i); err != nil {
-					if ctx.Err() == nil {
-						r.log.ErrorContext(ctx, "announcements", slog.String("incident", i.ID), slog.Any("error", err))
-					}
-					continue
-				}
-				told[i.ID] = i.Changed
+			if failed := r.desk.Incident(ctx, &i); failed != nil {
+				err = errors.Join(err, fmt.Errorf("incident %s: %w", i.ID, failed))
+				continue
 			}
-			if _, err := r.desk.Tick(ctx); err != nil && ctx.Err() == nil {
-				r.log.ErrorContext(ctx, "announcements", slog.Any("error", err))
-			}
+			told[i.ID] = i.Changed
 		}
-	}
+		_, due := r.desk.Tick(ctx)
+		return errors.Join(err, due)
+	})
 }

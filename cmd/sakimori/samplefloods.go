@@ -13,6 +13,7 @@ import (
 	"sakimori/lawful"
 	"sakimori/observe"
 	"sakimori/observe/flow"
+	"sakimori/respond"
 	"sakimori/respond/mitigate"
 	"sakimori/sim"
 )
@@ -189,7 +190,7 @@ func (x *sampleFloods) people(ctx context.Context, a *detect.Attack) error {
 	if a.State == detect.Closed || a.Object.Prefix == sampleLeft {
 		return nil
 	}
-	list, err := x.acts.desk.List(ctx, mitigate.Query{Attack: a.ID})
+	list, err := x.acts.desk.List(ctx, respond.Query{About: a.ID})
 	if err != nil {
 		return err
 	}
@@ -202,12 +203,12 @@ func (x *sampleFloods) people(ctx context.Context, a *detect.Attack) error {
 	}
 	for i := range list {
 		const looks = 20 * time.Second // that the other one looks at it
-		if m := &list[i]; m.State != mitigate.Proposed || x.clock.Now().Sub(m.ProposedAt) < looks {
+		if m := &list[i]; m.State != respond.Proposed || x.clock.Now().Sub(m.ProposedAt) < looks {
 			continue
 		}
 		_, err := x.acts.desk.Approve(ctx, list[i].ID, deskD, say("見本: 巻き添えは上限内", "sample: what else is hit is within the limit"))
 		_, refused := errors.AsType[*lawful.Refusal](err)
-		if err != nil && !refused && !errors.Is(err, mitigate.ErrOver) && !errors.Is(err, mitigate.ErrOwn) && !errors.Is(err, mitigate.ErrOrder) {
+		if err != nil && !refused && !errors.Is(err, mitigate.ErrOver) && !errors.Is(err, respond.ErrOwn) && !errors.Is(err, respond.ErrOrder) {
 			return err
 		}
 	}

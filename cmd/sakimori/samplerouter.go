@@ -11,6 +11,7 @@ import (
 	"sakimori/base/wire/packet"
 	"sakimori/detect"
 	"sakimori/observe"
+	"sakimori/respond"
 	"sakimori/respond/mitigate"
 	"sakimori/respond/mitigate/speaker"
 )
@@ -59,11 +60,11 @@ func (r *sampleRouter) Withdraw(_ context.Context, id string) error {
 	return nil
 }
 
-func (r *sampleRouter) Held(context.Context) (list []mitigate.Held, err error) {
+func (r *sampleRouter) Held(context.Context) (list []respond.Held, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for id, x := range r.acts {
-		list = append(list, mitigate.Held{ID: id, Peer: r.name(), Rules: len(x.rules), At: x.taken})
+		list = append(list, respond.Held{ID: id, Peer: r.name(), Rules: len(x.rules), At: x.taken})
 	}
 	return list, nil
 }

@@ -199,9 +199,7 @@ func (s *Server) registerAttacks(v1 string) {
 	add(s, post, v1+"/attacks/{id}/propose", "proposeMitigation", "Propose a mitigation", s.proposeMitigation)
 	add(s, get, v1+"/mitigations", "mitigations", "What is done against floods, the newest first", s.mitigations)
 	add(s, get, v1+"/mitigations/{id}", "mitigation", "One of them", s.mitigation)
-	add(s, post, v1+"/mitigations/{id}/approve", "approveMitigation", "Agree to it, in one's own name", s.approveMitigation)
-	add(s, post, v1+"/mitigations/{id}/reject", "rejectMitigation", "Say no to it", s.rejectMitigation)
-	add(s, post, v1+"/mitigations/{id}/withdraw", "withdrawMitigation", "Take it back from all routers, now", s.withdrawMitigation)
+	addDecisions(s, v1+"/mitigations/{id}", "Mitigation", s.acts, mitigated)
 	add(s, post, v1+"/replay", "replay", "What would other thresholds have said of an hour that is past?", s.replay)
 	add(s, get, v1+"/replay/{id}", "replayed", "What they would have said", s.replayed)
 }

@@ -111,7 +111,7 @@ func (m *memoryAttacks) Propose(_ context.Context, attack string, o PlanOrder, b
 	if err != nil {
 		return Mitigation{}, err
 	}
-	m.acts = append(m.acts, Mitigation{ID: "M-1", Attack: attack, State: "proposed", Proposal: plan[0], ProposedBy: by, Needs: 1})
+	m.acts = append(m.acts, Mitigation{ActLife: ActLife{ID: "M-1", ProposedBy: by, Needs: 1}, Attack: attack, State: "proposed", Proposal: plan[0]})
 	return m.acts[len(m.acts)-1], nil
 }
 

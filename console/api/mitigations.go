@@ -16,9 +16,7 @@ type Mitigations interface {
 	Mitigations(ctx context.Context, q MitigationQuery) (list []Mitigation, next string, err error)
 	Mitigation(ctx context.Context, id string) (Mitigation, error)
 	Propose(ctx context.Context, attack string, o PlanOrder, by string) (Mitigation, error)
-	Approve(ctx context.Context, id, by, why string) (Mitigation, error)
-	Reject(ctx context.Context, id, by, why string) (Mitigation, error)
-	Withdraw(ctx context.Context, id, by, why string) (Mitigation, error)
+	Decisions[Mitigation]
 	// Means are the routers, and how much they may be asked.
 	Means(ctx context.Context) (MitigationMeans, error)
 }
@@ -97,29 +95,6 @@ func (p Proposal) filled() Proposal {
 	return p
 }
 
-// MitigationGrant is the permission that an act stands on.
-type MitigationGrant struct {
-	ID    string      `json:"id"`
-	Rule  string      `json:"rule"`
-	Title detect.Text `json:"title"`
-	Until *time.Time  `json:"until"`
-}
-
-// MitigationApproval is one person's yes.
-type MitigationApproval struct {
-	Who string    `json:"who"`
-	At  time.Time `json:"at"`
-	Why string    `json:"why"`
-}
-
-// MitigationStep is one change of state.
-type MitigationStep struct {
-	At    time.Time   `json:"at"`
-	State string      `json:"state"`
-	Who   string      `json:"who"`
-	Why   detect.Text `json:"why"`
-}
-
 // MitigationHeld is what one router has of it.
 type MitigationHeld struct {
 	Peer  string    `json:"peer"`
@@ -129,36 +104,21 @@ type MitigationHeld struct {
 
 // Mitigation is one act against an attack, and its life.
 type Mitigation struct {
-	ID        string       `json:"id"`
-	Attack    string       `json:"attack"`
-	Object    AttackObject `json:"object"`
-	State     string       `json:"state" enum:"proposed,approved,announced,confirmed,withdrawn,refused,failed,expired,rolled_back"`
-	Words     detect.Text  `json:"words"`
-	Rehearsal bool         `json:"rehearsal" doc:"it would have been announced, and wasn't"`
-	Proposal  Proposal     `json:"proposal"`
+	ActLife
 
-	Grant      *MitigationGrant     `json:"grant" doc:"null: none yet"`
-	ProposedBy string               `json:"proposed_by"`
-	ProposedAt time.Time            `json:"proposed_at"`
-	Approvals  []MitigationApproval `json:"approvals" nullable:"false"`
-	Needs      int                  `json:"needs" doc:"people who still have to agree"`
-
-	AnnouncedAt *time.Time       `json:"announced_at"`
-	ConfirmedAt *time.Time       `json:"confirmed_at"`
-	Effect      *int64           `json:"effect_ms" doc:"from the announcement until the attack fell; null: not seen"`
-	Before      *detect.Rate     `json:"before"`
-	After       *detect.Rate     `json:"after"`
-	Ends        *time.Time       `json:"ends" doc:"by itself, unless it is renewed"`
-	WithdrawnAt *time.Time       `json:"withdrawn_at"`
-	WithdrawnBy string           `json:"withdrawn_by"`
-	Reason      *detect.Text     `json:"reason" doc:"why it ended; null: it stands"`
-	Held        []MitigationHeld `json:"held" nullable:"false"`
-	History     []MitigationStep `json:"history" nullable:"false" doc:"the oldest first"`
+	State    string           `json:"state" enum:"proposed,approved,announced,confirmed,withdrawn,refused,failed,expired,rolled_back"`
+	Attack   string           `json:"attack"`
+	Object   AttackObject     `json:"object"`
+	Proposal Proposal         `json:"proposal"`
+	Effect   *int64           `json:"effect_ms" doc:"from the announcement until the attack fell; null: not seen"`
+	Before   *detect.Rate     `json:"before"`
+	After    *detect.Rate     `json:"after"`
+	Held     []MitigationHeld `json:"held" nullable:"false"`
 }
 
 func (m Mitigation) filled() Mitigation {
 	m.Proposal = m.Proposal.filled()
-	m.Approvals, m.Held, m.History = filled(m.Approvals), filled(m.Held), filled(m.History)
+	m.ActLife, m.Held = m.ActLife.filled(), filled(m.Held)
 	return m
 }
 
@@ -263,12 +223,6 @@ type (
 	mitigationInput struct {
 		ID string `path:"id" maxLength:"128"`
 	}
-	mitigationWhyInput struct {
-		ID   string `path:"id" maxLength:"128"`
-		Body struct {
-			Why string `json:"why" minLength:"1" maxLength:"1000"`
-		}
-	}
 	mitigationBody struct {
 		Mitigation Mitigation `json:"mitigation"`
 	}
@@ -364,37 +318,6 @@ func (s *Server) mitigation(ctx context.Context, in *mitigationInput) (*output[m
 		return nil, err
 	}
 	return mitigated(d.Mitigation(ctx, in.ID))
-}
-
-// step lets a person decide on a mitigation.
-func (s *Server) step(ctx context.Context, do func(Mitigations, string) (Mitigation, error)) (*output[mitigationBody], error) {
-	d, err := s.acts()
-	if err != nil {
-		return nil, err
-	}
-	who, err := s.human(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return mitigated(do(d, who))
-}
-
-func (s *Server) approveMitigation(ctx context.Context, in *mitigationWhyInput) (*output[mitigationBody], error) {
-	return s.step(ctx, func(d Mitigations, who string) (Mitigation, error) { return d.Approve(ctx, in.ID, who, in.Body.Why) })
-}
-
-func (s *Server) rejectMitigation(ctx context.Context, in *mitigationWhyInput) (*output[mitigationBody], error) {
-	return s.step(ctx, func(d Mitigations, who string) (Mitigation, error) { return d.Reject(ctx, in.ID, who, in.Body.Why) })
-}
-
-// withdrawMitigation takes no person: whoever may, and a machine too, may always let
-// traffic go again.
-func (s *Server) withdrawMitigation(ctx context.Context, in *mitigationWhyInput) (*output[mitigationBody], error) {
-	d, err := s.acts()
-	if err != nil {
-		return nil, err
-	}
-	return mitigated(d.Withdraw(ctx, in.ID, s.actor(ctx), in.Body.Why))
 }
 
 func (s *Server) whatIf() (Replays, error) {

@@ -14,9 +14,7 @@ import (
 type Remedies interface {
 	Remedies(ctx context.Context, incident string) (RemedyList, error)
 	Propose(ctx context.Context, incident string, prefixes []string, by, why string) (RouteAct, error)
-	Approve(ctx context.Context, id, by, why string) (RouteAct, error)
-	Reject(ctx context.Context, id, by, why string) (RouteAct, error)
-	Withdraw(ctx context.Context, id, by, why string) (RouteAct, error)
+	Decisions[RouteAct]
 }
 
 // RemedyList is all that can be done about an incident; nothing of it is done by itself.
@@ -78,25 +76,12 @@ type RemedyMoreSpecific struct {
 
 // RouteAct is an announcement of own more-specifics, and its life.
 type RouteAct struct {
-	ID          string               `json:"id"`
-	Incident    string               `json:"incident"`
-	Prefixes    []string             `json:"prefixes" nullable:"false"`
-	State       string               `json:"state" enum:"proposed,approved,announced,confirmed,withdrawn,refused,failed,expired"`
-	Words       detect.Text          `json:"words"`
-	Rehearsal   bool                 `json:"rehearsal" doc:"it would have been announced, and wasn't"`
-	Grant       *MitigationGrant     `json:"grant" doc:"null: none yet"`
-	ProposedBy  string               `json:"proposed_by"`
-	ProposedAt  time.Time            `json:"proposed_at"`
-	Approvals   []MitigationApproval `json:"approvals" nullable:"false"`
-	Needs       int                  `json:"needs" doc:"people who still have to agree"`
-	AnnouncedAt *time.Time           `json:"announced_at"`
-	ConfirmedAt *time.Time           `json:"confirmed_at"`
-	Ends        *time.Time           `json:"ends" doc:"by itself"`
-	WithdrawnAt *time.Time           `json:"withdrawn_at"`
-	WithdrawnBy string               `json:"withdrawn_by"`
-	Reason      *detect.Text         `json:"reason" doc:"why it ended; null: it stands"`
-	Held        []RouteHeld          `json:"held" nullable:"false"`
-	History     []MitigationStep     `json:"history" nullable:"false" doc:"the oldest first"`
+	ActLife
+
+	State    string      `json:"state" enum:"proposed,approved,announced,confirmed,withdrawn,refused,failed,expired"`
+	Incident string      `json:"incident"`
+	Prefixes []string    `json:"prefixes" nullable:"false"`
+	Held     []RouteHeld `json:"held" nullable:"false"`
 }
 
 // RouteHeld is what one router has of it.
@@ -107,7 +92,7 @@ type RouteHeld struct {
 }
 
 func (a RouteAct) filled() RouteAct {
-	a.Prefixes, a.Approvals, a.Held, a.History = filled(a.Prefixes), filled(a.Approvals), filled(a.Held), filled(a.History)
+	a.ActLife, a.Prefixes, a.Held = a.ActLife.filled(), filled(a.Prefixes), filled(a.Held)
 	return a
 }
 
@@ -169,35 +154,4 @@ func (s *Server) proposeAnnouncement(ctx context.Context, in *announceIn) (*outp
 		return nil, err
 	}
 	return routeActed(d.Propose(ctx, in.ID, in.Body.Prefixes, s.actor(ctx), in.Body.Why))
-}
-
-// routeStep lets a person decide on an announcement.
-func (s *Server) routeStep(ctx context.Context, do func(Remedies, string) (RouteAct, error)) (*output[routeActBody], error) {
-	d, err := s.remediesPort()
-	if err != nil {
-		return nil, err
-	}
-	who, err := s.human(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return routeActed(do(d, who))
-}
-
-func (s *Server) approveAnnouncement(ctx context.Context, in *mitigationWhyInput) (*output[routeActBody], error) {
-	return s.routeStep(ctx, func(d Remedies, who string) (RouteAct, error) { return d.Approve(ctx, in.ID, who, in.Body.Why) })
-}
-
-func (s *Server) rejectAnnouncement(ctx context.Context, in *mitigationWhyInput) (*output[routeActBody], error) {
-	return s.routeStep(ctx, func(d Remedies, who string) (RouteAct, error) { return d.Reject(ctx, in.ID, who, in.Body.Why) })
-}
-
-// withdrawAnnouncement takes no person: whoever may, and a machine too, may always take
-// back what isn't usual.
-func (s *Server) withdrawAnnouncement(ctx context.Context, in *mitigationWhyInput) (*output[routeActBody], error) {
-	d, err := s.remediesPort()
-	if err != nil {
-		return nil, err
-	}
-	return routeActed(d.Withdraw(ctx, in.ID, s.actor(ctx), in.Body.Why))
 }

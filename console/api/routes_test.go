@@ -126,7 +126,7 @@ func (m *memoryRoutes) Remedies(_ context.Context, id string) (RemedyList, error
 }
 
 func (m *memoryRoutes) Propose(_ context.Context, incident string, prefixes []string, by, _ string) (RouteAct, error) {
-	m.acts = append(m.acts, RouteAct{ID: "A-1", Incident: incident, Prefixes: prefixes, State: "proposed", ProposedBy: by, Needs: 2})
+	m.acts = append(m.acts, RouteAct{ActLife: ActLife{ID: "A-1", ProposedBy: by, Needs: 2}, Incident: incident, Prefixes: prefixes, State: "proposed"})
 	return m.acts[len(m.acts)-1], nil
 }
 

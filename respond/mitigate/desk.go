@@ -2,10 +2,11 @@ package mitigate
 
 import (
 	"context"
+	"embed"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"sakimori/base/relation"
 	"sakimori/detect"
 	"sakimori/lawful"
+	"sakimori/respond"
 )
 
 // Attacks knows the newest version of an attack.
@@ -30,43 +32,25 @@ type Baseline interface {
 // Policy is what an operator sets. The zero one is DefaultPolicy in rehearsal with
 // every number at its default.
 type Policy struct {
-	Live      bool          // announce for real; otherwise everything is a rehearsal
+	respond.Policy // of 1 person, and 100 rules
+
 	Share     float64       // of an attack that is to be stopped, 0.95
 	Limit     float64       // of ordinary traffic that may be hit at most, whatever a person chooses: 0.05
 	Rules     int           // most of one mitigation, 20
-	Budget    int           // most that all of them have with a router, 100
-	Approvals int           // people besides who proposed, 1
-	TTL       time.Duration // of what is announced, renewed at half of it, 10 min
-	Patience  time.Duration // that a proposal waits for people, 1 h
 	Within    time.Duration // that an effect must show, 60 s
 	Unseen    bool          // exporters count before their routers filter, and don't tell what was dropped: that nothing falls proves nothing, and rolls nothing back
-	Lease     time.Duration // of the right to announce, 30 s
 	Protected []Protected
 }
 
 func (p *Policy) fill() {
-	set := func(d *time.Duration, to time.Duration) {
-		if *d == 0 {
-			*d = to
-		}
+	p.Fill(1, 100)
+	if p.Within == 0 {
+		p.Within = time.Minute
 	}
-	set(&p.TTL, 10*time.Minute)
-	set(&p.Patience, time.Hour)
-	set(&p.Within, time.Minute)
-	set(&p.Lease, 30*time.Second)
 	o := Options{Share: p.Share, Limit: p.Limit, Rules: p.Rules}
 	o.fill()
 	p.Share, p.Limit, p.Rules = o.Share, o.Limit, o.Rules
-	if p.Budget == 0 {
-		p.Budget = 100
-	}
-	if p.Approvals == 0 {
-		p.Approvals = 1
-	}
 }
-
-// longest is how long anything of a mitigation lasts, as the guideline's rule has it.
-const longest = 24 * time.Hour
 
 // Check tells which setting can't be.
 func (p *Policy) Check() error {
@@ -74,15 +58,10 @@ func (p *Policy) Check() error {
 	if err := o.Check(); err != nil {
 		return err
 	}
-	switch {
-	case p.Budget < 0 || p.Approvals < 0 || p.Approvals > 5:
-		return fmt.Errorf("the budget of rules (%d) isn't negative, and 1 to 5 people approve (%d)", p.Budget, p.Approvals)
-	case p.TTL < 0 || p.TTL > longest || p.Patience < 0 || p.Within < 0 || p.Lease < 0:
-		return fmt.Errorf("the times of mitigations are positive, and their TTL at most %s", longest)
-	case p.TTL != 0 && p.TTL < 10*time.Second || p.Lease != 0 && p.Lease < 5*time.Second:
-		return errors.New("a TTL below 10 s or a lease below 5 s ends between two looks at it")
+	if p.Within < 0 {
+		return errors.New("the time within which an effect must show is positive")
 	}
-	return nil
+	return p.Policy.Check()
 }
 
 // Deps are what a Desk works with.
@@ -91,7 +70,7 @@ type Deps struct {
 	Clock      clock.Clock
 	Attacks    Attacks
 	Baseline   Baseline // nil: what attacks bring themselves
-	Gate       Gate
+	Gate       respond.Gate
 	Guideline  lawful.Guideline // for what would be decided
 	Recorder   Recorder
 	Announcers []Announcer // none in rehearsal is fine
@@ -101,15 +80,15 @@ type Deps struct {
 // Desk keeps mitigations through their lives. It may be used by many goroutines, and by
 // several processes on one store: one of them announces.
 type Desk struct {
-	Deps
-	holder  string // of the lease
-	acting  sync.Mutex
-	mine    bool      // this process announces
-	compare time.Time // when what announcers hold is looked at again
-	mu      sync.Mutex
-	holds   []Held               // what they held then
-	seen    map[string]time.Time // attacks, by when somebody last told of them
-	tried   map[string]time.Time // and by when it was last tried to propose something
+	*respond.Desk[Mitigation, Rule]
+
+	Attacks  Attacks
+	Baseline Baseline
+	Recorder Recorder
+	Policy   Policy
+	mu       sync.Mutex
+	seen     map[string]time.Time // attacks, by when somebody last told of them
+	tried    map[string]time.Time // and by when it was last tried to propose something
 }
 
 // house is who does what no person does.
@@ -117,22 +96,31 @@ const house = "house:mitigate"
 
 // Open prepares the tables. It announces nothing; call Tick every second, the first time
 // before anything else is done.
-func Open(ctx context.Context, d Deps) (*Desk, error) {
-	if err := d.Policy.Check(); err != nil {
+func Open(ctx context.Context, x Deps) (*Desk, error) {
+	if err := x.Policy.Check(); err != nil {
 		return nil, err
 	}
-	d.Policy.fill()
-	if d.Policy.Live && len(d.Announcers) == 0 {
+	x.Policy.fill()
+	if x.Policy.Live && len(x.Announcers) == 0 {
 		return nil, errors.New("mitigations are live, and nothing is configured that announces them: a BGP peer or a webhook; or leave it a rehearsal")
 	}
-	if err := migrate(ctx, d.DB); err != nil {
+	d := &Desk{Attacks: x.Attacks, Baseline: x.Baseline, Recorder: x.Recorder, Policy: x.Policy, seen: map[string]time.Time{}, tried: map[string]time.Time{}}
+	var err error
+	d.Desk, err = respond.Open(ctx,
+		respond.Deps[Rule]{DB: x.DB, Clock: x.Clock, Gate: x.Gate, Guideline: x.Guideline, Announcers: x.Announcers, Policy: &d.Policy.Policy},
+		respond.Kind{Name: "mitigation", Prefix: "M-", House: house, Rules: detect.Text{JA: "規則", EN: "rules"}}, mission{d})
+	if err != nil {
 		return nil, err
 	}
-	return &Desk{Deps: d, holder: newID(), seen: map[string]time.Time{}, tried: map[string]time.Time{}}, nil
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return nil, err
+	}
+	return d, x.DB.Migrate(ctx, "mitigate", files) // they were kept apart once
 }
 
-// Rehearsal tells whether everything is proposed and nothing announced.
-func (d *Desk) Rehearsal() bool { return !d.Policy.Live }
+//go:embed migrations
+var migrations embed.FS
 
 // Order is what a person asks for.
 type Order struct {
@@ -200,10 +188,7 @@ func (d *Desk) plan(ctx context.Context, a *detect.Attack, o *Order, x Options) 
 }
 
 func (d *Desk) about(a *detect.Attack, o *Order) Mitigation {
-	return Mitigation{
-		ID: newID(), Attack: a.ID, Object: a.Object, Outgoing: sends(a), Rehearsal: !d.Policy.Live, State: Proposed, Words: Proposed.Words(),
-		Asked: o.Asked, Forecast: o.Forecast, Needs: d.Policy.Approvals, Approvals: []Approval{},
-	}
+	return Mitigation{Attack: a.ID, Object: a.Object, Outgoing: sends(a), Asked: o.Asked, Forecast: o.Forecast}
 }
 
 // Propose writes the first proposal down that fits an order and isn't refused, for
@@ -238,16 +223,21 @@ func (d *Desk) Propose(ctx context.Context, a *detect.Attack, o Order, by, why s
 	return d.file(ctx, &m, by, said)
 }
 
-// file writes a proposal down.
+// file writes a proposal down. Its forms are made when it is read.
 func (d *Desk) file(ctx context.Context, m *Mitigation, by string, why detect.Text) (Mitigation, error) {
-	m.ProposedBy, m.ProposedAt, m.Reason = by, d.Clock.Now().UTC(), &why
-	if err := d.Recorder.Record(ctx, d.deed(m, Proposed, by, why)); err != nil {
-		return Mitigation{}, fmt.Errorf("the ledger didn't take the entry of a proposal: %w", err)
-	}
-	if err := d.DB.Tx(ctx, func(tx *relation.Tx) error { return insert(ctx, tx, m, why) }); err != nil {
+	m.Proposal.Forms = Forms{}
+	if _, err := d.File(ctx, m, m.Attack, keyOf(&m.Object), by, why); err != nil {
 		return Mitigation{}, err
 	}
 	return d.Get(ctx, m.ID)
+}
+
+// keyOf names an object.
+func keyOf(o *detect.Object) string {
+	if o.Prefix.IsValid() {
+		return o.Prefix.String()
+	}
+	return string(o.Kind) + " " + o.Name
 }
 
 // NoProposal is the error of an order that nothing fits.
@@ -270,7 +260,7 @@ func (e *NoProposal) Why() detect.Text {
 // one, too: as a plan that was made before.
 func (d *Desk) Armed(ctx context.Context, a *detect.Attack, o Order) (Proposal, bool, error) {
 	x := d.options(&o)
-	former, err := list(ctx, d.DB, Query{object: keyOf(&a.Object), Limit: 20})
+	former, err := d.List(ctx, respond.Query{Object: keyOf(&a.Object), Limit: 20})
 	if err != nil || len(former) == 0 || a.State == detect.Closed || rises(a) {
 		return Proposal{}, false, err
 	}
@@ -280,7 +270,7 @@ func (d *Desk) Armed(ctx context.Context, a *detect.Attack, o Order) (Proposal, 
 	b := newBench(a)
 	for i := range former {
 		m := &former[i]
-		if m.ConfirmedAt == nil || m.State == RolledBack || m.Outgoing != sends(a) || b.packets <= 0 || b.bytes <= 0 {
+		if m.ConfirmedAt == nil || m.State == respond.RolledBack || m.Outgoing != sends(a) || b.packets <= 0 || b.bytes <= 0 {
 			continue
 		}
 		rules := slices.DeleteFunc(slices.Clone(m.Proposal.Rules), func(r Rule) bool { return r.Action == Pass })
@@ -301,210 +291,81 @@ func (d *Desk) Armed(ctx context.Context, a *detect.Attack, o Order) (Proposal, 
 // Get reads a mitigation with its history, its forms and what was held of it when that
 // was last looked at.
 func (d *Desk) Get(ctx context.Context, id string) (Mitigation, error) {
-	k, err := get(ctx, d.DB, id)
+	m, err := d.Desk.Get(ctx, id)
 	if err != nil {
-		return Mitigation{}, err
+		return m, err
 	}
-	if k.Changes, err = history(ctx, d.DB, id); err != nil {
-		return Mitigation{}, err
-	}
-	k.Held = []Held{}
-	if k.Standing {
-		d.mu.Lock()
-		for _, h := range d.holds {
-			if h.ID == id {
-				k.Held = append(k.Held, h)
-			}
-		}
-		d.mu.Unlock()
-	}
-	a, err := d.Attacks.Attack(ctx, k.Attack)
+	a, err := d.Attacks.Attack(ctx, m.Attack)
 	if err != nil { // its record is gone: the rules still say all but the request
-		a = detect.Attack{ID: k.Attack, Object: k.Object}
+		a = detect.Attack{ID: m.Attack, Object: m.Object}
 	}
-	k.Proposal.Forms = formsOf(&a, &k.Proposal)
-	return k.Mitigation, nil
+	m.Proposal.Forms = formsOf(&a, &m.Proposal)
+	return m, nil
 }
 
-// List reads mitigations, those first that were proposed last, without history, forms
-// and what is held.
-func (d *Desk) List(ctx context.Context, q Query) ([]Mitigation, error) {
-	found, err := list(ctx, d.DB, q)
-	out := make([]Mitigation, len(found))
-	for i := range found {
-		out[i] = found[i].Mitigation
-	}
-	return out, err
-}
+// mission is what the desk of all acts asks of mitigations.
+type mission struct{ *Desk }
 
-// Budget is how many rules stand with routers, and how many may.
-func (d *Desk) Budget(ctx context.Context) (rules, most int, err error) {
-	err = d.DB.QueryRow(ctx, `SELECT COALESCE(sum(rules), 0) FROM mitigation WHERE standing = 1`).Scan(&rules)
-	return rules, d.Policy.Budget, err
-}
+func (mission) Life(m *Mitigation) *respond.Act { return &m.Act }
 
-// person is a user without where they act from: cli:hanako is hanako.
-func person(who string) string {
-	return strings.ToLower(strings.TrimSpace(who[strings.LastIndexByte(who, ':')+1:]))
-}
+func (mission) Rules(m *Mitigation) []Rule { return m.Proposal.Rules }
 
-// MayApprove tells what keeps somebody from approving a mitigation as it is.
-func (d *Desk) MayApprove(m *Mitigation, by string) error {
-	switch {
-	case m.State != Proposed:
-		return fmt.Errorf("%w: %s → %s", ErrOrder, m.State, Approved)
-	case person(by) == "" || by == house:
-		return errors.New("a person approves a mitigation, by name")
-	case person(by) == person(m.ProposedBy), slices.ContainsFunc(m.Approvals, func(a Approval) bool { return person(a.Who) == person(by) }):
-		return ErrOwn
-	}
-	return nil
-}
+func (mission) Allowed(m *Mitigation, g lawful.Grant, now time.Time) bool { return m.allowed(g, now) }
 
-// Approve is one person's yes. The last one that is needed asks for the Grant: the facts
-// are those of the attack as it is now. A refusal of the guideline is the end of the
-// mitigation, and the error. Then it is announced by the next Tick, unless it is a
-// rehearsal.
-func (d *Desk) Approve(ctx context.Context, id, by, why string) (Mitigation, error) {
-	d.acting.Lock()
-	defer d.acting.Unlock()
-	k, err := get(ctx, d.DB, id)
+var over = detect.Text{JA: "攻撃が終わりました", EN: "the attack is over"}
+
+// Ground is the attack. One that a person foresees again doesn't end what stands.
+func (d mission) Ground(ctx context.Context, m *Mitigation) (g respond.Ground, err error) {
+	a, err := d.Attacks.Attack(ctx, m.Attack)
 	if err != nil {
-		return Mitigation{}, err
-	}
-	if err := d.MayApprove(&k.Mitigation, by); err != nil {
-		return k.Mitigation, err
-	}
-	a, err := d.Attacks.Attack(ctx, k.Attack)
-	if err != nil {
-		return k.Mitigation, fmt.Errorf("the attack can't be looked at: %w", err)
+		return g, fmt.Errorf("attack %s can't be looked at: %w", m.Attack, err)
 	}
 	if a.State == detect.Closed {
-		return k.Mitigation, ErrOver
-	}
-	now := d.Clock.Now().UTC()
-	k.Approvals = append(k.Approvals, Approval{by, now, why})
-	if k.Needs--; k.Needs > 0 {
-		return d.agree(ctx, &k, by, why)
-	}
-	if k.Rehearsal {
-		said := detect.Textf("%s(演習: 承認を記録しました。広告はしません)", "%s (rehearsal: the approval is kept, nothing is announced)", why)
-		ends := now.Add(longest)
-		k.Ends = &ends
-		return d.settle(ctx, &k, Approved, by, said)
-	}
-	g, err := d.grant(ctx, &k.Mitigation, &a, by)
-	if err != nil {
-		r, refused := errors.AsType[*lawful.Refusal](err)
-		if !refused {
-			return k.Mitigation, err // the gate itself is in trouble: it is still proposed
-		}
-		m, then := d.settle(ctx, &k, Refused, by, detect.Text(r.Text()))
-		return m, errors.Join(err, then)
-	}
-	k.Grant = &Basis{ID: g.ID(), Rule: g.Rule(), Until: g.Until()}
-	if rule, known := d.Guideline.Rule(g.Rule()); known {
-		k.Grant.Title = detect.Text(rule.Title)
-	}
-	return d.settle(ctx, &k, Approved, by, detect.Text{JA: why, EN: why})
-}
-
-// agree keeps an approval that isn't the last.
-func (d *Desk) agree(ctx context.Context, k *kept, by, why string) (Mitigation, error) {
-	now := d.Clock.Now().UTC()
-	said := detect.Textf("承認(あと %[2]d 人): %[1]s", "approved (%[2]d more needed): %[1]s", why, k.Needs)
-	if err := d.Recorder.Record(ctx, d.deed(&k.Mitigation, Proposed, by, said)); err != nil {
-		return k.Mitigation, fmt.Errorf("the ledger didn't take the entry of an approval: %w", err)
-	}
-	err := d.write(ctx, k, Change{At: now, From: Proposed, To: Proposed, Who: by, Why: said})
-	return k.Mitigation, err
-}
-
-// Reject is a person's no.
-func (d *Desk) Reject(ctx context.Context, id, by, why string) (Mitigation, error) {
-	return d.end(ctx, id, Refused, by, detect.Text{JA: why, EN: why})
-}
-
-// Withdraw ends a mitigation by a person's wish; the next Tick takes it back from the
-// routers.
-func (d *Desk) Withdraw(ctx context.Context, id, by, why string) (Mitigation, error) {
-	return d.end(ctx, id, Withdrawn, by, detect.Text{JA: why, EN: why})
-}
-
-func (d *Desk) end(ctx context.Context, id string, to State, by string, why detect.Text) (Mitigation, error) {
-	d.acting.Lock()
-	defer d.acting.Unlock()
-	const tries = 3 // another process may be at it
-	for try := 1; ; try++ {
-		k, err := get(ctx, d.DB, id)
-		if err != nil {
-			return Mitigation{}, err
-		}
-		m, err := d.settle(ctx, &k, to, by, why)
-		if !errors.Is(err, errRace) || try == tries {
-			return m, err
+		g.Over = ErrOver
+		if m.Forecast == "" {
+			g.Ends = over
 		}
 	}
-}
-
-// settle brings a mitigation into its next state: written into the ledger first, then
-// into the store. What it is in on the routers is left to Tick.
-func (d *Desk) settle(ctx context.Context, k *kept, to State, who string, why detect.Text) (Mitigation, error) {
-	now := d.Clock.Now().UTC()
-	before := k.Mitigation
-	c, err := k.step(to, who, why, now)
-	if err != nil {
-		return before, err
-	}
-	if to.Over() {
-		k.WithdrawnAt, k.WithdrawnBy = &now, who
-	}
-	if err := d.Recorder.Record(ctx, d.deed(&k.Mitigation, to, who, why)); err != nil {
-		return before, fmt.Errorf("the ledger didn't take the entry, so nothing was done: %w", err)
-	}
-	if err := d.write(ctx, k, c); err != nil {
-		return before, err
-	}
-	return k.Mitigation, nil
-}
-
-// write keeps a step.
-func (d *Desk) write(ctx context.Context, k *kept, c Change) error {
-	err := d.DB.Tx(ctx, func(tx *relation.Tx) error {
-		if err := update(ctx, tx, k, c.At); err != nil {
-			return err
+	d.mu.Lock()
+	g.Seen = d.seen[m.Attack]
+	d.mu.Unlock()
+	g.Request = func(who string) (lawful.Request, error) {
+		r, err := m.request(&a, who, d.Clock.Now())
+		if r.Measure == lawful.Block { // it takes two: whoever proposed asks
+			r.Who = m.ProposedBy
 		}
-		return note(ctx, tx, k.ID, c)
-	})
-	if err == nil {
-		k.version++
+		return r, err
 	}
-	return err
+	return g, nil
 }
 
-// save keeps what isn't a step.
-func (d *Desk) save(ctx context.Context, k *kept) error {
-	now := d.Clock.Now().UTC()
-	err := d.DB.Tx(ctx, func(tx *relation.Tx) error { return update(ctx, tx, k, now) })
-	if err == nil {
-		k.version++
+// Possible is a mitigation while it touches nothing that is protected now.
+func (d mission) Possible(_ context.Context, m *Mitigation) (why detect.Text, err error) {
+	touched := Touches(m.Proposal.Rules, d.Policy.Protected)
+	if len(touched) == 0 {
+		return why, nil
 	}
-	return err
+	return detect.Textf("保護対象「%s」に及ぶため、広告しません", "it reaches into %q, which is protected, and isn't announced", touched[0].Protected.Name), ErrProtected
 }
 
-func (d *Desk) deed(m *Mitigation, to State, by string, why detect.Text) Deed {
-	x := Deed{
-		Mitigation: m.ID, Attack: m.Attack, To: to, By: by, At: d.Clock.Now().UTC(), Why: why, Rehearsal: m.Rehearsal,
-		Stops: m.Proposal.Stops.N, Collateral: -1, Object: m.Object,
+// Announced notes how the attack was when the rules came.
+func (d mission) Announced(ctx context.Context, m *Mitigation) detect.Text {
+	if a, err := d.Attacks.Attack(ctx, m.Attack); err == nil {
+		m.Before = &a.Now
 	}
+	return detect.Text{JA: "広告しました。効果はまだ確認していません", EN: "announced; its effect isn't confirmed yet"}
+}
+
+// Proof is Watch's to find, second by second.
+func (mission) Proof(context.Context, *Mitigation) (none detect.Text, err error) { return none, nil }
+
+func (d mission) Record(ctx context.Context, m *Mitigation, x respond.Deed) error {
+	deed := Deed{Mitigation: m.ID, Attack: m.Attack, Deed: x, Stops: m.Proposal.Stops.N, Collateral: -1, Object: m.Object}
 	if m.Proposal.Collateral.Known {
-		x.Collateral = m.Proposal.Collateral.Upper()
-	}
-	if m.Grant != nil {
-		x.Grant, x.Rule, x.Until = m.Grant.ID, m.Grant.Rule, m.Grant.Until
+		deed.Collateral = m.Proposal.Collateral.Upper()
 	}
 	for i := range m.Proposal.Rules {
-		x.Rules = append(x.Rules, m.Proposal.Rules[i].String())
+		deed.Rules = append(deed.Rules, m.Proposal.Rules[i].String())
 	}
-	return x
+	return d.Recorder.Record(ctx, deed)
 }

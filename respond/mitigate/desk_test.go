@@ -13,6 +13,7 @@ import (
 	"sakimori/base/relation/relationtest"
 	"sakimori/detect"
 	"sakimori/lawful"
+	"sakimori/respond"
 )
 
 // TestLife goes from the proposal to the end of the attack, in both stores: each step is
@@ -21,7 +22,7 @@ func TestLife(t *testing.T) {
 	t.Parallel()
 	relationtest.Each(t, func(t *testing.T, db *relation.DB) {
 		w := newWorld(t)
-		d := w.desk(t, db, Policy{Live: true})
+		d := w.desk(t, db, forReal)
 		m := announced(t, w, d)
 		if m.Rehearsal || m.Grant == nil || m.Grant.Rule != UnderAttack || m.AnnouncedAt == nil || len(m.Held) != 1 || m.Before == nil || m.Ends.Sub(w.Now()) != 10*time.Minute {
 			t.Errorf("%+v", m)
@@ -32,7 +33,7 @@ func TestLife(t *testing.T) {
 		if err := d.Watch(t.Context(), w.attacks["A-1"], points); err != nil {
 			t.Fatal(err)
 		}
-		m = at(t, d, m.ID, Confirmed)
+		m = at(t, d, m.ID, respond.Confirmed)
 		if m.EffectMS == nil || *m.EffectMS != 3000 || m.After == nil || m.After.Packets.N != 2100 || !strings.Contains(m.Reason.EN, "200,000 → 2,100") {
 			t.Errorf("%v, %+v, %v", *m.EffectMS, m.After, m.Reason)
 		}
@@ -50,25 +51,25 @@ func TestLife(t *testing.T) {
 		if tally := w.tick(t, d); tally.Withdrawn != 1 {
 			t.Errorf("%+v", tally)
 		}
-		m = at(t, d, m.ID, Withdrawn)
+		m = at(t, d, m.ID, respond.Withdrawn)
 		if len(w.router.ids()) != 0 || m.Standing || m.WithdrawnBy != house {
 			t.Errorf("%v stands, %+v", w.router.ids(), m)
 		}
-		var steps []State
+		var steps []respond.State
 		for _, c := range m.Changes {
 			if steps = append(steps, c.To); c.Why.JA == "" || c.Why.EN == "" || c.Who == "" {
 				t.Errorf("%+v", c)
 			}
 		}
-		want := []State{Proposed, Approved, Announced, Confirmed, Withdrawn}
-		var entries []State
+		want := []respond.State{respond.Proposed, respond.Approved, respond.Announced, respond.Confirmed, respond.Withdrawn}
+		var entries []respond.State
 		for _, x := range w.deeds {
 			entries = append(entries, x.To)
 		}
 		if !slices.Equal(steps, want) || !slices.Equal(entries, want) || w.deeds[2].Grant == "" || len(w.deeds[2].Rules) != 2 {
 			t.Errorf("%v, ledger %v", steps, entries)
 		}
-		if again := w.tick(t, d); again != (Tally{}) {
+		if again := w.tick(t, d); again != (respond.Tally{}) {
 			t.Errorf("%+v", again)
 		}
 	})
@@ -83,24 +84,24 @@ func TestRehearsal(t *testing.T) {
 	if err := d.Attack(t.Context(), w.attacks["A-1"]); err != nil {
 		t.Fatal(err)
 	}
-	live, err := d.List(t.Context(), Query{Live: true})
+	live, err := d.List(t.Context(), respond.Query{Live: true})
 	if err != nil || len(live) != 1 || !live[0].Rehearsal || live[0].ProposedBy != house {
 		t.Fatal(live, err)
 	}
 	m, err := d.Approve(t.Context(), live[0].ID, "network:hanako", "fine")
-	if err != nil || m.State != Approved || m.Grant != nil || !strings.Contains(m.Reason.JA, "演習") {
+	if err != nil || m.State != respond.Approved || m.Grant != nil || !strings.Contains(m.Reason.JA, "演習") {
 		t.Fatal(m, err)
 	}
 	w.tick(t, d)
-	d = w.desk(t, db, Policy{Live: true})
+	d = w.desk(t, db, forReal)
 	w.pass(31 * time.Second) // the first one's lease is over
 	w.tick(t, d)
-	if at(t, d, m.ID, Approved); w.router.calls != 0 || len(w.gate.InForce()) != 0 {
+	if at(t, d, m.ID, respond.Approved); w.router.calls != 0 || len(w.gate.InForce()) != 0 {
 		t.Errorf("%d calls of the router, grants %v", w.router.calls, w.gate.InForce())
 	}
 	w.attacks["A-1"].State = detect.Closed
 	w.tick(t, d)
-	at(t, d, m.ID, Withdrawn)
+	at(t, d, m.ID, respond.Withdrawn)
 }
 
 // TestApproval: nobody approves their own, nobody twice, and the guideline has the last
@@ -108,12 +109,12 @@ func TestRehearsal(t *testing.T) {
 func TestApproval(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	d := w.desk(t, sqlite(t), Policy{Live: true, Approvals: 2})
+	d := w.desk(t, sqlite(t), Policy{Policy: respond.Policy{Live: true, Approvals: 2}})
 	m, err := d.Propose(t.Context(), w.attacks["A-1"], Order{}, "network:taro", "stop it")
 	if err != nil {
 		t.Fatal(err)
 	}
-	approve := func(who string, want error, state State, needs int) {
+	approve := func(who string, want error, state respond.State, needs int) {
 		t.Helper()
 		if _, err := d.Approve(t.Context(), m.ID, who, "fine"); !errors.Is(err, want) {
 			t.Errorf("%s: %v", who, err)
@@ -122,20 +123,20 @@ func TestApproval(t *testing.T) {
 			t.Errorf("%s: %d more", who, m.Needs)
 		}
 	}
-	approve("cli:taro", ErrOwn, Proposed, 2)
-	approve("network:hanako", nil, Proposed, 1)
-	approve("admin:Hanako", ErrOwn, Proposed, 1)
-	approve("admin:jiro", nil, Approved, 0)
-	approve("admin:saburo", ErrOrder, Approved, 0)
+	approve("cli:taro", respond.ErrOwn, respond.Proposed, 2)
+	approve("network:hanako", nil, respond.Proposed, 1)
+	approve("admin:Hanako", respond.ErrOwn, respond.Proposed, 1)
+	approve("admin:jiro", nil, respond.Approved, 0)
+	approve("admin:saburo", respond.ErrOrder, respond.Approved, 0)
 	// The harm was seen two hours ago: no Grant.
 	m, err = d.Propose(t.Context(), w.attacks["A-1"], Order{}, "network:taro", "again")
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.pass(2 * time.Hour)
-	approve("network:hanako", nil, Proposed, 1)
-	approve("admin:jiro", lawful.ErrRefused, Refused, 0)
-	if m := at(t, d, m.ID, Refused); m.Grant != nil || !strings.Contains(m.Reason.EN, UnderAttack) {
+	approve("network:hanako", nil, respond.Proposed, 1)
+	approve("admin:jiro", lawful.ErrRefused, respond.Refused, 0)
+	if m := at(t, d, m.ID, respond.Refused); m.Grant != nil || !strings.Contains(m.Reason.EN, UnderAttack) {
 		t.Errorf("%+v", m.Reason)
 	}
 	w.attacks["A-1"].State = detect.Closed
@@ -149,7 +150,7 @@ func TestApproval(t *testing.T) {
 func TestAsked(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	d := w.desk(t, sqlite(t), Policy{Live: true})
+	d := w.desk(t, sqlite(t), forReal)
 	a := w.attacks["A-1"]
 	if _, err := d.Propose(t.Context(), a, Order{Action: RTBH}, "network:taro", "x"); err == nil || !strings.Contains(err.Error(), "100 %") {
 		t.Errorf("everything to a customer is thrown away without asking: %v", err)
@@ -158,7 +159,7 @@ func TestAsked(t *testing.T) {
 	if _, err := d.Propose(t.Context(), a, Order{}, "network:taro", "x"); err == nil || !strings.Contains(err.Error(), "isn't known") {
 		t.Errorf("%v", err)
 	}
-	for subject, want := range map[string]State{"S-1": Approved, "S-2": Refused} {
+	for subject, want := range map[string]respond.State{"S-1": respond.Approved, "S-2": respond.Refused} {
 		m, err := d.Propose(t.Context(), a, Order{Action: RTBH, Asked: &Asked{Subject: subject, Why: "by telephone, called back"}}, "network:taro", "the customer asks")
 		if err != nil || m.Proposal.Rule != ByConsent || m.Proposal.Collateral.Known || len(m.Proposal.Rules) != 1 {
 			t.Fatal(m.Proposal, err)
@@ -177,195 +178,53 @@ func TestEnds(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		do   func(t *testing.T, w *world, d *Desk, m Mitigation)
-		want State
+		want respond.State
 	}{
 		"revoked": {func(t *testing.T, w *world, _ *Desk, m Mitigation) {
 			if err := w.gate.Revoke(t.Context(), m.Grant.ID, "legal:x", "not needed"); err != nil {
 				t.Error(err)
 			}
-		}, Withdrawn},
+		}, respond.Withdrawn},
 		"finding closed": {func(t *testing.T, w *world, _ *Desk, _ Mitigation) {
 			w.attacks["A-1"].State = detect.Closed
 			if _, err := w.gate.Recheck(t.Context()); err != nil {
 				t.Error(err)
 			}
-		}, Withdrawn},
+		}, respond.Withdrawn},
 		"a person": {func(t *testing.T, w *world, d *Desk, m Mitigation) {
 			if _, err := d.Withdraw(t.Context(), m.ID, "network:taro", "enough"); err != nil {
 				t.Error(err)
 			}
 			w.tick(t, d)
-		}, Withdrawn},
+		}, respond.Withdrawn},
 		"silence": {func(t *testing.T, w *world, d *Desk, _ Mitigation) {
 			for range 20 {
 				w.pass(time.Minute)
 				w.tick(t, d)
 			}
-		}, Expired},
+		}, respond.Expired},
 		"the longest time": {func(t *testing.T, w *world, d *Desk, _ Mitigation) {
 			for range 25 * 15 {
 				w.pass(4 * time.Minute)
 				d.saw("A-1")
 				w.tick(t, d)
 			}
-		}, Expired},
+		}, respond.Expired},
 		"rehearsal": {func(t *testing.T, w *world, d *Desk, _ Mitigation) {
 			d.Policy.Live = false
 			w.tick(t, d)
-		}, Withdrawn},
+		}, respond.Withdrawn},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			d := w.desk(t, sqlite(t), Policy{Live: true})
+			d := w.desk(t, sqlite(t), forReal)
 			m := announced(t, w, d)
 			tt.do(t, w, d, m)
-			if got, _ := d.Get(t.Context(), m.ID); got.State != tt.want && !(name == "the longest time" && got.State == Withdrawn) || got.Standing || len(w.router.ids()) != 0 {
+			if got, _ := d.Get(t.Context(), m.ID); got.State != tt.want && !(name == "the longest time" && got.State == respond.Withdrawn) || got.Standing || len(w.router.ids()) != 0 {
 				t.Errorf("%s, standing %v, %v with the router: %v", got.State, got.Standing, w.router.ids(), got.Reason)
 			}
 		})
-	}
-}
-
-// TestRenewal: the end moves while the attack is told of, and the router hears of it.
-func TestRenewal(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	d := w.desk(t, sqlite(t), Policy{Live: true})
-	m := announced(t, w, d)
-	renewed := 0
-	for range 90 {
-		w.pass(20 * time.Second)
-		d.saw("A-1")
-		renewed += w.tick(t, d).Renewed
-		if left := w.router.until[m.ID].Sub(w.Now()); left < 4*time.Minute || left > 10*time.Minute {
-			t.Fatalf("the router's end is in %s", left)
-		}
-	}
-	if renewed < 5 || renewed > 7 || w.router.announces[m.ID] != 1 {
-		t.Errorf("renewed %d times, announced %d times", renewed, w.router.announces[m.ID])
-	}
-}
-
-// TestTrouble: a router that doesn't answer, a ledger that is full, and too many rules.
-func TestTrouble(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	d := w.desk(t, sqlite(t), Policy{Live: true, Budget: 3})
-	approved := func() Mitigation {
-		t.Helper()
-		m, err := d.Propose(t.Context(), w.attacks["A-1"], Order{}, "network:taro", "stop it")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if m, err = d.Approve(t.Context(), m.ID, "network:hanako", "fine"); err != nil {
-			t.Fatal(err)
-		}
-		return m
-	}
-	try := func(n int) (last error) {
-		for range n {
-			_, last = d.Tick(t.Context())
-			w.pass(time.Minute)
-		}
-		return last
-	}
-	m := approved()
-	w.router.broken = errors.New("the session is down")
-	if err := try(5); err == nil {
-		t.Error("nobody says that the router is gone")
-	}
-	if got, _ := d.Get(t.Context(), m.ID); got.State != Failed || !got.Standing {
-		t.Errorf("%s, standing %v: what can't be taken back may stand", got.State, got.Standing)
-	}
-	w.router.broken = nil
-	if err := try(1); err != nil {
-		t.Error(err)
-	}
-	if got := at(t, d, m.ID, Failed); got.Standing {
-		t.Error("it still stands")
-	}
-	m = approved()
-	w.mu.Lock()
-	w.broken = errors.New("disk full")
-	w.mu.Unlock()
-	if err := try(2); err == nil || len(w.router.ids()) > 0 {
-		t.Errorf("announced without an entry: %v, %v", w.router.ids(), err)
-	}
-	w.mu.Lock()
-	w.broken = nil
-	w.mu.Unlock()
-	if err := try(1); err != nil {
-		t.Error(err)
-	}
-	at(t, d, m.ID, Announced)
-	m = approved()
-	if err := try(5); !errors.Is(err, ErrBudget) && err != nil {
-		t.Error(err)
-	}
-	if got := at(t, d, m.ID, Failed); !strings.Contains(got.Reason.EN, ErrBudget.Error()) || len(w.router.ids()) != 1 {
-		t.Errorf("%v", got.Reason)
-	}
-}
-
-// TestTwo: of two processes on one store one announces; when it is gone the other does,
-// and what the first one held is its own to take back.
-func TestTwo(t *testing.T) {
-	t.Parallel()
-	relationtest.Each(t, func(t *testing.T, db *relation.DB) {
-		w := newWorld(t)
-		first := w.desk(t, db, Policy{Live: true})
-		second := w.desk(t, db, Policy{Live: true})
-		routers := []*router{newRouter(), newRouter()}
-		first.Announcers, second.Announcers = []Announcer{routers[0]}, []Announcer{routers[1]}
-		if w.tick(t, first).Standby {
-			t.Fatal("nobody announces")
-		}
-		m := func() Mitigation {
-			m, err := second.Propose(t.Context(), w.attacks["A-1"], Order{}, "network:taro", "stop it")
-			if err != nil {
-				t.Fatal(err)
-			}
-			if m, err = second.Approve(t.Context(), m.ID, "network:hanako", "fine"); err != nil {
-				t.Fatal(err)
-			}
-			return m
-		}()
-		for range 3 {
-			if !w.tick(t, second).Standby {
-				t.Error("two announce")
-			}
-			w.tick(t, first)
-		}
-		if routers[0].announces[m.ID] != 1 || routers[1].calls != 0 {
-			t.Fatalf("%v %v", routers[0].announces, routers[1].announces)
-		}
-		w.pass(31 * time.Second) // the first one hangs
-		if tally := w.tick(t, second); tally.Again != 1 || routers[1].announces[m.ID] != 1 {
-			t.Errorf("%+v", tally)
-		}
-		if tally := w.tick(t, first); !tally.Standby || tally.Strays != 1 || len(routers[0].ids()) != 0 {
-			t.Errorf("%+v: it holds %v", tally, routers[0].ids())
-		}
-		if err := second.Close(t.Context()); err != nil || len(routers[1].ids()) != 0 {
-			t.Error(err, routers[1].ids())
-		}
-		if tally := w.tick(t, first); tally.Standby || tally.Again != 1 {
-			t.Errorf("%+v", tally)
-		}
-	})
-}
-
-// TestStray: what a router holds that no mitigation stands for is withdrawn.
-func TestStray(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	d := w.desk(t, sqlite(t), Policy{Live: true})
-	m := announced(t, w, d)
-	w.router.has["M-OLD"] = []Rule{{}}
-	w.pass(between)
-	if tally, err := d.Reconcile(t.Context()); err != nil || tally.Strays != 1 || !slices.Equal(w.router.ids(), []string{m.ID}) {
-		t.Error(tally, err, w.router.ids())
 	}
 }
 
@@ -373,7 +232,7 @@ func TestStray(t *testing.T) {
 func TestPrivate(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	d := w.desk(t, sqlite(t), Policy{Live: true})
+	d := w.desk(t, sqlite(t), forReal)
 	announced(t, w, d)
 	for _, x := range w.deeds {
 		b, err := json.Marshal(x)
@@ -427,40 +286,12 @@ func TestBaseline(t *testing.T) {
 func TestForeseen(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	d := w.desk(t, sqlite(t), Policy{Live: true})
+	d := w.desk(t, sqlite(t), forReal)
 	m, err := d.Propose(t.Context(), w.attacks["A-1"], Order{Forecast: "three pulses in an hour, by the course of the last two"}, "network:taro", "before the next")
 	if err != nil || m.Proposal.Rule != Foreseen {
 		t.Fatal(m.Proposal.Rule, err)
 	}
 	if m, err = d.Approve(t.Context(), m.ID, "network:hanako", "fine"); err != nil || m.Grant.Rule != Foreseen || m.Grant.Until.Sub(w.Now()) != 4*time.Hour {
 		t.Errorf("%+v, %v", m.Grant, err)
-	}
-}
-
-// noc is a system that two processes tell.
-type noc struct{ *router }
-
-func (noc) Shared() {}
-
-// TestShared: what a system outside holds isn't withdrawn by a process that doesn't
-// announce, nor by one that stops.
-func TestShared(t *testing.T) {
-	t.Parallel()
-	w, db := newWorld(t), sqlite(t)
-	first, second := w.desk(t, db, Policy{Live: true}), w.desk(t, db, Policy{Live: true})
-	first.Announcers, second.Announcers = []Announcer{noc{w.router}}, []Announcer{noc{w.router}}
-	m := announced(t, w, first)
-	for range 3 {
-		w.pass(between)
-		w.tick(t, first)
-		if tally := w.tick(t, second); !tally.Standby || tally.Strays != 0 {
-			t.Errorf("%+v", tally)
-		}
-	}
-	if err := first.Close(t.Context()); err != nil {
-		t.Error(err)
-	}
-	if tally := w.tick(t, second); tally.Standby || tally.Again != 0 || w.router.announces[m.ID] != 1 || len(w.router.ids()) != 1 {
-		t.Errorf("%+v, announced %v", tally, w.router.announces)
 	}
 }

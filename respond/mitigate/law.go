@@ -2,7 +2,6 @@ package mitigate
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -21,13 +20,6 @@ const (
 	Foreseen    = "facilities-foreseen" // case ②: a disturbance is foreseeable
 	ByConsent   = "consent-individual"  // the customer whose traffic it is asks for it
 )
-
-// Gate gives grants: a *lawful.Gate.
-type Gate interface {
-	Ask(ctx context.Context, r lawful.Request) (lawful.Grant, error)
-	Approve(ctx context.Context, id, who string) (lawful.Grant, error)
-	Find(ctx context.Context, id string) (lawful.Grant, error)
-}
 
 // side is the object's side of a rule: what a Grant's scope names.
 func (m *Mitigation) side(r *Rule) netip.Prefix {
@@ -182,28 +174,4 @@ func met(g *lawful.Guideline, id, condition string) detect.Text {
 		}
 	}
 	return detect.Text{JA: "満たす", EN: "holds"}
-}
-
-// grant asks for the Grant of a mitigation that enough people approved. Where the
-// guideline wants a second person, whoever proposed asks, and the last approver is that.
-func (d *Desk) grant(ctx context.Context, m *Mitigation, a *detect.Attack, by string) (lawful.Grant, error) {
-	now := d.Clock.Now()
-	r, err := m.request(a, by, now)
-	if err != nil {
-		return lawful.Grant{}, err
-	}
-	if r.Measure == lawful.Block {
-		r.Who = m.ProposedBy
-	}
-	g, err := d.Gate.Ask(ctx, r)
-	if p, is := errors.AsType[*lawful.Pending](err); is {
-		g, err = d.Gate.Approve(ctx, p.Decision.ID, by)
-	}
-	if err != nil {
-		return g, err
-	}
-	if !m.allowed(g, now) {
-		return g, fmt.Errorf("%w: grant %s doesn't reach all of the rules", ErrGrant, g.ID())
-	}
-	return g, nil
 }

@@ -7,20 +7,21 @@ import (
 	"time"
 
 	"sakimori/detect"
+	"sakimori/respond"
 )
 
 // Attack hears of a new version of an attack. Of one that is over everything ends; of
 // one that nothing was proposed against yet, something is. Call Tick afterwards.
 func (d *Desk) Attack(ctx context.Context, a *detect.Attack) error {
 	if a.State == detect.Closed {
-		return d.endAll(ctx, Query{Attack: a.ID, Live: true}, over)
+		return d.EndAll(ctx, respond.Query{About: a.ID, Live: true}, over)
 	}
 	d.saw(a.ID)
 	const pause = 10 * time.Second // between tries, while the attack doesn't show enough yet
 	if !d.due(a.ID, pause) {
 		return nil
 	}
-	any, err := list(ctx, d.DB, Query{Attack: a.ID, Limit: 1})
+	any, err := d.List(ctx, respond.Query{About: a.ID, Limit: 1})
 	if err != nil || len(any) > 0 {
 		return err
 	}
@@ -60,36 +61,6 @@ func remember(table map[string]time.Time, what string, at time.Time) {
 	table[what] = at
 }
 
-// Ended takes back what stands on a Grant that has ended. Give it to the gate as what
-// withdraws: it is asked again until everything is gone.
-func (d *Desk) Ended(ctx context.Context, grant string, why detect.Text) error {
-	if err := d.endAll(ctx, Query{Grant: grant, Live: true}, why); err != nil {
-		return err
-	}
-	if _, err := d.Tick(ctx); err != nil {
-		return err
-	}
-	left, err := list(ctx, d.DB, Query{Grant: grant, Standing: true})
-	if err == nil && len(left) > 0 {
-		err = ErrStandby // who announces takes it back, within a second
-	}
-	return err
-}
-
-func (d *Desk) endAll(ctx context.Context, q Query, why detect.Text) error {
-	live, err := list(ctx, d.DB, q)
-	for i := range live {
-		if live[i].State.Over() {
-			continue
-		}
-		_, failed := d.end(ctx, live[i].ID, Withdrawn, house, why)
-		if !errors.Is(failed, ErrOrder) {
-			err = errors.Join(err, failed)
-		}
-	}
-	return err
-}
-
 // How a mitigation is judged by the course of its attack.
 const (
 	late   = 2   // seconds at the end that exporters may still add to
@@ -110,20 +81,7 @@ func (d *Desk) Watch(ctx context.Context, a *detect.Attack, course []detect.Cour
 	if a.State == detect.Closed {
 		return d.Attack(ctx, a)
 	}
-	live, err := list(ctx, d.DB, Query{Attack: a.ID, Live: true})
-	if err != nil {
-		return err
-	}
-	d.acting.Lock()
-	for i := range live {
-		if k := &live[i]; k.State.Stands() {
-			failed := d.judge(ctx, k, course)
-			if !errors.Is(failed, errRace) {
-				err = errors.Join(err, failed)
-			}
-		}
-	}
-	d.acting.Unlock()
+	live, err := d.Judge(ctx, respond.Query{About: a.ID, Live: true}, func(m *Mitigation) (respond.State, detect.Text) { return d.judge(m, course) })
 	return errors.Join(err, d.extend(ctx, a, live, course))
 }
 
@@ -133,9 +91,9 @@ type seen struct {
 	after         []detect.CoursePoint // from the announcement on, but for the last ones
 }
 
-func seenIn(k *kept, course []detect.CoursePoint) (s seen) {
+func seenIn(m *Mitigation, course []detect.CoursePoint) (s seen) {
 	const look = 15 // seconds before
-	at := k.AnnouncedAt.Unix()
+	at := m.AnnouncedAt.Unix()
 	n := 0
 	last := int64(0)
 	for _, p := range course {
@@ -155,8 +113,8 @@ func seenIn(k *kept, course []detect.CoursePoint) (s seen) {
 	}
 	if n > 0 {
 		s.before /= float64(n)
-	} else if k.Before != nil {
-		s.before = k.Before.Packets.N
+	} else if m.Before != nil {
+		s.before = m.Before.Packets.N
 	}
 	slices.SortFunc(s.after, func(x, y detect.CoursePoint) int { return int(x.At - y.At) })
 	return s
@@ -179,51 +137,49 @@ func mean(points []detect.CoursePoint) (packets, bits, off float64) {
 	return packets / n, bits / n, off / n
 }
 
-// judge confirms a mitigation or rolls it back, by its course.
-func (d *Desk) judge(ctx context.Context, k *kept, course []detect.CoursePoint) error {
-	s := seenIn(k, course)
-	want := k.Proposal.Stops.N
-	if k.State == Announced && s.before > 0 {
+// judge tells whether a mitigation is confirmed or rolled back, by the course of its
+// attack.
+func (d *Desk) judge(m *Mitigation, course []detect.CoursePoint) (to respond.State, why detect.Text) {
+	s := seenIn(m, course)
+	want := m.Proposal.Stops.N
+	if m.State == respond.Announced && s.before > 0 {
 		for i := 0; i+run <= len(s.after); i++ {
 			shows := !slices.ContainsFunc(s.after[i:i+run], func(p detect.CoursePoint) bool { return s.fell(p.Packets) < enough*want })
 			if shows {
-				return d.confirm(ctx, k, &s, i)
+				return respond.Confirmed, m.shown(&s, i)
 			}
 		}
 	}
 	if len(s.after) < long {
-		return nil
+		return "", why
 	}
 	last := s.after[len(s.after)-long:]
 	packets, bits, off := mean(last)
 	after := detect.Rate{Packets: detect.Measure{N: packets, Error: off}, Bits: detect.Measure{N: bits}}
-	upper := k.Proposal.Collateral.Upper()
-	if s.usual > 0 && k.Proposal.Collateral.Known && packets+off < stays*s.usual*(1-upper) {
-		k.After = &after
-		_, err := d.settle(ctx, k, RolledBack, house, detect.Textf(
+	upper := m.Proposal.Collateral.Upper()
+	if s.usual > 0 && m.Proposal.Collateral.Known && packets+off < stays*s.usual*(1-upper) {
+		m.After = &after
+		return respond.RolledBack, detect.Textf(
 			"通常の通信まで減りました: 平常 毎秒 %s パケットのところ、%[3]d 秒平均で %[2]s。規則を取り消します",
-			"what is ordinary fell, too: %s packets a second are usual, and %[2]s came, by the mean of %[3]d s. The rules are taken back", grouped(s.usual), grouped(packets), long))
-		return err
+			"what is ordinary fell, too: %s packets a second are usual, and %[2]s came, by the mean of %[3]d s. The rules are taken back", grouped(s.usual), grouped(packets), long)
 	}
-	waited := time.Duration(last[long-1].At-k.AnnouncedAt.Unix()) * time.Second
-	if k.State == Announced && !d.Policy.Unseen && s.before > 0 && waited >= d.Policy.Within && s.fell(packets-off) < none*want {
-		k.After = &after
-		_, err := d.settle(ctx, k, RolledBack, house, detect.Textf(
+	waited := time.Duration(last[long-1].At-m.AnnouncedAt.Unix()) * time.Second
+	if m.State == respond.Announced && !d.Policy.Unseen && s.before > 0 && waited >= d.Policy.Within && s.fell(packets-off) < none*want {
+		m.After = &after
+		return respond.RolledBack, detect.Textf(
 			"%[1]s たっても攻撃が減りません(毎秒 %[2]s → %[3]s パケット)。効果のない規則を取り消します",
-			"after %s the attack hasn't fallen (%s → %s packets a second). Rules that do nothing are taken back", waited, grouped(s.before), grouped(packets)))
-		return err
+			"after %s the attack hasn't fallen (%s → %s packets a second). Rules that do nothing are taken back", waited, grouped(s.before), grouped(packets))
 	}
-	return nil
+	return "", why
 }
 
-// confirm writes down that the attack fell, and how long it took.
-func (d *Desk) confirm(ctx context.Context, k *kept, s *seen, from int) error {
-	now := d.Clock.Now().UTC()
+// shown writes down that the attack fell, and how long it took.
+func (m *Mitigation) shown(s *seen, from int) detect.Text {
 	packets, bits, off := mean(s.after[from:])
 	end := time.Unix(s.after[from].At+1, 0)
-	took := max(0, end.Sub(*k.AnnouncedAt).Milliseconds())
-	k.ConfirmedAt, k.EffectMS = &now, &took
-	k.After = &detect.Rate{Packets: detect.Measure{N: packets, Error: off}, Bits: detect.Measure{N: bits}}
+	took := max(0, end.Sub(*m.AnnouncedAt).Milliseconds())
+	m.EffectMS = &took
+	m.After = &detect.Rate{Packets: detect.Measure{N: packets, Error: off}, Bits: detect.Measure{N: bits}}
 	dropped := 0.0
 	for _, p := range s.after[from:] {
 		dropped = max(dropped, p.Dropped)
@@ -237,13 +193,12 @@ func (d *Desk) confirm(ctx context.Context, k *kept, s *seen, from int) error {
 		said.JA += "。ルーターは廃棄数を報告していないため、自然に減ったのかは区別できません"
 		said.EN += "; routers don't tell what they dropped, so whether it fell by itself can't be told"
 	}
-	_, err := d.settle(ctx, k, Confirmed, house, said)
-	return err
+	return said
 }
 
 // extend proposes what stops the rest of an attack that goes on in spite of what stands
 // against it: a vector that came later.
-func (d *Desk) extend(ctx context.Context, a *detect.Attack, live []kept, course []detect.CoursePoint) error {
+func (d *Desk) extend(ctx context.Context, a *detect.Attack, live []Mitigation, course []detect.CoursePoint) error {
 	over := func(now, limit detect.Measure) bool { return limit.N > 0 && now.N-now.Error > limit.N }
 	passes := a.Now
 	if n := len(course) - late; n >= run { // what routers drop is no rest
@@ -257,7 +212,7 @@ func (d *Desk) extend(ctx context.Context, a *detect.Attack, live []kept, course
 	var standing []Rule
 	for i := range live {
 		k := &live[i]
-		if k.State == Proposed || k.State == Approved || k.AnnouncedAt != nil && now.Sub(*k.AnnouncedAt) < d.Policy.Within/2 {
+		if k.State == respond.Proposed || k.State == respond.Approved || k.AnnouncedAt != nil && now.Sub(*k.AnnouncedAt) < d.Policy.Within/2 {
 			return nil // it is being seen to
 		}
 		if k.State.Stands() {

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sakimori/respond"
 )
 
 // TestJudged: what does nothing is taken back, and what takes the ordinary traffic with
@@ -13,24 +15,24 @@ func TestJudged(t *testing.T) {
 	for name, tt := range map[string]struct {
 		after  []float64
 		usual  float64
-		want   State
+		want   respond.State
 		unseen bool
 	}{
-		"nothing happens":         {flat(75, 200_000), 2000, RolledBack, false},
-		"nothing can be seen":     {flat(75, 200_000), 2000, Announced, true},
-		"nothing yet":             {flat(30, 200_000), 2000, Announced, false},
-		"half":                    {flat(75, 100_000), 2000, Announced, false},
-		"a dip of two seconds":    {append(append(flat(10, 200_000), 2000, 2000), flat(10, 200_000)...), 2000, Announced, false},
-		"only the last, unready":  {append(flat(10, 200_000), 2000, 2000), 2000, Announced, false},
-		"it falls":                {flat(15, 2050), 2000, Confirmed, false},
-		"all is gone":             {flat(20, 300), 2000, RolledBack, false},
-		"all is gone, who knows":  {flat(20, 0), 0, Confirmed, false},
-		"confirmed, then it goes": {append(flat(6, 2000), flat(14, 100)...), 2000, RolledBack, false},
+		"nothing happens":         {flat(75, 200_000), 2000, respond.RolledBack, false},
+		"nothing can be seen":     {flat(75, 200_000), 2000, respond.Announced, true},
+		"nothing yet":             {flat(30, 200_000), 2000, respond.Announced, false},
+		"half":                    {flat(75, 100_000), 2000, respond.Announced, false},
+		"a dip of two seconds":    {append(append(flat(10, 200_000), 2000, 2000), flat(10, 200_000)...), 2000, respond.Announced, false},
+		"only the last, unready":  {append(flat(10, 200_000), 2000, 2000), 2000, respond.Announced, false},
+		"it falls":                {flat(15, 2050), 2000, respond.Confirmed, false},
+		"all is gone":             {flat(20, 300), 2000, respond.RolledBack, false},
+		"all is gone, who knows":  {flat(20, 0), 0, respond.Confirmed, false},
+		"confirmed, then it goes": {append(flat(6, 2000), flat(14, 100)...), 2000, respond.RolledBack, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			d := w.desk(t, sqlite(t), Policy{Live: true, Unseen: tt.unseen})
+			d := w.desk(t, sqlite(t), Policy{Policy: respond.Policy{Live: true}, Unseen: tt.unseen})
 			m := announced(t, w, d)
 			points := course(w.Now().Add(-20*time.Second), tt.usual, append(flat(21, 200_000), tt.after...)...)
 			w.pass(time.Duration(len(tt.after)) * time.Second)
@@ -41,7 +43,7 @@ func TestJudged(t *testing.T) {
 			}
 			w.tick(t, d)
 			m = at(t, d, m.ID, tt.want)
-			if stands := len(w.router.ids()) == 1; stands == (tt.want == RolledBack) {
+			if stands := len(w.router.ids()) == 1; stands == (tt.want == respond.RolledBack) {
 				t.Errorf("with the router: %v; %s", w.router.ids(), m.Reason.EN)
 			}
 		})
@@ -53,7 +55,7 @@ func TestJudged(t *testing.T) {
 func TestLateVector(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	d := w.desk(t, sqlite(t), Policy{Live: true})
+	d := w.desk(t, sqlite(t), forReal)
 	m := announced(t, w, d)
 	a := *w.attacks["A-1"]
 	a.Sample = draw(3, mix{450: udp(53, -1, 1300, 1500), 200: later(500, 1500), 460: udp(123, -1, 468, 468)})
@@ -63,7 +65,7 @@ func TestLateVector(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	live, err := d.List(t.Context(), Query{State: Proposed})
+	live, err := d.List(t.Context(), respond.Query{State: respond.Proposed})
 	if err != nil || len(live) != 1 || live[0].ID == m.ID {
 		t.Fatal(live, err)
 	}
@@ -76,14 +78,14 @@ func TestLateVector(t *testing.T) {
 func TestArmed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	d := w.desk(t, sqlite(t), Policy{Live: true})
+	d := w.desk(t, sqlite(t), forReal)
 	m := announced(t, w, d)
 	points := course(w.Now().Add(-20*time.Second), 2000, append(flat(21, 200_000), flat(10, 2100)...)...)
 	w.pass(10 * time.Second)
 	if err := d.Watch(t.Context(), w.attacks["A-1"], points); err != nil {
 		t.Fatal(err)
 	}
-	at(t, d, m.ID, Confirmed)
+	at(t, d, m.ID, respond.Confirmed)
 	again := *w.attacks["A-1"]
 	again.ID, again.Sample = "A-2", draw(9, mix{600: udp(53, -1, 1300, 1500), 300: later(600, 1500)})
 	p, some, err := d.Armed(t.Context(), &again, Order{})

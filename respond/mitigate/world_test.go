@@ -11,6 +11,7 @@ import (
 	"sakimori/base/relation/relationtest"
 	"sakimori/detect"
 	"sakimori/lawful"
+	"sakimori/respond"
 )
 
 // world is what a desk stands in: time, a ledger, attacks, a gate with the conditions of
@@ -19,7 +20,6 @@ type world struct {
 	mu      sync.Mutex
 	now     time.Time
 	deeds   []Deed
-	broken  error // what the ledger answers
 	attacks map[string]*detect.Attack
 	gate    *lawful.Gate
 	ended   func(context.Context, lawful.Decision) error
@@ -36,10 +36,8 @@ type ledger struct{ w *world }
 func (l ledger) Record(_ context.Context, d Deed) error {
 	l.w.mu.Lock()
 	defer l.w.mu.Unlock()
-	if l.w.broken == nil {
-		l.w.deeds = append(l.w.deeds, d)
-	}
-	return l.w.broken
+	l.w.deeds = append(l.w.deeds, d)
+	return nil
 }
 
 type decisions struct{}
@@ -74,47 +72,33 @@ func (w *world) Withdraw(ctx context.Context, end lawful.Decision) error {
 
 // router holds what it is told, and counts.
 type router struct {
-	mu        sync.Mutex
-	has       map[string][]Rule
-	until     map[string]time.Time
-	announces map[string]int // that changed something
-	broken    error
-	calls     int
+	mu    sync.Mutex
+	has   map[string][]Rule
+	calls int
 }
 
-func newRouter() *router {
-	return &router{has: map[string][]Rule{}, until: map[string]time.Time{}, announces: map[string]int{}}
-}
+func newRouter() *router { return &router{has: map[string][]Rule{}} }
 
-func (r *router) Announce(_ context.Context, id string, rules []Rule, until time.Time) error {
+func (r *router) Announce(_ context.Context, id string, rules []Rule, _ time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.calls++
-	if r.broken != nil {
-		return r.broken
-	}
-	if r.has[id] == nil {
-		r.announces[id]++
-	}
-	r.has[id], r.until[id] = rules, until
+	r.has[id] = rules
 	return nil
 }
 
 func (r *router) Withdraw(_ context.Context, id string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.broken != nil {
-		return r.broken
-	}
 	delete(r.has, id)
 	return nil
 }
 
-func (r *router) Held(context.Context) (list []Held, err error) {
+func (r *router) Held(context.Context) (list []respond.Held, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for id, rules := range r.has {
-		list = append(list, Held{ID: id, Peer: "edge1", Rules: len(rules), At: noon})
+		list = append(list, respond.Held{ID: id, Peer: "edge1", Rules: len(rules), At: noon})
 	}
 	return list, nil
 }
@@ -201,6 +185,9 @@ func (w *world) desk(t testing.TB, db *relation.DB, p Policy) *Desk {
 	return d
 }
 
+// forReal is a policy that announces, with every number at its default.
+var forReal = Policy{Policy: respond.Policy{Live: true}}
+
 func sqlite(t testing.TB) *relation.DB {
 	t.Helper()
 	return relationtest.Open(t, relationtest.Place(t, "sqlite"))
@@ -213,16 +200,16 @@ func announced(t *testing.T, w *world, d *Desk) Mitigation {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m, err = d.Approve(t.Context(), m.ID, "network:hanako", "looked at"); err != nil || m.State != Approved {
+	if m, err = d.Approve(t.Context(), m.ID, "network:hanako", "looked at"); err != nil || m.State != respond.Approved {
 		t.Fatal(m.State, err)
 	}
 	if tally, err := d.Tick(t.Context()); err != nil || tally.Announced != 1 {
 		t.Fatal(tally, err)
 	}
-	return at(t, d, m.ID, Announced)
+	return at(t, d, m.ID, respond.Announced)
 }
 
-func at(t *testing.T, d *Desk, id string, want State) Mitigation {
+func at(t *testing.T, d *Desk, id string, want respond.State) Mitigation {
 	t.Helper()
 	m, err := d.Get(t.Context(), id)
 	if err != nil || m.State != want {
@@ -231,7 +218,7 @@ func at(t *testing.T, d *Desk, id string, want State) Mitigation {
 	return m
 }
 
-func (w *world) tick(t *testing.T, d *Desk) Tally {
+func (w *world) tick(t *testing.T, d *Desk) respond.Tally {
 	t.Helper()
 	tally, err := d.Tick(t.Context())
 	if err != nil {

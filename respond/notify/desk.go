@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"sakimori/base/clock"
@@ -105,15 +104,10 @@ func (d *Desk) MayApprove(n *Notice, by string) error {
 	switch {
 	case n.State != Proposed && n.State != Unprintable:
 		return fmt.Errorf("%w: %s → %s", ErrOrder, n.State, Approved)
-	case d.Policy.TwoPeople && n.State == Proposed && person(n.Proposer) == person(by):
+	case d.Policy.TwoPeople && n.State == Proposed && lawful.Person(n.Proposer) == lawful.Person(by):
 		return ErrSecond
 	}
 	return nil
-}
-
-// person is a user without where they act from: cli:hanako is hanako.
-func person(who string) string {
-	return strings.ToLower(strings.TrimSpace(who[strings.LastIndexByte(who, ':')+1:]))
 }
 
 // Withdraw takes a notice back. One that was sent is taken back, too: whoever checks

@@ -12,6 +12,7 @@ import (
 	"sakimori/detect"
 	"sakimori/lawful"
 	"sakimori/lawful/guideline"
+	"sakimori/respond"
 	"sakimori/respond/mitigate"
 )
 
@@ -65,7 +66,7 @@ func (s silent) Withdraw(_ context.Context, id string) error {
 	return nil
 }
 
-func (silent) Held(context.Context) ([]mitigate.Held, error) { return nil, mitigate.ErrNotTold }
+func (silent) Held(context.Context) ([]respond.Held, error) { return nil, respond.ErrNotTold }
 
 // TestFilterIsLawful: what mitigate asks for is what the guideline's case ② wants, word
 // by word of the rules that are built in: it is granted for this attack, for these rules
@@ -86,7 +87,7 @@ func TestFilterIsLawful(t *testing.T) {
 	router := silent{map[string]bool{}}
 	d, err := mitigate.Open(t.Context(), mitigate.Deps{
 		DB: relationtest.Open(t, relationtest.Place(t, "sqlite")), Clock: clock.Fixed(now), Attacks: f, Gate: gate, Guideline: g, Recorder: book{},
-		Announcers: []mitigate.Announcer{router}, Policy: mitigate.Policy{Live: true},
+		Announcers: []mitigate.Announcer{router}, Policy: mitigate.Policy{Policy: respond.Policy{Live: true}},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -1,8 +1,6 @@
 package desk
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -17,7 +15,7 @@ const Rule = "own-announcement"
 
 // request is what a Grant for an act is asked with: the prefixes and nothing around them,
 // and the facts that the incident shows.
-func (d *Desk) request(a *Act, i *detect.Incident, now time.Time) lawful.Request {
+func (d *Desk) request(a *Announcement, i *detect.Incident, now time.Time) lawful.Request {
 	return lawful.Request{
 		Measure: lawful.Announce, Who: a.ProposedBy, Rule: Rule,
 		Purpose: fmt.Sprintf("bring traffic to own space back while incident %s lasts (act %s)", i.ID, a.ID),
@@ -34,7 +32,7 @@ func (d *Desk) request(a *Act, i *detect.Incident, now time.Time) lawful.Request
 }
 
 // around are the own prefixes, as configured, that an act lies in.
-func (d *Desk) around(a *Act) (list []string) {
+func (d *Desk) around(a *Announcement) (list []string) {
 	for _, o := range d.House.Own {
 		in := func(p netip.Prefix) bool {
 			return o.Prefix.Addr().Is4() == p.Addr().Is4() && o.Prefix.Bits() <= p.Bits() && o.Prefix.Contains(p.Addr())
@@ -73,7 +71,7 @@ func harm(i *detect.Incident) string {
 }
 
 // allowed tells whether a Grant allows each prefix now, from its first address to its last.
-func (a *Act) allowed(g lawful.Grant, now time.Time) bool {
+func (a *Announcement) allowed(g lawful.Grant, now time.Time) bool {
 	return !slices.ContainsFunc(a.Prefixes, func(p netip.Prefix) bool {
 		return !g.Allows(lawful.Announce, lawful.At(p.Addr()), now) || !g.Allows(lawful.Announce, lawful.At(last(p)), now)
 	})
@@ -87,24 +85,4 @@ func last(p netip.Prefix) netip.Addr {
 	}
 	a, _ := netip.AddrFromSlice(b) // of the same length
 	return a
-}
-
-// grant asks for the Grant of an act that enough people approved: who proposed it asks,
-// and the last approver is the guideline's second person.
-func (d *Desk) grant(ctx context.Context, a *Act, i *detect.Incident, by string) (lawful.Grant, error) {
-	now := d.Clock.Now()
-	if err := d.possible(i, a.Prefixes); err != nil {
-		return lawful.Grant{}, fmt.Errorf("it isn't any more what was proposed: %w", err)
-	}
-	g, err := d.Gate.Ask(ctx, d.request(a, i, now))
-	if p, is := errors.AsType[*lawful.Pending](err); is {
-		g, err = d.Gate.Approve(ctx, p.Decision.ID, by)
-	}
-	if err != nil {
-		return g, err
-	}
-	if !a.allowed(g, now) {
-		return g, fmt.Errorf("%w: grant %s doesn't reach all of the prefixes", ErrGrant, g.ID())
-	}
-	return g, nil
 }

@@ -13,6 +13,7 @@ import (
 	"sakimori/base/relation/relationtest"
 	"sakimori/detect"
 	"sakimori/lawful"
+	"sakimori/respond"
 	"sakimori/respond/leak"
 )
 
@@ -24,8 +25,6 @@ type world struct {
 	mu       sync.Mutex
 	now      time.Time
 	deeds    []Deed
-	broken   error         // what the ledger answers
-	slow     time.Duration // that it takes for the entry before announcing
 	incident detect.Incident
 	gate     *lawful.Gate
 	ended    func(context.Context, lawful.Decision) error
@@ -45,15 +44,10 @@ func (w *world) change(f func()) { w.mu.Lock(); defer w.mu.Unlock(); f() }
 type ledger struct{ w *world }
 
 func (l ledger) Record(_ context.Context, d Deed) error {
-	if d.To == Announced {
-		l.w.pass(l.w.slow)
-	}
 	l.w.mu.Lock()
 	defer l.w.mu.Unlock()
-	if l.w.broken == nil {
-		l.w.deeds = append(l.w.deeds, d)
-	}
-	return l.w.broken
+	l.w.deeds = append(l.w.deeds, d)
+	return nil
 }
 
 type decisions struct{}
@@ -92,45 +86,33 @@ func (w *world) Seen(context.Context, netip.Prefix) (peers, whole int, err error
 
 // router holds what it is told, and counts.
 type router struct {
-	mu        sync.Mutex
-	has       map[string][]netip.Prefix
-	until     map[string]time.Time
-	announces map[string]int // that changed something
-	broken    error
+	mu    sync.Mutex
+	has   map[string][]netip.Prefix
+	calls int
 }
 
-func newRouter() *router {
-	return &router{has: map[string][]netip.Prefix{}, until: map[string]time.Time{}, announces: map[string]int{}}
-}
+func newRouter() *router { return &router{has: map[string][]netip.Prefix{}} }
 
-func (r *router) Announce(_ context.Context, id string, prefixes []netip.Prefix, until time.Time) error {
+func (r *router) Announce(_ context.Context, id string, prefixes []netip.Prefix, _ time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.broken != nil {
-		return r.broken
-	}
-	if r.has[id] == nil {
-		r.announces[id]++
-	}
-	r.has[id], r.until[id] = prefixes, until
+	r.calls++
+	r.has[id] = prefixes
 	return nil
 }
 
 func (r *router) Withdraw(_ context.Context, id string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.broken != nil {
-		return r.broken
-	}
 	delete(r.has, id)
 	return nil
 }
 
-func (r *router) Held(context.Context) (list []Held, err error) {
+func (r *router) Held(context.Context) (list []respond.Held, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for id, prefixes := range r.has {
-		list = append(list, Held{ID: id, Peer: "edge1", Routes: len(prefixes), At: noon})
+		list = append(list, respond.Held{ID: id, Peer: "edge1", Rules: len(prefixes), At: noon})
 	}
 	return list, nil
 }
@@ -212,12 +194,15 @@ func (w *world) desk(t testing.TB, db *relation.DB, p Policy) *Desk {
 	return d
 }
 
+// forReal is a policy that announces, with every number at its default.
+var forReal = Policy{Policy: respond.Policy{Live: true}}
+
 func sqlite(t testing.TB) *relation.DB {
 	t.Helper()
 	return relationtest.Open(t, relationtest.Place(t, "sqlite"))
 }
 
-func (w *world) propose(t testing.TB, d *Desk) Act {
+func (w *world) propose(t testing.TB, d *Desk) Announcement {
 	t.Helper()
 	a, err := d.Propose(t.Context(), &w.incident, prefixes("203.0.5.0/24", "203.0.4.0/24"), "network:taro", "traffic must come back")
 	if err != nil {
@@ -227,7 +212,7 @@ func (w *world) propose(t testing.TB, d *Desk) Act {
 }
 
 // approved is proposed, and approved by two others.
-func (w *world) approved(t testing.TB, d *Desk) Act {
+func (w *world) approved(t testing.TB, d *Desk) Announcement {
 	t.Helper()
 	a := w.propose(t, d)
 	for _, who := range []string{"network:hanako", "admin:jiro"} {
@@ -236,22 +221,22 @@ func (w *world) approved(t testing.TB, d *Desk) Act {
 			t.Fatal(err)
 		}
 	}
-	if a.State != Approved {
+	if a.State != respond.Approved {
 		t.Fatal(a.State, a.Reason)
 	}
 	return a
 }
 
-func (w *world) announced(t testing.TB, d *Desk) Act {
+func (w *world) announced(t testing.TB, d *Desk) Announcement {
 	t.Helper()
 	a := w.approved(t, d)
 	if tally := w.tick(t, d); tally.Announced != 1 {
 		t.Fatal(tally)
 	}
-	return at(t, d, a.ID, Announced)
+	return at(t, d, a.ID, respond.Announced)
 }
 
-func (w *world) tick(t testing.TB, d *Desk) Tally {
+func (w *world) tick(t testing.TB, d *Desk) respond.Tally {
 	t.Helper()
 	tally, err := d.Tick(t.Context())
 	if err != nil {
@@ -260,7 +245,7 @@ func (w *world) tick(t testing.TB, d *Desk) Tally {
 	return tally
 }
 
-func at(t testing.TB, d *Desk, id string, want State) Act {
+func at(t testing.TB, d *Desk, id string, want respond.State) Announcement {
 	t.Helper()
 	a, err := d.Get(t.Context(), id)
 	if err != nil || a.State != want {
@@ -273,7 +258,7 @@ func (w *world) close() {
 	w.change(func() { w.incident.State, w.incident.Restored, w.incident.Closed = detect.Closed, true, w.now })
 }
 
-func states(w *world) (list []State) {
+func states(w *world) (list []respond.State) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, x := range w.deeds {

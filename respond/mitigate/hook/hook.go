@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"sakimori/base/clock"
+	"sakimori/respond"
 	"sakimori/respond/mitigate"
 )
 
@@ -44,7 +45,7 @@ type Body struct {
 
 // Reply is what is read of an answer to Held. Other answers count by their status alone.
 type Reply struct {
-	Held []mitigate.Held `json:"held"`
+	Held []respond.Held `json:"held"`
 }
 
 // Answer is how one act went, for the record.
@@ -136,10 +137,10 @@ func (h *Hook) Withdraw(ctx context.Context, id string) error {
 
 // Held asks what is in force. A receiver that doesn't know the question (404, 405, 501)
 // gives an ErrNotTold.
-func (h *Hook) Held(ctx context.Context) ([]mitigate.Held, error) {
+func (h *Hook) Held(ctx context.Context) ([]respond.Held, error) {
 	content, err := h.post(ctx, Body{Act: Held}, "")
 	if s, is := errors.AsType[*Status](err); is && (s.Code == http.StatusNotFound || s.Code == http.StatusMethodNotAllowed || s.Code == http.StatusNotImplemented) {
-		return nil, fmt.Errorf("hook %s: %w", h.cfg.Name, mitigate.ErrNotTold)
+		return nil, fmt.Errorf("hook %s: %w", h.cfg.Name, respond.ErrNotTold)
 	}
 	if err != nil {
 		return nil, err
@@ -147,7 +148,7 @@ func (h *Hook) Held(ctx context.Context) ([]mitigate.Held, error) {
 	return h.read(content)
 }
 
-func (h *Hook) read(content []byte) ([]mitigate.Held, error) {
+func (h *Hook) read(content []byte) ([]respond.Held, error) {
 	var r Reply
 	if err := json.Unmarshal(content, &r); err != nil {
 		return nil, fmt.Errorf("hook %s: its answer to held isn't {\"held\": [{\"id\": …, \"rules\": …, \"at\": …}]}: %w", h.cfg.Name, err)
@@ -270,5 +271,5 @@ func cause(err error) error {
 // Interface guards.
 var (
 	_ mitigate.Announcer = (*Hook)(nil)
-	_ mitigate.Shared    = (*Hook)(nil)
+	_ respond.Shared     = (*Hook)(nil)
 )

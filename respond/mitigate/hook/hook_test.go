@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"sakimori/base/clock"
+	"sakimori/respond"
 	"sakimori/respond/mitigate"
 )
 
@@ -67,9 +68,9 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 		return
 	}
 	if b.Act == Held {
-		reply := Reply{Held: []mitigate.Held{}}
+		reply := Reply{Held: []respond.Held{}}
 		for id, b := range r.in {
-			reply.Held = append(reply.Held, mitigate.Held{ID: id, Rules: len(b.Rules), At: noon})
+			reply.Held = append(reply.Held, respond.Held{ID: id, Rules: len(b.Rules), At: noon})
 		}
 		if r.odd != "" {
 			_, _ = io.WriteString(w, r.odd)
@@ -121,7 +122,7 @@ func TestOnce(t *testing.T) {
 		t.Errorf("a later end isn't an act of its own: %v", err)
 	}
 	held, err := h.Held(t.Context())
-	if err != nil || !slices.Equal(held, []mitigate.Held{{ID: "M-1", Peer: "noc", Rules: 1, At: noon}}) {
+	if err != nil || !slices.Equal(held, []respond.Held{{ID: "M-1", Peer: "noc", Rules: 1, At: noon}}) {
 		t.Error(held, err)
 	}
 	if err := h.Withdraw(t.Context(), "M-1"); err != nil {
@@ -151,7 +152,7 @@ func TestRefusals(t *testing.T) {
 		t.Error(err)
 	}
 	r.codes = []int{http.StatusNotImplemented}
-	if _, err := h.Held(t.Context()); !errors.Is(err, mitigate.ErrNotTold) {
+	if _, err := h.Held(t.Context()); !errors.Is(err, respond.ErrNotTold) {
 		t.Error(err)
 	}
 	r.codes = nil

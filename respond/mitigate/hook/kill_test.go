@@ -22,6 +22,7 @@ import (
 	"sakimori/base/relation/relationtest"
 	"sakimori/detect"
 	"sakimori/lawful"
+	"sakimori/respond"
 	"sakimori/respond/mitigate"
 )
 
@@ -116,7 +117,7 @@ func (c *town) desk(ctx context.Context, path, url string) (*mitigate.Desk, *rel
 	}
 	d, err := mitigate.Open(ctx, mitigate.Deps{
 		DB: db, Clock: c, Attacks: c, Gate: c, Recorder: c, Announcers: []mitigate.Announcer{h},
-		Policy: mitigate.Policy{Live: true, Budget: 1000, TTL: 20 * time.Hour, Patience: 20 * time.Hour, Lease: 5 * time.Second},
+		Policy: mitigate.Policy{Policy: respond.Policy{Live: true, Budget: 1000, TTL: 20 * time.Hour, Patience: 20 * time.Hour, Lease: 5 * time.Second}},
 	})
 	return d, db, err
 }
@@ -170,9 +171,9 @@ func (s *slow) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	case Withdraw:
 		delete(s.in, b.Mitigation)
 	case Held:
-		reply := Reply{Held: []mitigate.Held{}}
+		reply := Reply{Held: []respond.Held{}}
 		for id := range s.in {
-			reply.Held = append(reply.Held, mitigate.Held{ID: id, Rules: 1, At: noon})
+			reply.Held = append(reply.Held, respond.Held{ID: id, Rules: 1, At: noon})
 		}
 		content, _ = json.Marshal(reply)
 	}
@@ -222,7 +223,7 @@ func TestKill(t *testing.T) {
 	until := func(state detect.State, done func([]mitigate.Mitigation) bool) {
 		t.Helper()
 		for {
-			all, err := d.List(t.Context(), mitigate.Query{})
+			all, err := d.List(t.Context(), respond.Query{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -239,7 +240,7 @@ func TestKill(t *testing.T) {
 	}
 	until(detect.Opened, func(all []mitigate.Mitigation) bool {
 		for i := range all {
-			if all[i].State != mitigate.Announced {
+			if all[i].State != respond.Announced {
 				return false
 			}
 		}
@@ -250,7 +251,7 @@ func TestKill(t *testing.T) {
 	}
 	until(detect.Closed, func(all []mitigate.Mitigation) bool {
 		for i := range all {
-			if all[i].State != mitigate.Withdrawn || all[i].Standing {
+			if all[i].State != respond.Withdrawn || all[i].Standing {
 				return false
 			}
 		}

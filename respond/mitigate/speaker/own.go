@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"sakimori/respond"
 )
 
 // Origins announces own prefixes to those peers that are set to take them: routes that are
@@ -17,14 +19,6 @@ type Origins struct{ s *Speaker }
 
 // Origins is the speaker for own prefixes.
 func (s *Speaker) Origins() Origins { return Origins{s} }
-
-// OwnHeld is what a peer has been given of an act.
-type OwnHeld struct {
-	ID     string    `json:"id"`
-	Peer   string    `json:"peer"`
-	Routes int       `json:"routes"`
-	At     time.Time `json:"at"`
-}
 
 // Announce makes an act stand until a time, with the same manners as the rules of a
 // mitigation: as a whole or not at all, told once, its end moved when it is told again.
@@ -50,11 +44,11 @@ func (o Origins) Announce(ctx context.Context, id string, prefixes []netip.Prefi
 func (o Origins) Withdraw(ctx context.Context, id string) error { return o.s.withdraw(ctx, id, true) }
 
 // Held is what stands now, for each act and each peer that takes some of it.
-func (o Origins) Held(ctx context.Context) ([]OwnHeld, error) {
-	var list []OwnHeld
+func (o Origins) Held(ctx context.Context) ([]respond.Held, error) {
+	var list []respond.Held
 	err := o.s.held(ctx, true, func(id, peer string, given int, at time.Time) {
-		list = append(list, OwnHeld{ID: id, Peer: peer, Routes: given, At: at})
+		list = append(list, respond.Held{ID: id, Peer: peer, Rules: given, At: at})
 	})
-	slices.SortFunc(list, func(a, b OwnHeld) int { return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Peer, b.Peer)) })
+	slices.SortFunc(list, func(a, b respond.Held) int { return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Peer, b.Peer)) })
 	return list, err
 }

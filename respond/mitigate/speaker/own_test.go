@@ -72,7 +72,7 @@ func TestOwn(t *testing.T) {
 
 	// Each side sees and ends its own.
 	held, err := own.Held(t.Context())
-	if err != nil || len(held) != 1 || held[0].ID != "R-1" || held[0].Peer != "bird" || held[0].Routes != 3 || held[0].At.IsZero() {
+	if err != nil || len(held) != 1 || held[0].ID != "R-1" || held[0].Peer != "bird" || held[0].Rules != 3 || held[0].At.IsZero() {
 		t.Errorf("%+v, %v", held, err)
 	}
 	if rules, err := s.Held(t.Context()); err != nil || len(rules) != 2 || rules[0].ID != "M-1" || rules[1].ID != "M-1" {

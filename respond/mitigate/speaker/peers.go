@@ -15,7 +15,7 @@ import (
 	"github.com/osrg/gobgp/v4/pkg/packet/bgp"
 
 	"sakimori/detect"
-	"sakimori/respond/mitigate"
+	"sakimori/respond"
 )
 
 // Peer is how it stands with a router.
@@ -229,12 +229,12 @@ func (s *Speaker) given(p *sighting) map[string]bool {
 
 // Held is what stands now: for each act and each peer that takes one of its rules, how many it
 // has been given. 0 are with a peer that isn't connected, and gets them when it comes.
-func (s *Speaker) Held(ctx context.Context) ([]mitigate.Held, error) {
-	var list []mitigate.Held
+func (s *Speaker) Held(ctx context.Context) ([]respond.Held, error) {
+	var list []respond.Held
 	err := s.held(ctx, false, func(id, peer string, given int, at time.Time) {
-		list = append(list, mitigate.Held{ID: id, Peer: peer, Rules: given, At: at})
+		list = append(list, respond.Held{ID: id, Peer: peer, Rules: given, At: at})
 	})
-	slices.SortFunc(list, func(a, b mitigate.Held) int { return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Peer, b.Peer)) })
+	slices.SortFunc(list, func(a, b respond.Held) int { return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Peer, b.Peer)) })
 	return list, err
 }
 

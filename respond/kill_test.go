@@ -1,4 +1,4 @@
-package desk
+package respond
 
 import (
 	"context"
@@ -16,7 +16,6 @@ import (
 
 	"sakimori/base/relation"
 	"sakimori/lawful"
-	"sakimori/respond/leak"
 )
 
 // TestMain runs the program that kills itself.
@@ -69,7 +68,7 @@ func (w *town) write(file, line string) error {
 	return err
 }
 
-func (w *town) Record(_ context.Context, d Deed) error {
+func (w *town) Record(_ context.Context, _ *beacon, d Deed) error {
 	w.here()
 	defer w.here()
 	return w.write("ledger", string(d.To))
@@ -101,34 +100,39 @@ func (w *town) Withdraw(_ context.Context, id string) error {
 func (w *town) Held(context.Context) (list []Held, err error) {
 	files, err := filepath.Glob(filepath.Join(w.dir, "held-*"))
 	for _, f := range files {
-		list = append(list, Held{ID: strings.TrimPrefix(filepath.Base(f), "held-"), Peer: "edge1", Routes: 2, At: noon})
+		list = append(list, Held{ID: strings.TrimPrefix(filepath.Base(f), "held-"), Peer: "edge1", Rules: 2, At: noon})
 	}
 	return list, err
 }
 
-func (w *town) desk(ctx context.Context) (*Desk, *relation.DB, error) {
+func (w *town) desk(ctx context.Context) (*beacons, *relation.DB, error) {
 	db, err := relation.Open(ctx, filepath.Join(w.dir, "house.sqlite"))
 	if err != nil {
 		return nil, nil, err
 	}
-	d, err := Open(ctx, Deps{
-		DB: db, Clock: w, House: &leak.House{AS: 64500, Own: []leak.Own{{Prefix: netip.MustParsePrefix("203.0.0.0/16"), Origins: []uint32{64500}}}},
-		ROAs: w, Incidents: w, DataTime: w.Now, Gate: w, Guideline: w.rules, Recorder: w, Announcers: []Announcer{w}, Policy: Policy{Live: true, TTL: 12 * time.Hour},
-	})
+	p := Policy{Live: true, TTL: 12 * time.Hour}
+	p.Fill(2, 10)
+	d, err := Open(ctx, Deps[netip.Prefix]{DB: db, Clock: w, Gate: w, Guideline: w.rules, Announcers: []Announcer[netip.Prefix]{w}, Policy: &p}, kind, w)
 	return d, db, err
 }
 
 // build makes a town of a folder.
 func build(ctx context.Context, dir string) (*town, error) {
-	w := &town{world: &world{now: noon, rules: rule(), roa: leak.ROVValid, incident: leaking()}, dir: dir}
-	var err error
-	if w.gate, err = lawful.New(lawful.Deps{Guideline: w.rules, Recorder: decisions{}, Findings: w.world, Clock: w}); err != nil {
+	made, err := makeWorld()
+	if err != nil {
 		return nil, err
 	}
-	_, err = w.gate.Ask(ctx, lawful.Request{
-		Measure: lawful.Announce, Purpose: "a test", Who: "network:taro", Scope: lawful.Scope{Prefixes: prefixes("203.0.4.0/24", "203.0.5.0/24")},
-		Facts: lawful.Facts{"finding": "incident-I-1", "own_space": []string{"203.0.0.0/16"}, "harm": "x", "harm_at": noon, "alternatives": []string{"x"}},
-	})
+	w := &town{world: made, dir: dir}
+	b := &beacon{Act: Act{ProposedBy: "network:taro"}, Prefixes: []netip.Prefix{netip.MustParsePrefix("203.0.4.0/24")}}
+	ground, err := w.Ground(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	r, err := ground.Request("")
+	if err != nil {
+		return nil, err
+	}
+	_, err = w.gate.Ask(ctx, r)
 	p, waits := errors.AsType[*lawful.Pending](err)
 	if !waits {
 		return nil, fmt.Errorf("the gate asks nobody else: %w", err)
@@ -151,7 +155,7 @@ func drive(dir string) error {
 	}
 	w.now = noon.Add(later) // the lease of one that was killed is over
 	if os.Getenv("DESK_OVER") != "" {
-		w.close()
+		w.out = true
 	}
 	d, db, err := w.desk(ctx)
 	if err != nil {
@@ -161,7 +165,7 @@ func drive(dir string) error {
 		if _, err := d.Tick(ctx); err != nil {
 			return err
 		}
-		w.pass(between)
+		w.pass(Between)
 	}
 	return db.Close()
 }
@@ -207,17 +211,7 @@ func TestSIGKILL(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w.world.propose(t, d)
-			list, err := d.List(t.Context(), Query{})
-			if err != nil || len(list) != 1 {
-				t.Fatal(list, err)
-			}
-			id := list[0].ID
-			for _, who := range []string{"network:hanako", "admin:jiro"} {
-				if _, err := d.Approve(t.Context(), id, who, "fine"); err != nil {
-					t.Fatal(err)
-				}
-			}
+			id := approved(t, d, "203.0.4.0/24").ID
 			if err := db.Close(); err != nil {
 				t.Fatal(err)
 			}
@@ -238,9 +232,9 @@ func TestSIGKILL(t *testing.T) {
 			if over {
 				want, router = Withdrawn, "announced withdrawn"
 			}
-			a := at(t, d, id, want)
-			if got := told(dir, "router"); got != router || a.Standing == over {
-				t.Errorf("killed at step %d: the router was told %q; standing %v", step, got, a.Standing)
+			b := at(t, d, id, want)
+			if got := told(dir, "router"); got != router || b.Standing == over {
+				t.Errorf("killed at step %d: the router was told %q; standing %v", step, got, b.Standing)
 			}
 			if got := told(dir, "ledger"); !strings.Contains(got, string(want)) || strings.Index(got, "approved") > strings.Index(got, "announced") {
 				t.Errorf("killed at step %d: the ledger has %q", step, got)
