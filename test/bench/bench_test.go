@@ -245,13 +245,28 @@ func TestPage(t *testing.T) {
 	f := &figure{packets: 10e6, runs: []cost{{3 * time.Second, 4 * time.Second, 1 << 30}, {time.Second, time.Second, 3 << 30}, {2 * time.Second, 2 * time.Second, 0}}}
 	r := report{machine: &machine{load0: "0.01 0.02 0.03"}, whole: []*figure{f}, asked: 4, slow: []string{"top (120.0 ms)"}}
 	r.sections = []section{{title: "B. x / y", head: []string{"名前", "n"}, rows: [][]string{{"a", "1"}, {"only"}}}}
-	text := r.page()
+	text := r.page("")
 	for _, want := range []string{
 		"5.00 M packets/s | 未達 / not met", "5.00 M packets/s |     達成 / met", "3072 MiB | 未達 / not met", "3 / 4 | 未達 / not met",
 		"| 名前   | n |\n|------|--:|\n| a    | 1 |\n| only |   |\n", "top (120.0 ms)",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+}
+
+// What a run leaves out stays on the page, and an aim that it measures is told once.
+func TestPageRenewed(t *testing.T) {
+	now := func(wall time.Duration, parts ...section) *report {
+		return &report{machine: &machine{load0: "0"}, whole: []*figure{{packets: 10e6, runs: []cost{{wall, wall, 1 << 30}}}}, sections: parts}
+	}
+	first := now(4*time.Second, section{title: "A. x / y", head: []string{"n"}, rows: [][]string{{"old"}}}, section{title: "B. x / y", head: []string{"n"}, rows: [][]string{{"stays"}}})
+	first.asked = 4
+	text := now(2*time.Second, section{title: "A. x / y", head: []string{"n"}, rows: [][]string{{"new"}}}).page(first.page(""))
+	for want, times := range map[string]int{"| new |": 1, "| old |": 0, "| stays |": 1, "5.00 M packets/s": 2, "2.50 M packets/s": 0, "4 / 4": 1, "\n## A. ": 1, "\n## B. ": 1} {
+		if n := strings.Count(text, want); n != times {
+			t.Errorf("%q is there %d times, not %d, in\n%s", want, n, times, text)
 		}
 	}
 }

@@ -67,7 +67,7 @@ func command(ctx context.Context, args []string, out, errs io.Writer) error {
 	fl.Uint64Var(&o.long, "long", 30_000_000, "size of a longer capture, which only sakimori and tcpdump read; 0 none")
 	fl.IntVar(&o.rounds, "rounds", 3, "how often each command runs, in turn with the others")
 	fl.DurationVar(&o.timeout, "timeout", 10*time.Minute, "longest time for one command")
-	fl.StringVar(&o.parts, "parts", "ABCDEFGHIJ", "A imports, B live, C console, D profile, E attribution, F ledger, G the C&C list, H floods, I flows, J routes")
+	fl.StringVar(&o.parts, "parts", allParts, "A imports, B live, C console, D profile, E attribution, F ledger, G the C&C list, H floods, I flows, J routes")
 	fl.Uint64Var(&o.rules, "rules", 1_000_000, "rules of part G's zone, and rows of its feed")
 	fl.Uint64Var(&o.kept, "kept", 10_000_000, "records that part E keeps")
 	fl.StringVar(&o.keep, "keep", "", "only keep so many records in this folder, and say what it took: part E runs itself so")
@@ -77,7 +77,7 @@ func command(ctx context.Context, args []string, out, errs io.Writer) error {
 	fl.StringVar(&o.sakimori, "sakimori", "", "the program to measure (default bin/sakimori, built if it isn't there)")
 	fl.IntVar(&o.hourDays, "hour-days", 60, "days of which part C keeps hours, besides a year of days")
 	fl.BoolVar(&o.quick, "quick", false, "a smoke run of about a minute; its figures mean nothing")
-	fl.BoolVar(&o.write, "write", false, "put the result in "+page)
+	fl.BoolVar(&o.write, "write", false, "put the result in "+page+"; parts that -parts leaves out stay as they are there")
 	if err := fl.Parse(args); err != nil {
 		return err
 	}
@@ -90,11 +90,11 @@ func command(ctx context.Context, args []string, out, errs io.Writer) error {
 		o.kept, o.rules, o.changes = min(o.kept, 200_000), min(o.rules, 20_000), 2
 	}
 	o.parts = strings.ToUpper(o.parts)
-	if strings.Trim(o.parts, "ABCDEFGHIJ") != "" || o.parts == "" || fl.NArg() > 0 || o.packets < 10_000 || o.rounds < 1 || o.hourDays < 2 || o.kept < 1000 || o.rules < 10_000 {
+	if strings.Trim(o.parts, allParts) != "" || o.parts == "" || fl.NArg() > 0 || o.packets < 10_000 || o.rounds < 1 || o.hourDays < 2 || o.kept < 1000 || o.rules < 10_000 {
 		return errors.New("usage: bench [-parts ABCDEFGHIJ] [-packets N ≥ 10000] [-rounds N] [-hour-days N ≥ 2] [-year DIR] [-kept N ≥ 1000] [-rules N ≥ 10000] [-quick] [-write]")
 	}
-	if o.write && (o.quick || o.parts != "ABCDEFGHIJ") {
-		return errors.New("-write needs a whole run: leave -quick and -parts away")
+	if o.write && o.quick {
+		return errors.New("-write keeps figures, and those of -quick mean nothing: leave one of them away")
 	}
 	if o.keep != "" {
 		k, err := keep(ctx, o.keep, o.kept, 1_000_000)
@@ -112,13 +112,20 @@ func command(ctx context.Context, args []string, out, errs io.Writer) error {
 	}
 	if o.write {
 		to := filepath.Join(o.root, page)
-		if err := os.WriteFile(to, []byte(r.page()), 0o644); err != nil {
+		before, err := os.ReadFile(to)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		if err := os.WriteFile(to, []byte(r.page(string(before))), 0o644); err != nil {
 			return err
 		}
 		o.say("written: %s", page)
 	}
 	return r.wrong()
 }
+
+// allParts are the letters of the parts, in the order of the page.
+const allParts = "ABCDEFGHIJ"
 
 // measure runs the parts in an order in which the memory of one doesn't weigh
 // on another, and prints each as soon as it is there.
@@ -144,7 +151,9 @@ func measure(ctx context.Context, o *options, out io.Writer) (*report, error) {
 		}
 	}
 	r.machine.end()
-	_, err := io.WriteString(out, r.verdict())
+	v := r.verdict()
+	v.note("%s", r.machine.when())
+	_, err := io.WriteString(out, v.text())
 	return r, err
 }
 

@@ -101,7 +101,7 @@ func (s *section) text() string {
 }
 
 // verdict holds the figures against the aims.
-func (r *report) verdict() string {
+func (r *report) verdict() section {
 	v := section{title: "目標と結果 / Aims and outcome", head: []string{"目標 / aim", "結果 / outcome", ""}}
 	met := func(ok bool) string {
 		if ok {
@@ -132,16 +132,20 @@ func (r *report) verdict() string {
 	r.listed(&v, met)
 	r.flooded(&v, met)
 	r.routed(&v, met)
-	m := r.machine
-	v.note("測定中、ほかのプログラムが CPU の %.0f %%、仮想化基盤が %.0f %% を使った。/ Meanwhile other programs took %.0f %% of the processors, the hypervisor %.0f %%; load average %s at the start, %s at the end.",
-		100*m.others, 100*m.steal, 100*m.others, 100*m.steal, m.load0, m.load1)
-	if m.others > 0.1 || m.steal > 0.1 {
-		v.note("**機械は静かではなかった。比だけが意味を持つ。/ The machine wasn't quiet: only the ratios mean something.**")
-	}
 	for _, f := range r.faults {
 		v.note("**誤り / wrong: %s**", f)
 	}
-	return v.text()
+	return v
+}
+
+// when tells of a run what its figures depend on.
+func (m *machine) when() string {
+	said := fmt.Sprintf("%s、コミット %s、%s × %d。測定中、ほかのプログラムが CPU の %.0f %%、仮想化基盤が %.0f %% を使った(負荷 %s → %s)。/ Measured with commit %s; meanwhile other programs took %.0f %% of the processors, the hypervisor %.0f %%; load average %s at the start, %s at the end.",
+		m.began.UTC().Format("2006-01-02 15:04 UTC"), m.commit, m.model, m.processors, 100*m.others, 100*m.steal, m.load0, m.load1, m.commit, 100*m.others, 100*m.steal, m.load0, m.load1)
+	if m.others > 0.1 || m.steal > 0.1 {
+		said += " **機械は静かではなかった。比だけが意味を持つ。/ The machine wasn't quiet: only the ratios mean something.**"
+	}
+	return said
 }
 
 // subscribers are the aims of attribution.
@@ -193,8 +197,24 @@ func (r *report) wrong() error {
 	return errors.New("wrong results: " + strings.Join(r.faults, "; "))
 }
 
-// page is docs/bench.md.
-func (r *report) page() string {
+// page is docs/bench.md: what was measured now, and of the page as it was the parts
+// that weren't. Each part says when and on how quiet a machine it was measured.
+func (r *report) page(before string) string {
+	parts := map[string]string{} // by the letter of their title
+	var aims [][]string
+	for _, text := range strings.Split(before, "\n## ")[1:] {
+		if letter := text[:1]; strings.Contains(allParts, letter) && strings.HasPrefix(text[1:], ". ") {
+			parts[letter] = "\n## " + text
+		} else {
+			aims = tableOf(text)
+		}
+	}
+	for _, s := range r.sections {
+		s.note("%s", r.machine.when())
+		parts[s.title[:1]] = s.text()
+	}
+	v := r.verdict()
+	v.rows = renewed(aims, v.rows)
 	var b strings.Builder
 	b.WriteString(`# 性能 / Speed
 
@@ -203,13 +223,39 @@ func (r *report) page() string {
 
 `)
 	b.WriteString(r.machine.text())
-	b.WriteString(r.verdict())
-	for _, name := range []string{"A.", "B.", "C.", "D.", "E.", "F.", "G.", "H.", "I.", "J."} {
-		if i := slices.IndexFunc(r.sections, func(s section) bool { return strings.HasPrefix(s.title, name) }); i >= 0 {
-			b.WriteString(r.sections[i].text())
-		}
+	b.WriteString(v.text())
+	for _, letter := range allParts {
+		b.WriteString(parts[string(letter)])
 	}
 	return b.String()
+}
+
+// tableOf reads the rows of a table as section.text writes it.
+func tableOf(text string) (rows [][]string) {
+	for line := range strings.Lines(text) {
+		if cells := strings.Split(strings.TrimSpace(line), "|"); len(cells) > 2 {
+			row := cells[1 : len(cells)-1]
+			for i := range row {
+				row[i] = strings.TrimSpace(row[i])
+			}
+			rows = append(rows, row)
+		}
+	}
+	return rows[min(2, len(rows)):] // without the head and the line below it
+}
+
+// renewed are old rows, those of the same aim replaced by new ones, and the other new
+// ones after them.
+func renewed(old, fresh [][]string) [][]string {
+	rows := slices.Clone(old)
+	for _, f := range fresh {
+		if i := slices.IndexFunc(rows, func(r []string) bool { return r[0] == f[0] }); i >= 0 {
+			rows[i] = f
+		} else {
+			rows = append(rows, f)
+		}
+	}
+	return rows
 }
 
 // Figures as people read them.
