@@ -92,7 +92,9 @@ func (s *section) text() string {
 		for _, r := range s.rows {
 			line(r)
 		}
-		b.WriteString("\n")
+		if len(s.notes) > 0 {
+			b.WriteString("\n")
+		}
 	}
 	for _, n := range s.notes {
 		b.WriteString("- " + n + "\n")
