@@ -126,7 +126,7 @@ func TestAccounting(t *testing.T) {
 }
 
 func TestOptions(t *testing.T) {
-	for _, args := range [][]string{{"-parts", "X"}, {"-parts", ""}, {"-packets", "5"}, {"-rounds", "0"}, {"-write", "-quick"}, {"-write", "-parts", "A"}, {"more"}} {
+	for _, args := range [][]string{{"-parts", "X"}, {"-parts", ""}, {"-packets", "5"}, {"-rounds", "0"}, {"-write", "-quick"}, {"more"}} {
 		if err := command(t.Context(), args, new(bytes.Buffer), new(bytes.Buffer)); err == nil {
 			t.Errorf("%v: no error", args)
 		}
