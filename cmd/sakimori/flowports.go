@@ -146,7 +146,9 @@ func (e *endpoints) read(ctx context.Context) error {
 
 // run reads it each minute.
 func (e *endpoints) run(ctx context.Context, ready func()) error {
-	err := e.read(ctx)
+	if err := e.read(ctx); err != nil {
+		return err
+	}
 	ready()
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()
@@ -155,7 +157,7 @@ func (e *endpoints) run(ctx context.Context, ready func()) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			if err = e.read(ctx); err != nil && ctx.Err() == nil {
+			if err := e.read(ctx); err != nil && ctx.Err() == nil {
 				return err
 			}
 		}

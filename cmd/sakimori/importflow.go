@@ -199,7 +199,7 @@ func eachFile(c *cobra.Command, progressForm string, files []string, wrong *[]st
 	bar := newProgress(c.ErrOrStderr(), progressForm)
 	defer bar.end()
 	for _, name := range files {
-		var in io.Reader = c.InOrStdin()
+		in := c.InOrStdin()
 		var total int64
 		if name != "-" {
 			file, err := os.Open(name)

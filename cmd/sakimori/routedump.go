@@ -27,7 +27,7 @@ func dumpRoutes(c *cobra.Command, files []string) error {
 }
 
 func dumpFile(c *cobra.Command, w *bufio.Writer, name string) error {
-	var in io.Reader = c.InOrStdin()
+	in := c.InOrStdin()
 	if name != "-" {
 		f, err := os.Open(name)
 		if err != nil {

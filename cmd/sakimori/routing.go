@@ -203,7 +203,7 @@ func (l *routing) tellRights(ctx context.Context) {
 	l.mu.Unlock()
 	for i := range list {
 		c := &list[i]
-		l.s.log.WarnContext(ctx, "RPKI: "+c.Words.EN, slog.String("kind", string(c.Kind)), slog.String("source", c.Source))
+		l.s.log.WarnContext(ctx, "RPKI changed", slog.String("what", c.Words.EN), slog.String("kind", string(c.Kind)), slog.String("source", c.Source))
 		if err := l.s.raise(ctx, detect.Finding{
 			ID: fmt.Sprintf("rpki-%s-%d", c.Kind, c.At.UnixNano()), Detector: leakDetector, Subject: rightsOf(c), State: detect.Opened, Severity: detect.Soon, Confidence: 1,
 			Opened: c.At, Changed: c.At, Title: detect.Text(c.Words), Why: detect.Text(c.Words),

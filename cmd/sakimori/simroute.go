@@ -87,7 +87,7 @@ func listRouteScenes(w io.Writer) error {
 
 // writeRoutes writes a scene's files into a folder.
 func writeRoutes(s sim.RouteScene, dir string) (t sim.RouteTruth, err error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return t, err
 	}
 	err = writeFile(filepath.Join(dir, "updates.mrt"), func(updates io.Writer) error {
