@@ -72,9 +72,7 @@ var Rules = []Rule{
 		Chance: math.Ldexp(1, -16-16-1), Least: 3,
 		Options: NoOptions,
 		Kinds:   syn,
-		match: func(p *packet.Packet) bool {
-			return p.Dst.Is4() && p.ID == 54321 && p.Window == 65535 && p.TTL > 128
-		},
+		match:   zmapOld,
 	},
 	{
 		Tool: observe.ZMapOld, Version: 1, From: date(2023, 6, 23), Until: date(2024, 3, 21),
@@ -83,9 +81,7 @@ var Rules = []Rule{
 		Chance: math.Ldexp(1, -16-16-1), Least: 3,
 		Options: MSS1460,
 		Kinds:   syn,
-		match: func(p *packet.Packet) bool {
-			return p.Dst.Is4() && p.ID == 54321 && p.Window == 65535 && p.TTL > 128
-		},
+		match:   zmapOld,
 	},
 	{
 		Tool: observe.ZMapOld, Version: 1, From: date(2013, 8, 1), Until: date(2024, 3, 21),
@@ -183,6 +179,10 @@ const (
 	zmapMac     = "\x02\x04\x05\xb4\x01\x03\x03\x06\x01\x01\x08\x0a"
 	zmapMacSACK = "\x00\x00\x00\x00\x04\x02\x00\x00"
 )
+
+func zmapOld(p *packet.Packet) bool {
+	return p.Dst.Is4() && p.ID == 54321 && p.Window == 65535 && p.TTL > 128
+}
 
 func zmapNew(p *packet.Packet) bool {
 	if !p.Dst.Is4() || p.Window != 65535 || p.Flags&packet.DontFragment != 0 || p.Ack != 0 ||

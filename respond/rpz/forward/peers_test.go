@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"sakimori/base/clock"
+	"sakimori/base/daemon"
 	"sakimori/base/wire/dns"
 	"sakimori/base/wire/dnstap"
 	"sakimori/lawful"
@@ -34,18 +35,8 @@ import (
 // peer starts a program that isn't ours; it ends with the test.
 func peer(t *testing.T, name string, args ...string) *exec.Cmd {
 	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		path = "/usr/sbin/" + name
-	}
-	if _, err := os.Stat(path); err != nil {
-		why := "needs " + name + ": see scripts/debian-packages test"
-		if os.Getenv("CI") == "true" {
-			t.Fatal(why)
-		}
-		t.Skip("SKIPPED, NOT TESTED: " + why)
-	}
-	c := exec.Command(path, args...)
+	daemon.Needs(t, name)
+	c := exec.Command(daemon.Path(name), args...)
 	var said bytes.Buffer
 	c.Stdout, c.Stderr = &said, &said
 	if err := c.Start(); err != nil {

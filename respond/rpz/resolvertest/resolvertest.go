@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"sakimori/base/clock"
+	"sakimori/base/daemon"
 	"sakimori/base/wire/dns"
 	"sakimori/respond/rpz/canary"
 	"sakimori/respond/rpz/resolver"
@@ -34,27 +35,7 @@ func Needs(t testing.TB, vendors ...resolver.Vendor) {
 	for _, v := range vendors {
 		names = append(names, programs[v])
 	}
-	for _, name := range names {
-		if path(name) != "" {
-			continue
-		}
-		why := "needs " + name + ": see scripts/debian-packages test"
-		if os.Getenv("CI") == "true" {
-			t.Fatal(why)
-		}
-		t.Skip("SKIPPED, NOT TESTED: " + why)
-	}
-}
-
-// path finds a program also where only root has it in the PATH.
-func path(name string) string {
-	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin", "/sbin", "/usr/local/sbin") {
-		p := filepath.Join(dir, name)
-		if s, err := os.Stat(p); err == nil && !s.IsDir() {
-			return p
-		}
-	}
-	return ""
+	daemon.Needs(t, names...)
 }
 
 // Port is an address on loopback that nobody listens on.
@@ -109,7 +90,7 @@ func run(t testing.TB, at netip.AddrPort, dir, name string, args ...string) *Pro
 // Start starts it, again.
 func (p *Process) Start(t testing.TB) {
 	t.Helper()
-	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), path(p.name), p.args...) // #nosec G204 -- what the test wrote
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), daemon.Path(p.name), p.args...) // #nosec G204 -- what the test wrote
 	cmd.Dir = p.Dir
 	cmd.Stdout, cmd.Stderr = writer{p}, writer{p}
 	if err := cmd.Start(); err != nil {
